@@ -1,1 +1,3 @@
 //! Palisade coordinator.
+
+pub mod group0;

@@ -1,0 +1,212 @@
+//! Between Raft and the state machine: applies committed entries, makes and installs snapshots.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures::{Stream, TryStreamExt as _};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use tokio::sync::watch;
+
+use super::StateMachine;
+use super::error::FatalReason;
+use super::snapshot::Snapshots;
+use super::types::{Answer, Group0Types, LogId, SnapshotMeta, StoredMembership};
+
+/// The state with how far it has been applied.
+#[derive(Clone)]
+struct Applied<S> {
+    machine: S,
+    last: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// The applied state, for readers and for Raft.
+pub(super) struct State<S> {
+    applied: RwLock<Applied<S>>,
+    index: watch::Sender<Option<u64>>,
+    fatal: watch::Sender<Option<FatalReason>>,
+}
+
+impl<S: StateMachine> State<S> {
+    /// A state as of `meta`; a fresh one with the default.
+    pub(super) fn new(machine: S, meta: SnapshotMeta) -> Self {
+        let index = meta.last_log_id.as_ref().map(LogId::index);
+        Self {
+            applied: RwLock::new(Applied {
+                machine,
+                last: meta.last_log_id,
+                membership: meta.last_membership,
+            }),
+            index: watch::Sender::new(index),
+            fatal: watch::Sender::new(None),
+        }
+    }
+
+    /// Looks at the state. Entries aren't applied meanwhile.
+    pub(super) fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
+        f(&self.applied.read().unwrap_or_else(PoisonError::into_inner).machine)
+    }
+
+    /// Index of the last entry applied.
+    pub(super) fn index(&self) -> watch::Receiver<Option<u64>> {
+        self.index.subscribe()
+    }
+
+    /// Why this process has to end, once it has to.
+    pub(super) fn fatal(&self) -> watch::Receiver<Option<FatalReason>> {
+        self.fatal.subscribe()
+    }
+
+    /// Ends this process's part in group0. The first reason stays.
+    pub(super) fn fail(&self, reason: FatalReason) {
+        self.fatal.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                tracing::error!(%reason, "group0 can't go on in this process");
+                *known = Some(reason);
+            }
+            first
+        });
+    }
+
+    /// `fail` for an error of storage, which is handed on to Raft.
+    fn failed(&self, error: io::Error) -> io::Error {
+        self.fail(FatalReason::Storage(error.to_string()));
+        error
+    }
+
+    fn apply(
+        &self,
+        id: LogId,
+        payload: EntryPayload<super::types::Entry, u64, super::Member>,
+    ) -> io::Result<Answer> {
+        let mut applied = self.applied.write().unwrap_or_else(PoisonError::into_inner);
+        let answer = match payload {
+            EntryPayload::Blank => None,
+            EntryPayload::Membership(membership) => {
+                applied.membership = StoredMembership::new(Some(id), membership);
+                None
+            }
+            EntryPayload::Normal(entry) => {
+                let machine = &mut applied.machine;
+                match catch_unwind(AssertUnwindSafe(|| machine.apply(&entry.0))) {
+                    Ok(Ok(response)) => Some(Arc::new(response) as Arc<dyn Any + Send + Sync>),
+                    Ok(Err(too_new)) => {
+                        self.fail(FatalReason::FormatTooNew(too_new.clone()));
+                        return Err(io::Error::new(io::ErrorKind::Unsupported, too_new));
+                    }
+                    Err(_) => {
+                        let reason = format!("the state machine, at entry {}", id.index());
+                        self.fail(FatalReason::Panicked(reason.clone()));
+                        return Err(io::Error::other(reason));
+                    }
+                }
+            }
+        };
+        applied.last = Some(id);
+        drop(applied);
+        self.index.send_replace(Some(id.index()));
+        Ok(Answer(answer))
+    }
+}
+
+/// What Raft applies entries with.
+pub(super) struct Applier<S> {
+    state: Arc<State<S>>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl<S: StateMachine> Applier<S> {
+    pub(super) fn new(state: Arc<State<S>>, snapshots: Arc<Snapshots>) -> Self {
+        Self { state, snapshots }
+    }
+}
+
+/// A copy of the state, to be made into a snapshot while entries go on being applied.
+pub(super) struct Image<S> {
+    applied: Applied<S>,
+    state: Arc<State<S>>,
+    snapshots: Arc<Snapshots>,
+}
+
+type Snapshot = SnapshotOf<Group0Types, Vec<u8>>;
+
+impl<S: StateMachine> RaftSnapshotBuilder<Group0Types> for Image<S> {
+    type SnapshotData = Vec<u8>;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let Applied { machine, last, membership } = self.applied.clone();
+        let meta = SnapshotMeta { last_log_id: last, last_membership: membership };
+        let snapshots = Arc::clone(&self.snapshots);
+        let written = blocking(move || {
+            let body = machine.snapshot();
+            snapshots.save(&meta, &body)?;
+            Ok(Snapshot { meta, snapshot: body })
+        });
+        written.await.map_err(|error| self.state.failed(error))
+    }
+}
+
+impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
+    type SnapshotData = Vec<u8>;
+    type SnapshotBuilder = Image<S>;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.state.applied.read().unwrap_or_else(PoisonError::into_inner);
+        Ok((applied.last, applied.membership.clone()))
+    }
+
+    async fn apply<Entries>(&mut self, mut entries: Entries) -> io::Result<()>
+    where
+        Entries: Stream<Item = io::Result<EntryResponder<Group0Types>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let answer = self.state.apply(entry.log_id, entry.payload)?;
+            if let Some(responder) = responder {
+                responder.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Image<S> {
+        let applied = self.state.applied.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Image { applied, state: Arc::clone(&self.state), snapshots: Arc::clone(&self.snapshots) }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Vec<u8>) -> io::Result<()> {
+        let mut machine = self.state.read(S::clone);
+        if let Err(error) = machine.restore(&body) {
+            if let super::error::RestoreError::TooNew(too_new) = &error {
+                self.state.fail(FatalReason::FormatTooNew(too_new.clone()));
+            }
+            return Err(self.state.failed(io::Error::other(error)));
+        }
+        let snapshots = Arc::clone(&self.snapshots);
+        let saved = meta.clone();
+        blocking(move || snapshots.save(&saved, &body))
+            .await
+            .map_err(|error| self.state.failed(error))?;
+        *self.state.applied.write().unwrap_or_else(PoisonError::into_inner) =
+            Applied { machine, last: meta.last_log_id, membership: meta.last_membership.clone() };
+        self.state.index.send_replace(meta.last_log_id.as_ref().map(LogId::index));
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let snapshots = Arc::clone(&self.snapshots);
+        let loaded =
+            blocking(move || snapshots.load()).await.map_err(|error| self.state.failed(error))?;
+        Ok(loaded.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
+}

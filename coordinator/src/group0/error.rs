@@ -1,0 +1,223 @@
+//! What can go wrong in group0, by what the caller knows afterwards.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Something on disk or in the log was written by a newer build. This build stops at it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("written by a newer build: {found}; this build knows {known}. Start the newer build")]
+pub struct FormatTooNew {
+    /// What was found, with its version: "entry format 3".
+    pub found: String,
+    /// The newest that this build knows: "entry format 2".
+    pub known: String,
+}
+
+/// Bytes that can't have been written as they are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("damaged: {0}")]
+pub struct Damaged(pub String);
+
+/// Why a snapshot can't be restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Its bytes are wrong.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// A newer build wrote it.
+    #[error(transparent)]
+    TooNew(#[from] FormatTooNew),
+}
+
+/// Why group0 can't be opened. Nothing is served, and nothing but a torn tail has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The options contradict each other.
+    #[error("group0's options: {0}")]
+    Options(String),
+    /// A file or directory can't be read or written.
+    #[error("can't {doing} {}: {source}. Check its owner, its permissions and the space left", path.display())]
+    Io {
+        /// What was tried: "create the directory".
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the directory open.
+    #[error("{} is in use by another coordinator. Stop it, or give this one a directory of its own", path.display())]
+    AlreadyRunning {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory's layout is newer than this build.
+    #[error("{}: {source}", path.display())]
+    FormatTooNew {
+        /// The file that says so.
+        path: PathBuf,
+        /// Both versions.
+        source: FormatTooNew,
+    },
+    /// The directory belongs to another member.
+    #[error("{} belongs to Raft id {found}, not {asked}. Start it with its own directory", path.display())]
+    OtherRaftId {
+        /// The data directory.
+        path: PathBuf,
+        /// The id on record.
+        found: u64,
+        /// The id in the options.
+        asked: u64,
+    },
+    /// The format file can't be read as one.
+    #[error("{} is damaged: {detail}. Restore the directory from a snapshot", path.display())]
+    FormatDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The log is damaged before its end: entries that were acknowledged can't be read.
+    #[error("the log {} is damaged: {detail}. Restore the directory from a snapshot, or rejoin as a new member", path.display())]
+    LogDamaged {
+        /// The file or directory.
+        path: PathBuf,
+        /// Where and how.
+        detail: String,
+    },
+    /// No snapshot can be read that the log goes on from.
+    #[error("the snapshot {} is damaged: {detail}. Restore the directory from a snapshot, or rejoin as a new member", path.display())]
+    SnapshotDamaged {
+        /// The newest damaged file.
+        path: PathBuf,
+        /// Where and how.
+        detail: String,
+    },
+    /// The log begins after the newest snapshot: what is between them is missing.
+    #[error(
+        "the log begins after entry {purged}, but the newest snapshot ends at {snapshot:?}. Restore the directory from a snapshot, or rejoin as a new member"
+    )]
+    Gap {
+        /// Last entry that was taken off the log.
+        purged: u64,
+        /// Last entry in the newest snapshot; none if there is no snapshot.
+        snapshot: Option<u64>,
+    },
+    /// Raft didn't start.
+    #[error("group0 doesn't start: {0}")]
+    Raft(String),
+}
+
+impl OpenError {
+    /// An [`OpenError::Io`] on `path`, as a closure for `map_err`.
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// Why a proposal has no response. Each says whether the entry was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// **Not applied.** Another coordinator leads: ask there.
+    #[error("not the leader: {leader} at {address} is")]
+    NotLeader {
+        /// Raft id of the leader.
+        leader: u64,
+        /// Its advertised address; empty if unknown.
+        address: String,
+    },
+    /// **Not applied.** Nobody is known to lead. Try again later.
+    #[error("group0 has no leader")]
+    NoLeader,
+    /// **Not applied.** This coordinator stops.
+    #[error("this coordinator is shutting down")]
+    ShuttingDown,
+    /// **Not applied.** The deadline passed before the entry could be proposed.
+    #[error("the deadline passed before the entry was proposed")]
+    TooLate,
+    /// **Not applied.** The entry is larger than group0 takes.
+    #[error("an entry of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most that is taken.
+        limit: usize,
+    },
+    /// **Unknown.** Proposed, then this coordinator stopped leading. Look before a retry.
+    #[error("leadership was lost after the entry was proposed: whether it is applied is unknown")]
+    LeadershipLost,
+    /// **Unknown.** Proposed, but not committed by the deadline. It may be yet.
+    #[error("not committed by the deadline: whether the entry is applied is unknown")]
+    CommitTimeout,
+    /// **Unknown.** This coordinator's storage has failed; it stops.
+    #[error("group0 has failed: {0}")]
+    Fatal(FatalReason),
+}
+
+impl ProposeError {
+    /// Whether the entry may be, or become, applied in spite of this error.
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::LeadershipLost | Self::CommitTimeout | Self::Fatal(_) => true,
+            Self::NotLeader { .. }
+            | Self::NoLeader
+            | Self::ShuttingDown
+            | Self::TooLate
+            | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+/// Why leadership couldn't be confirmed, so that a read has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Another coordinator leads: ask there.
+    #[error("not the leader: {leader} at {address} is")]
+    NotLeader {
+        /// Raft id of the leader.
+        leader: u64,
+        /// Its advertised address; empty if unknown.
+        address: String,
+    },
+    /// Nobody is known to lead. Try again later.
+    #[error("group0 has no leader")]
+    NoLeader,
+    /// A quorum didn't answer, or its answer couldn't be applied in time. Try again later.
+    #[error("no quorum of group0 answers")]
+    NoQuorum,
+    /// This coordinator stops.
+    #[error("this coordinator is shutting down")]
+    ShuttingDown,
+    /// This coordinator's storage has failed; it stops.
+    #[error("group0 has failed: {0}")]
+    Fatal(FatalReason),
+}
+
+/// Why a group couldn't be begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BootstrapError {
+    /// This member isn't among the voters.
+    #[error("Raft id {raft_id} is not among the members to begin with")]
+    NotAMember {
+        /// This member's Raft id.
+        raft_id: u64,
+    },
+    /// This coordinator's storage has failed, or it has stopped.
+    #[error("group0 has failed: {0}")]
+    Fatal(FatalReason),
+}
+
+/// Why this coordinator has to end its process: group0 can't go on in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FatalReason {
+    /// Log, vote or snapshot couldn't be written or read.
+    #[error("storage: {0}")]
+    Storage(String),
+    /// A committed entry is newer than this build.
+    #[error("{0}")]
+    FormatTooNew(FormatTooNew),
+    /// The state machine or Raft panicked.
+    #[error("panicked: {0}")]
+    Panicked(String),
+}

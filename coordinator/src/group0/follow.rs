@@ -1,0 +1,157 @@
+//! Follows Raft: who leads, and whether it still can.
+
+use std::sync::Arc;
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::Fatal;
+use openraft::metrics::RaftMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::StateMachine;
+use super::apply::State;
+use super::error::FatalReason;
+use super::types::Group0Types;
+
+/// One time of leading by one process. Equal only to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Leadership {
+    /// The Raft term. At most one coordinator leads in it.
+    pub term: u64,
+    /// Raft id of the leader: this coordinator.
+    pub node: u64,
+    /// Drawn when this process began to lead.
+    pub number: u64,
+}
+
+/// What a coordinator is in group0 right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Not a voter, or not initialised.
+    Learner,
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks to be elected.
+    Candidate,
+    /// Leads, as far as it knows.
+    Leader,
+    /// Has stopped.
+    Stopped,
+}
+
+/// Where group0 stands here. Log positions are indexes; none means nothing yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Raft id of this coordinator.
+    pub node: u64,
+    /// The current term.
+    pub term: u64,
+    /// What this coordinator is.
+    pub role: Role,
+    /// Raft id of the leader it knows.
+    pub leader: Option<u64>,
+    /// Last entry in the log.
+    pub last_log: Option<u64>,
+    /// Last entry known to be committed.
+    pub committed: Option<u64>,
+    /// Last entry applied.
+    pub applied: Option<u64>,
+    /// Last entry in the current snapshot.
+    pub snapshot: Option<u64>,
+    /// Last entry taken off the log's beginning.
+    pub purged: Option<u64>,
+    /// Raft ids of the voters.
+    pub voters: Vec<u64>,
+}
+
+pub(super) type Metrics = RaftMetrics<Group0Types>;
+pub(super) type MetricsReceiver = WatchReceiverOf<Group0Types, Metrics>;
+
+pub(super) fn status(metrics: &Metrics) -> Status {
+    let index = |id: &Option<super::types::LogId>| id.as_ref().map(|id| id.index());
+    Status {
+        node: metrics.id,
+        term: metrics.current_term,
+        role: match (&metrics.running_state, metrics.state) {
+            (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
+            (_, ServerState::Learner) => Role::Learner,
+            (_, ServerState::Follower) => Role::Follower,
+            (_, ServerState::Candidate) => Role::Candidate,
+            (_, ServerState::Leader) => Role::Leader,
+        },
+        leader: metrics.current_leader,
+        last_log: metrics.last_log_index,
+        committed: index(&metrics.local_committed),
+        applied: index(&metrics.last_applied),
+        snapshot: index(&metrics.snapshot),
+        purged: index(&metrics.purged),
+        voters: metrics.membership_config.voter_ids().collect(),
+    }
+}
+
+/// Publishes this process's leadership, and Raft's failure, until `stop`.
+pub(super) async fn follow<S: StateMachine>(
+    mut metrics: MetricsReceiver,
+    leadership: watch::Sender<Option<Leadership>>,
+    state: Arc<State<S>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let (leads, failed) = {
+            let seen = metrics.borrow_watched();
+            (leading_term(&seen).map(|term| (term, seen.id)), failure(&seen))
+        };
+        leadership.send_if_modified(|current| renew(current, leads));
+        if let Some(reason) = failed {
+            state.fail(reason);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            changed = metrics.changed() => if changed.is_err() {
+                state.fail(FatalReason::Panicked("Raft has ended by itself".into()));
+                break;
+            }
+        }
+    }
+    leadership.send_replace(None);
+}
+
+/// The term that this coordinator leads in, once an entry of that term is applied here: all that
+/// earlier leaders have committed is then applied too.
+fn leading_term(metrics: &Metrics) -> Option<u64> {
+    let applied = metrics.last_applied.as_ref()?.committed_leader_id().term;
+    let leads = metrics.running_state.is_ok()
+        && metrics.state == ServerState::Leader
+        && applied == metrics.current_term;
+    leads.then_some(metrics.current_term)
+}
+
+fn failure(metrics: &Metrics) -> Option<FatalReason> {
+    match &metrics.running_state {
+        Ok(()) | Err(Fatal::Stopped) => None,
+        Err(fatal) => Some(reason(fatal)),
+    }
+}
+
+/// Why Raft has ended.
+pub(super) fn reason(fatal: &Fatal<Group0Types>) -> FatalReason {
+    match fatal {
+        Fatal::StorageError(error) => FatalReason::Storage(error.to_string()),
+        Fatal::Panicked => FatalReason::Panicked("Raft".into()),
+        Fatal::Stopped => FatalReason::Panicked("Raft has ended by itself".into()),
+    }
+}
+
+/// Whether the leadership changed. It keeps its number for as long as it lasts.
+fn renew(current: &mut Option<Leadership>, leads: Option<(u64, u64)>) -> bool {
+    if current.map(|known| (known.term, known.node)) == leads {
+        return false;
+    }
+    *current =
+        leads.map(|(term, node)| Leadership { term, node, number: Uuid::new_v4().as_u64_pair().0 });
+    true
+}

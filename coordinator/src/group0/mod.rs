@@ -1,0 +1,71 @@
+//! group0: the replicated, durable state of the coordinators. The only truth.
+//!
+//! [`Group0`] is the handle: propose an entry, confirm leadership, read the state. What is
+//! replicated is given by a [`StateMachine`], which is pure: this module knows nothing of tablets,
+//! and the state machine knows nothing of logs, elections or disks.
+//!
+//! On disk (one directory, one process at a time):
+//!
+//! | path | what |
+//! |---|---|
+//! | `lock` | held exclusively while a process has the directory open |
+//! | `format` | version of the layout, and the Raft id that the directory belongs to |
+//! | `log/` | log, vote and committed index |
+//! | `snapshots/` | `snapshot-<entries>-<term>`: the newest, and the one before it |
+//!
+//! Not here: the transport between coordinators (see `network`), membership changes.
+
+mod apply;
+mod directory;
+mod error;
+mod follow;
+mod handle;
+mod log;
+mod network;
+mod options;
+mod propose;
+mod read;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use error::{
+    BootstrapError, Damaged, FatalReason, FormatTooNew, OpenError, ProposeError, ReadError,
+    RestoreError,
+};
+pub use follow::{Leadership, Role, Status};
+pub use handle::Group0;
+pub use options::Options;
+pub use types::Member;
+
+use std::fmt::Debug;
+
+/// What group0 replicates. Deterministic and total: the outcome of `apply` depends on the entry
+/// and the state alone, on every coordinator and in every build.
+///
+/// `Clone` is used once for each snapshot, under the lock that keeps entries from being applied;
+/// the copy is then encoded outside it.
+pub trait StateMachine: Clone + Send + Sync + 'static {
+    /// What `apply` answers to the proposer. Not stored.
+    type Response: Clone + Debug + Send + Sync + 'static;
+
+    /// Applies one committed entry.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatTooNew`] if this build doesn't know the entry. It must then have changed nothing:
+    /// this coordinator stops before it applies or acknowledges the entry. A refusal of the entry
+    /// is not an error but a `Response`.
+    fn apply(&mut self, entry: &[u8]) -> Result<Self::Response, FormatTooNew>;
+
+    /// The whole state as bytes that [`restore`](Self::restore) understands, with their version.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces the state with that of a snapshot. After an error the value is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::TooNew`] if a newer build wrote it, [`RestoreError::Damaged`] otherwise.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
+}

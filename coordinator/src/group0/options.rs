@@ -1,0 +1,75 @@
+//! What group0 is opened with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::OpenError;
+
+/// What group0 is opened with. [`Options::new`] gives the defaults.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory that holds everything of this member. Created if it is missing.
+    pub data_dir: PathBuf,
+    /// Raft id of this member. The directory keeps it; another is refused.
+    pub raft_id: u64,
+    /// Address under which the other coordinators reach this one.
+    pub address: String,
+    /// Time between a leader's heartbeats.
+    pub heartbeat: Duration,
+    /// The least time without a heartbeat after which an election begins.
+    pub election_min: Duration,
+    /// The most.
+    pub election_max: Duration,
+    /// A snapshot is made each time this many entries have been committed since the last.
+    pub snapshot_every: u64,
+    /// Entries kept in the log though a snapshot has them, for members that lag.
+    pub keep: u64,
+}
+
+impl Options {
+    /// Options with the default durations: heartbeat 200 ms, election 0.8 to 1.6 s, a snapshot
+    /// every 5000 entries, 1000 kept.
+    pub fn new(data_dir: impl Into<PathBuf>, raft_id: u64, address: impl Into<String>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            raft_id,
+            address: address.into(),
+            heartbeat: Duration::from_millis(200),
+            election_min: Duration::from_millis(800),
+            election_max: Duration::from_millis(1600),
+            snapshot_every: 5000,
+            keep: 1000,
+        }
+    }
+
+    /// Raft's own configuration.
+    pub(super) fn raft_config(&self) -> Result<openraft::Config, OpenError> {
+        if self.heartbeat * 3 >= self.election_min {
+            return Err(OpenError::Options(format!(
+                "3 heartbeats ({:?}) must be less than the least election time ({:?})",
+                self.heartbeat * 3,
+                self.election_min
+            )));
+        }
+        if self.snapshot_every == 0 {
+            return Err(OpenError::Options("snapshot_every must not be 0".into()));
+        }
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        openraft::Config {
+            cluster_name: "group0".into(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_every),
+            max_in_snapshot_log_to_keep: self.keep,
+            replication_lag_threshold: self.snapshot_every.saturating_add(self.keep),
+            enable_pre_vote: Some(true),
+            // A restarted leader gets a term of its own, so that a term never spans two processes
+            // and the blank entry that begins it proves that all before it is applied.
+            enable_leader_restore: Some(false),
+            ..Default::default()
+        }
+        .validate()
+        .map_err(|e| OpenError::Options(e.to_string()))
+    }
+}

@@ -1,0 +1,124 @@
+//! group0 against real files: openraft's storage suite, restarts, damage, and the handle's promises.
+
+mod damage;
+mod handle;
+mod restart;
+mod suite;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Damaged, FormatTooNew, Group0, Leadership, Member, Options, RestoreError, StateMachine,
+};
+
+/// The longest that anything here may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps every entry in order, and answers how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Journal(Vec<Vec<u8>>);
+
+/// An entry that this build doesn't know.
+const NEWER: &[u8] = b"newer";
+/// An entry that the state machine panics at.
+const PANIC: &[u8] = b"panic";
+
+impl StateMachine for Journal {
+    type Response = usize;
+
+    fn apply(&mut self, entry: &[u8]) -> Result<usize, FormatTooNew> {
+        if entry == NEWER {
+            return Err(FormatTooNew { found: "entry 2".into(), known: "entry 1".into() });
+        }
+        assert!(entry != PANIC, "asked to panic");
+        self.0.push(entry.to_vec());
+        Ok(self.0.len())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in &self.0 {
+            bytes.extend(u32::try_from(entry.len()).expect("small").to_be_bytes());
+            bytes.extend(entry);
+        }
+        bytes
+    }
+
+    fn restore(&mut self, mut snapshot: &[u8]) -> Result<(), RestoreError> {
+        self.0.clear();
+        while let Some((length, rest)) = snapshot.split_first_chunk::<4>() {
+            let (entry, rest) = rest
+                .split_at_checked(u32::from_be_bytes(*length) as usize)
+                .ok_or_else(|| Damaged("an entry is cut short".into()))?;
+            self.0.push(entry.to_vec());
+            snapshot = rest;
+        }
+        Ok(())
+    }
+}
+
+fn options(dir: &Path) -> Options {
+    Options {
+        heartbeat: Duration::from_millis(50),
+        election_min: Duration::from_millis(200),
+        election_max: Duration::from_millis(400),
+        ..Options::new(dir, 1, "127.0.0.1:7401")
+    }
+}
+
+/// Opens, begins a group of one if there is none, and waits until it leads.
+async fn leader(options: Options) -> Group0<Journal> {
+    let members = BTreeMap::from([(1, Member { address: options.address.clone() })]);
+    let group0 = Group0::open(options, Journal::default()).await.expect("it opens");
+    group0.bootstrap(members).await.expect("it begins");
+    leadership(&group0).await;
+    group0
+}
+
+async fn leadership(group0: &Group0<Journal>) -> Leadership {
+    let mut leadership = group0.leadership();
+    let found = timeout(PATIENCE, leadership.wait_for(Option::is_some)).await;
+    found.expect("in time").expect("it lives").expect("some")
+}
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn entry(number: usize) -> Vec<u8> {
+    format!("entry number {number}").into_bytes()
+}
+
+async fn propose(group0: &Group0<Journal>, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let count = group0.propose(entry(number), soon()).await.expect("it is applied");
+        assert_eq!(count, number + 1);
+    }
+}
+
+fn journal(group0: &Group0<Journal>) -> Vec<Vec<u8>> {
+    group0.read(|journal| journal.0.clone())
+}
+
+fn entries(numbers: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+    numbers.map(entry).collect()
+}
+
+/// Copies a directory as it is on disk now: what a killed process leaves behind.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("created");
+    for item in fs::read_dir(from).expect("listed") {
+        let item = item.expect("listed").path();
+        let target = to.join(item.file_name().expect("named"));
+        if item.is_dir() {
+            copy(&item, &target);
+        } else {
+            fs::copy(&item, &target).expect("copied");
+        }
+    }
+}

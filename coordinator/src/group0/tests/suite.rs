@@ -1,0 +1,36 @@
+//! openraft's own suite for log stores and state machines.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::super::apply::{Applier, State};
+use super::super::directory;
+use super::super::log::LogStore;
+use super::super::snapshot::Snapshots;
+use super::super::types::Group0Types;
+use super::Journal;
+
+struct Builder;
+
+impl StoreBuilder<Group0Types, LogStore, Applier<Journal>, TempDir> for Builder {
+    async fn build(
+        &self,
+    ) -> Result<(TempDir, LogStore, Applier<Journal>), StorageError<Group0Types>> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = Arc::new(directory::open(dir.path(), 1).expect("a lock"));
+        let log = LogStore::open(&dir.path().join("log"), Arc::clone(&lock)).expect("a log");
+        let restore = |_: &[u8]| Ok(());
+        let (snapshots, _) = Snapshots::open(dir.path().join("snapshots"), lock, None, restore)
+            .expect("no snapshots");
+        let state = Arc::new(State::new(Journal::default(), Default::default()));
+        Ok((dir, log, Applier::new(state, Arc::new(snapshots))))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openrafts_storage_suite_passes() {
+    Suite::test_all(Builder).await.expect("every test of the suite");
+}
