@@ -5,7 +5,6 @@ use crate::id::{SessionId, TabletId};
 use crate::stage::{Stage, TransitionKind};
 use crate::state::{FINISHED_MIGRATIONS, State};
 use crate::tablet::{STAGE_RECORDS, Tablet};
-use crate::topology::{FINISHED_MIGRATIONS, State};
 use alloc::collections::BTreeSet;
 
 /// An invariant does not hold.

@@ -29,3 +29,6 @@ pub mod command;
 pub mod state;
 pub mod invariant;
 pub mod topology;
+pub mod barrier;
+pub mod streams;
+pub mod apply;

@@ -98,12 +98,12 @@ impl TabletRecord {
 
     /// The node that loses its replica.
     pub fn leaving(&self) -> Option<Replica> {
-        self.replicas.iter().find(|replica| !self.next().contains(replica.node)).copied()
+        self.replicas.minus(self.next()).next()
     }
 
     /// The node that gets one.
     pub fn pending(&self) -> Option<Replica> {
-        self.next().iter().find(|replica| !self.replicas.contains(replica.node)).copied()
+        self.next().minus(&self.replicas).next()
     }
 
     /// old ∪ new, in order.

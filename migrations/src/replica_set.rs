@@ -75,6 +75,12 @@ impl ReplicaSet {
         found.map(|replica| replica.lost = true).is_some()
     }
 
+    /// Those that are not in another set: from old to new, who is *leaving*; from new to old, who
+    /// is *pending*.
+    pub fn minus(&self, other: &ReplicaSet) -> impl Iterator<Item = Replica> {
+        self.0.iter().filter(|replica| !other.contains(replica.node)).copied()
+    }
+
     /// Those that satisfy `counts` make a majority of this set. A quorum is counted in each set
     /// by itself. An empty set has no majority.
     pub fn has_majority(&self, mut counts: impl FnMut(NodeId) -> bool) -> bool {

@@ -151,6 +151,35 @@ pub struct FinishedMigration {
 }
 
 impl Transition {
+    /// A transition in the first stage of its kind, in its first attempt, without a session.
+    pub(crate) fn begin(
+        migration: MigrationId,
+        kind: TransitionKind,
+        next: ReplicaSet,
+        note: String,
+    ) -> Transition {
+        let record = TransitionRecord {
+            migration,
+            kind,
+            stage: kind.first_stage(),
+            next,
+            session: None,
+            attempt: 1,
+            streams: Vec::new(),
+            proposed_promise: None,
+        };
+        Transition {
+            record,
+            is_cancelled: false,
+            is_pending_lost: false,
+            reason: None,
+            promised: Vec::new(),
+            is_fully_exchanged: false,
+            note,
+            stages: Vec::new(),
+        }
+    }
+
     /// Notes that a stage was entered. Old ones go once there are too many. INV-15.
     pub(crate) fn note_stage(&mut self, version: TopologyVersion, entered_ms: u64) {
         if self.stages.len() >= STAGE_RECORDS {

@@ -1,0 +1,150 @@
+//! The only writer of `Topology`. Pure, deterministic and total: each command is applied, or
+//! refused with a reason and without effect. It depends on the command and the state alone.
+//!
+//! One file a subject below this one: admission and fences, tables, the start of a transition,
+//! and its advance.
+
+mod advance;
+mod membership;
+mod start;
+mod table;
+
+pub(crate) use advance::{check_forward, expected};
+
+use crate::command::{Applied, Change, Command, Entry, Outcome, Rejected};
+use crate::id::TabletId;
+use crate::invariant::{self, Broken};
+use crate::request::Seen;
+use crate::topology::Topology;
+use crate::version::TopologyVersion;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// What came of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AppliedEntry {
+    /// Of each command, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The tablets that have a new version or are gone.
+    pub touched: BTreeSet<TabletId>,
+    /// Whether anything but tablets has changed: nodes, tables, settings.
+    pub is_wider: bool,
+}
+
+/// What one command may change besides the state: what the entry reports.
+struct Work<'a> {
+    topology: &'a mut Topology,
+    /// The version that every change of this entry gets.
+    at: TopologyVersion,
+    /// The proposer's clock.
+    now_ms: u64,
+    touched: BTreeSet<TabletId>,
+    is_wider: bool,
+}
+
+/// Applies an entry. The counter is raised once, if anything changed; each command stands alone.
+pub fn apply(topology: &mut Topology, entry: &Entry) -> AppliedEntry {
+    let at = topology.state.version.next();
+    let mut applied = AppliedEntry::default();
+    let now_ms = entry.proposed_ms;
+    let mut work = Work { topology, at, now_ms, touched: BTreeSet::new(), is_wider: false };
+    for command in &entry.commands {
+        applied.outcomes.push(work.command(command));
+    }
+    applied.touched = work.touched;
+    applied.is_wider = work.is_wider;
+    if !applied.touched.is_empty() || applied.is_wider {
+        topology.state.version = at;
+    }
+    applied
+}
+
+/// What `apply` would say of a change now, nothing done: `validate_only`.
+pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
+    if topology.state.cluster.is_none() {
+        return Err(Rejected::NotBootstrapped);
+    }
+    match change {
+        Change::CreateTable(create) => table::check_create(topology, create),
+        Change::DropTable { table, .. } => table::check_drop(topology, *table),
+        Change::Start(start) => start::check(topology, start),
+        Change::Cancel { migration } => start::check_cancel(topology, *migration).map(drop),
+        Change::Configure(settings) => match settings.contradiction() {
+            Some(problem) => Err(Rejected::InvalidField { field: "settings", problem }),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Checks the invariants that can be read off the state. For tests and simulations after each
+/// entry; for a coordinator after a restore.
+pub fn check_invariants(topology: &Topology) -> Result<(), Broken> {
+    invariant::check(&topology.state)
+}
+
+impl Work<'_> {
+    fn command(&mut self, command: &Command) -> Outcome {
+        if self.topology.state.cluster.is_none() && !matches!(command, Command::Bootstrap(_)) {
+            return Err(Rejected::NotBootstrapped);
+        }
+        match command {
+            Command::Bootstrap(bootstrap) => {
+                let state = &mut self.topology.state;
+                if let Some(cluster) = state.cluster {
+                    return Err(Rejected::AlreadyBootstrapped(cluster));
+                }
+                if let Some(problem) = bootstrap.settings.contradiction() {
+                    return Err(Rejected::InvalidField { field: "settings", problem });
+                }
+                state.cluster = Some(bootstrap.cluster);
+                state.settings = bootstrap.settings;
+                self.is_wider = true;
+                Ok(Applied::Done)
+            }
+            Command::Admit(admit) => self.admit(admit),
+            Command::Fence { node, incarnation } => self.fence(*node, *incarnation),
+            Command::MarkLost { node, incarnation, copies } => {
+                self.mark_lost(*node, *incarnation, copies)
+            }
+            Command::Advance(advance) => self.advance(advance),
+            Command::Change { stamp, change } => {
+                // Before any check that depends on other state: else the retry of a migration
+                // would be refused because of itself.
+                match self.topology.state.requests.look_up(stamp) {
+                    Seen::Before(outcome) => return outcome.clone(),
+                    Seen::Reused => return Err(Rejected::RequestIdReused),
+                    Seen::Expired => return Err(Rejected::RequestIdExpired),
+                    Seen::New => {}
+                }
+                let outcome = self.change(change);
+                self.topology.state.requests.remember(stamp, outcome.clone());
+                outcome
+            }
+        }
+    }
+
+    fn change(&mut self, change: &Change) -> Outcome {
+        check(self.topology, change)?;
+        match change {
+            Change::CreateTable(create) => Ok(self.create_table(create)),
+            Change::DropTable { table, migration } => Ok(self.drop_table(*table, *migration)),
+            Change::Start(start) => self.start(start),
+            Change::Cancel { migration } => self.cancel(*migration),
+            Change::Configure(settings) => {
+                self.topology.state.settings = *settings;
+                self.is_wider = true;
+                Ok(Applied::Done)
+            }
+        }
+    }
+
+    /// Changes a tablet and stamps it with this entry's version.
+    fn touch(&mut self, tablet: TabletId, change: impl FnOnce(&mut crate::tablet::Tablet)) {
+        let at = self.at;
+        self.topology.change(tablet, |tablet| {
+            tablet.version = at;
+            change(tablet);
+        });
+        self.touched.insert(tablet);
+    }
+}

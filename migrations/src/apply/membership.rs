@@ -1,0 +1,172 @@
+//! Nodes come in, are fenced, and lose copies.
+
+use super::Work;
+use crate::command::{Admit, Applied, Missing, Outcome, Rejected};
+use crate::id::{NodeId, SessionId, TabletId};
+use crate::node::Node;
+use crate::stage::{Stage, WayBack};
+use crate::tablet::{EndReason, Tablet};
+use crate::topology::Topology;
+use crate::version::{CopyId, Incarnation};
+use alloc::vec::Vec;
+
+/// Tablets whose open session a node takes part in: its admission begins a new attempt there.
+fn with_open_session(topology: &Topology, node: NodeId) -> Vec<TabletId> {
+    let takes_part = |id: &TabletId| {
+        let Some(tablet) = topology.tablet(*id) else { return false };
+        let Some(transition) = &tablet.transition else { return false };
+        let is_named = tablet.replicas.contains(node) || transition.record.next.contains(node);
+        is_named && transition.record.session.is_some()
+    };
+    topology.in_transition().filter(takes_part).collect()
+}
+
+/// Which node a process may become, or why it may not.
+fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, Rejected> {
+    let Some((id, node)) = topology.node_named(&admit.name) else {
+        let is_elsewhere = topology.state.nodes.values().any(|n| n.directory == admit.directory);
+        let was_admitted = admit.known_incarnation.is_some();
+        return if is_elsewhere || was_admitted { Err(Rejected::NodeMismatch) } else { Ok(None) };
+    };
+    // A directory that knows neither the newest incarnation nor its token is an old copy of
+    // itself: what it promised since is not in it.
+    let is_newest = admit.known_incarnation == Some(node.incarnation)
+        || admit.held_tokens.contains(&node.token);
+    if node.directory != admit.directory || !is_newest {
+        return Err(Rejected::NodeMismatch);
+    }
+    if !node.is_fenced && node.process != admit.process {
+        return Err(Rejected::NodeNotFenced(id));
+    }
+    Ok(Some(id))
+}
+
+impl Work<'_> {
+    /// Admits a process. In the same command, each transition with an open session that the node
+    /// takes part in begins anew with a fresh one, so that nothing of the earlier process counts.
+    pub(super) fn admit(&mut self, admit: &Admit) -> Outcome {
+        let known = check_identity(self.topology, admit)?;
+        let restarts = known.map(|node| with_open_session(self.topology, node));
+        let restarts = self.fresh_sessions(admit, restarts.unwrap_or_default())?;
+        let incarnation = Incarnation(self.at);
+        let state = &mut self.topology.state;
+        let id = known.unwrap_or_else(|| {
+            let id = NodeId::mint(self.at.era(), state.next_node);
+            state.next_node += 1;
+            id
+        });
+        let owed = state.nodes.get(&id).is_some_and(|n| n.is_fenced || n.is_repair_owed);
+        let node = Node {
+            name: admit.name.clone(),
+            directory: admit.directory,
+            token: admit.token,
+            process: admit.process.clone(),
+            incarnation,
+            is_fenced: false,
+            is_repair_owed: owed,
+            location: admit.location.clone(),
+            feature_level: admit.feature_level,
+        };
+        state.nodes.insert(id, node);
+        self.is_wider = true;
+        for (tablet, stage, session) in restarts {
+            self.enter(tablet, stage, Some(session), None);
+        }
+        self.lose(id, &admit.lost);
+        Ok(Applied::Admitted { node: id, incarnation })
+    }
+
+    /// The tablets that begin anew, each with the stage and the fresh session that it gets.
+    fn fresh_sessions(
+        &self,
+        admit: &Admit,
+        tablets: Vec<TabletId>,
+    ) -> Result<Vec<(TabletId, Stage, SessionId)>, Rejected> {
+        let mut restarts: Vec<(TabletId, Stage, SessionId)> = Vec::new();
+        for tablet in tablets {
+            let transition = self.topology.transition(tablet);
+            let stage = transition.and_then(|t| t.record.stage.retry_from());
+            // A session is open only in stages that can be tried again.
+            let stage = stage.ok_or(Rejected::InvariantBroken(1))?;
+            let fresh = admit.fresh.get(&tablet).ok_or(Rejected::FreshSessionMissing(tablet))?;
+            let is_taken = restarts.iter().any(|(_, _, taken)| taken == fresh);
+            if is_taken || self.topology.has_session(*fresh) {
+                return Err(Rejected::SessionInUse(*fresh));
+            }
+            restarts.push((tablet, stage, *fresh));
+        }
+        Ok(restarts)
+    }
+
+    /// Puts an incarnation out. In the same command, each transition whose pending replica it is
+    /// goes back: its copy will be dropped, and with it writes that it has acknowledged.
+    pub(super) fn fence(&mut self, id: NodeId, incarnation: Incarnation) -> Outcome {
+        let node = self.topology.state.nodes.get_mut(&id);
+        let node = node.ok_or(Rejected::NotFound(Missing::Node(id)))?;
+        if node.incarnation != incarnation || node.is_fenced {
+            return Err(Rejected::NodeFenced(id));
+        }
+        node.is_fenced = true;
+        self.is_wider = true;
+        let in_transition: Vec<TabletId> = self.topology.in_transition().collect();
+        for tablet in in_transition {
+            self.turn_back_without_pending(tablet, id, EndReason::NodeFenced(id));
+        }
+        Ok(Applied::Done)
+    }
+
+    /// Marks copies as lost. Their transitions go back where the pending replica is among them.
+    pub(super) fn mark_lost(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        copies: &[(TabletId, CopyId)],
+    ) -> Outcome {
+        let found = self.topology.node(node).ok_or(Rejected::NotFound(Missing::Node(node)))?;
+        if found.admitted() != Some(incarnation) {
+            return Err(Rejected::NodeFenced(node));
+        }
+        self.lose(node, copies);
+        Ok(Applied::Done)
+    }
+
+    fn lose(&mut self, node: NodeId, copies: &[(TabletId, CopyId)]) {
+        for (id, copy) in copies {
+            let holds = |tablet: &Tablet| {
+                let next = tablet.transition.as_ref().and_then(|t| t.record.next.on(node));
+                let replica = tablet.replicas.on(node).or(next);
+                replica.is_some_and(|replica| replica.copy == *copy && !replica.lost)
+            };
+            if !self.topology.tablet(*id).is_some_and(holds) {
+                continue;
+            }
+            self.touch(*id, |tablet| {
+                tablet.replicas.mark_lost(node, *copy);
+                if let Some(transition) = &mut tablet.transition {
+                    transition.record.next.mark_lost(node, *copy);
+                }
+            });
+            self.turn_back_without_pending(*id, node, EndReason::ReplicaLost(node));
+        }
+    }
+
+    /// If `node` is the pending replica of a transition that has not passed the point of no
+    /// return, marks it and takes it back.
+    fn turn_back_without_pending(&mut self, id: TabletId, node: NodeId, reason: EndReason) {
+        let Some(tablet) = self.topology.tablet(id) else { return };
+        let Some(transition) = &tablet.transition else { return };
+        let stage = transition.record.stage;
+        let is_pending = transition.record.next.contains(node) && !tablet.replicas.contains(node);
+        if !is_pending || stage.is_past_no_return() {
+            return;
+        }
+        if let WayBack::To(back) = stage.way_back() {
+            self.enter(id, back, None, Some(reason));
+        }
+        self.touch(id, |tablet| {
+            if let Some(transition) = &mut tablet.transition {
+                transition.is_pending_lost = true;
+            }
+        });
+    }
+}
