@@ -32,3 +32,7 @@ pub mod topology;
 pub mod barrier;
 pub mod streams;
 pub mod apply;
+pub mod driver;
+pub mod router;
+pub mod retry;
+pub mod placement;

@@ -1,0 +1,457 @@
+//! The topology coordinator's decisions: events in, effects out. It holds nothing that matters:
+//! a new leader builds it from the topology, and losing it costs time, not truth.
+//!
+//! Each event ends in a *look* at the tablets that it concerns: what is still missing before the
+//! transition may go on, as apply would say it, and which orders can bring it. Orders may be
+//! given twice; agents answer the second with what came of the first.
+
+mod leases;
+mod look;
+mod slots;
+
+use crate::apply::expected;
+use crate::command::{Advance, Command};
+use crate::evidence::{Acknowledgement, DropReport, Evidence, FailureReason, StreamReport};
+use crate::id::{NodeId, SessionId, TabletId};
+use crate::lease::Instant;
+use crate::node::Node;
+use crate::record::{StreamPair, TabletRecord};
+use crate::replica_set::Replica;
+use crate::topology::Topology;
+use crate::version::{Incarnation, TopologyVersion};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use leases::Leases;
+use slots::Slots;
+
+/// Everything that can wake the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An entry was applied.
+    Committed {
+        /// Tablets that have a new version or are gone.
+        touched: BTreeSet<TabletId>,
+        /// Nodes or settings have changed.
+        is_wider: bool,
+    },
+    /// An agent is attached and has worked off its full state.
+    Attached {
+        /// Which node.
+        node: NodeId,
+        /// Under which incarnation.
+        incarnation: Incarnation,
+    },
+    /// Its attachment is gone.
+    Detached {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A renewal of its lease came in, and may be answered.
+    Renewed {
+        /// Which node.
+        node: NodeId,
+        /// Under which incarnation.
+        incarnation: Incarnation,
+        /// When it was received.
+        at: Instant,
+    },
+    /// A barrier was acknowledged.
+    Acknowledged {
+        /// For which tablet.
+        tablet: TabletId,
+        /// By whom.
+        said: Acknowledgement,
+    },
+    /// A stream is complete at its receiver.
+    Streamed {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// What it says.
+        report: StreamReport,
+    },
+    /// A stream has failed at its receiver.
+    StreamFailed {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// Under which session.
+        session: SessionId,
+        /// Which stream.
+        pair: StreamPair,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A copy was dropped.
+    Dropped {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// What it says.
+        report: DropReport,
+    },
+    /// A node could not do what it was told; it will be told again.
+    Refused {
+        /// About which tablet.
+        tablet: TabletId,
+        /// At which version.
+        version: TopologyVersion,
+        /// Who.
+        node: NodeId,
+    },
+    /// A proposal has come to an end, in whatever way.
+    ProposalEnded {
+        /// About which tablet.
+        tablet: TabletId,
+        /// At which version.
+        version: TopologyVersion,
+    },
+    /// The proposal of a fence has come to an end, in whatever way.
+    FenceEnded {
+        /// Of which node.
+        node: NodeId,
+    },
+    /// Time has passed.
+    Tick(Instant),
+}
+
+/// Everything the driver can do to the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Propose this; say `ProposalEnded` (`FenceEnded`) when it is over.
+    Propose(Command),
+    /// Tell a node of a tablet's record: a barrier.
+    Barrier {
+        /// Which node.
+        node: NodeId,
+        /// The record.
+        record: TabletRecord,
+    },
+    /// Tell a node to pull.
+    Pull {
+        /// The stream; its receiver is told.
+        pair: StreamPair,
+        /// The record that names it.
+        record: TabletRecord,
+    },
+    /// Tell a node to drop its copy.
+    Drop {
+        /// The node and the copy.
+        replica: Replica,
+        /// The record at which the copy is not given.
+        record: TabletRecord,
+    },
+}
+
+/// What a node was told about a tablet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    Barrier(NodeId),
+    Pull(StreamPair),
+    Drop(NodeId),
+}
+
+/// What has been gathered for one tablet at one version. Starts anew with each version: nothing
+/// that was said of another one counts.
+#[derive(Debug, Clone, Default)]
+struct Gathered {
+    version: TopologyVersion,
+    acknowledged: BTreeMap<NodeId, Acknowledgement>,
+    reports: BTreeMap<StreamPair, StreamReport>,
+    drops: BTreeMap<NodeId, DropReport>,
+    told: BTreeSet<Order>,
+    failure: Option<FailureReason>,
+    /// Not before this is the attempt tried again, or a refused order repeated.
+    not_before: Option<Instant>,
+    is_proposed: bool,
+}
+
+impl Gathered {
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            acknowledged: self.acknowledged.values().copied().collect(),
+            streams: self.reports.values().copied().collect(),
+            drops: self.drops.values().copied().collect(),
+        }
+    }
+}
+
+/// How long the driver waits before it repeats what was refused or came to nothing.
+const REPEAT_AFTER_NS: u64 = 200_000_000;
+
+/// The driver. All soft state.
+#[derive(Debug)]
+pub struct Driver {
+    gathered: BTreeMap<TabletId, Gathered>,
+    attached: BTreeMap<NodeId, Incarnation>,
+    leases: Leases,
+    slots: Slots,
+    /// Tablets to look at again at a given time.
+    due: BTreeSet<(Instant, TabletId)>,
+    now: Instant,
+}
+
+/// Draws a fresh session id. Randomness comes from outside.
+pub type FreshSession<'a> = &'a mut dyn FnMut() -> SessionId;
+
+impl Driver {
+    /// The driver of a leadership that begins now. It assumes that every admitted agent may hold
+    /// a lease from the leader before.
+    pub fn new(topology: &Topology, now: Instant) -> Driver {
+        let mut driver = Driver {
+            gathered: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            leases: Leases::default(),
+            slots: Slots::default(),
+            due: BTreeSet::new(),
+            now,
+        };
+        driver.due.extend(topology.in_transition().map(|tablet| (now, tablet)));
+        driver
+    }
+
+    /// Takes an event and says what to do. The topology is the one that holds now.
+    pub fn handle(
+        &mut self,
+        topology: &Topology,
+        event: Event,
+        fresh: FreshSession<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        match event {
+            Event::Committed { touched, is_wider } => {
+                self.committed(topology, &touched, is_wider, fresh, out);
+            }
+            Event::Attached { node, incarnation } => {
+                self.attached.insert(node, incarnation);
+                self.forget_orders_of(node);
+                self.look_at_all(topology, fresh, out);
+            }
+            Event::Detached { node } => {
+                self.attached.remove(&node);
+                self.forget_orders_of(node);
+            }
+            Event::Renewed { node, incarnation, at } => self.leases.renewed(node, incarnation, at),
+            Event::FenceEnded { node } => self.leases.fence_ended(node),
+            Event::Tick(now) => self.tick(topology, now, fresh, out),
+            Event::Acknowledged { tablet, said } => {
+                if self.gathering(topology, tablet, said.version) {
+                    let gathered = self.gathered.entry(tablet).or_default();
+                    gathered.acknowledged.insert(said.node, said);
+                    self.look(topology, tablet, fresh, out);
+                }
+            }
+            Event::Streamed { tablet, report } => {
+                self.streamed(topology, tablet, report);
+                self.look(topology, tablet, fresh, out);
+                self.look_at_waiting(topology, fresh, out);
+            }
+            Event::StreamFailed { tablet, session, pair, reason } => {
+                self.stream_failed(topology, tablet, session, pair, reason);
+                self.look(topology, tablet, fresh, out);
+                self.look_at_waiting(topology, fresh, out);
+            }
+            Event::Dropped { tablet, report } => {
+                if self.gathering(topology, tablet, report.version) {
+                    let gathered = self.gathered.entry(tablet).or_default();
+                    gathered.drops.insert(report.node, report);
+                    self.look(topology, tablet, fresh, out);
+                }
+            }
+            Event::Refused { tablet, version, node } => {
+                if self.gathering(topology, tablet, version) {
+                    let gathered = self.gathered.entry(tablet).or_default();
+                    gathered.told.retain(|order| !order.is_to(node));
+                    self.look_later(tablet, REPEAT_AFTER_NS);
+                }
+            }
+            Event::ProposalEnded { tablet, version } => {
+                if self.gathering(topology, tablet, version) {
+                    self.gathered.entry(tablet).or_default().is_proposed = false;
+                    self.look_later(tablet, REPEAT_AFTER_NS);
+                }
+            }
+        }
+    }
+
+    /// Whom a tablet's transition waits for, in order: those whose word is missing.
+    pub fn waiting_for(&self, topology: &Topology, id: TabletId) -> Vec<NodeId> {
+        let Some(tablet) = topology.tablet(id) else { return Vec::new() };
+        let gathered = self.gathered.get(&id);
+        let asked = crate::barrier::asked(tablet).into_iter();
+        let is_missing = |node: &NodeId| {
+            let is_admitted = topology.node(*node).and_then(Node::admitted).is_some();
+            let has_said = gathered.is_some_and(|g| g.acknowledged.contains_key(node));
+            is_admitted && !has_said
+        };
+        asked.filter(is_missing).collect()
+    }
+
+    /// Whether a node's agent is attached.
+    pub fn is_attached(&self, node: NodeId) -> bool {
+        self.attached.contains_key(&node)
+    }
+
+    fn committed(
+        &mut self,
+        topology: &Topology,
+        touched: &BTreeSet<TabletId>,
+        is_wider: bool,
+        fresh: FreshSession<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        for tablet in touched {
+            if topology.transition(*tablet).is_none() {
+                self.gathered.remove(tablet);
+                self.slots.release_tablet(*tablet);
+                self.announce(topology, *tablet, out);
+            }
+            self.look(topology, *tablet, fresh, out);
+        }
+        if is_wider {
+            // A node was admitted or fenced: what is missing may be another thing now.
+            self.look_at_all(topology, fresh, out);
+        } else {
+            self.look_at_waiting(topology, fresh, out);
+        }
+    }
+
+    /// Tells those who hold a tablet that is in no transition any more. Nobody waits for them:
+    /// who misses it catches up when a router comes with the newer version.
+    fn announce(&self, topology: &Topology, tablet: TabletId, out: &mut Vec<Effect>) {
+        let Some(record) = topology.record(tablet) else { return };
+        for node in record.both() {
+            if self.attached.contains_key(&node) {
+                out.push(Effect::Barrier { node, record: record.clone() });
+            }
+        }
+    }
+
+    fn tick(
+        &mut self,
+        topology: &Topology,
+        now: Instant,
+        fresh: FreshSession<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        self.now = self.now.max(now);
+        while let Some((at, tablet)) = self.due.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.due.remove(&(at, tablet));
+            self.look(topology, tablet, fresh, out);
+        }
+        self.leases.expire(topology, self.now, out);
+    }
+
+    fn streamed(&mut self, topology: &Topology, id: TabletId, report: StreamReport) {
+        let Some(transition) = topology.transition(id) else { return };
+        // A report of an older attempt, or of an incarnation that is out, says nothing.
+        if !crate::streams::is_current(topology, transition, &report) {
+            return;
+        }
+        self.slots.release(id, report.pair);
+        let gathered = self.gathered.entry(id).or_default();
+        if report.sent == report.stored {
+            gathered.reports.insert(report.pair, report);
+        } else {
+            gathered.failure = Some(FailureReason::DigestMismatch);
+        }
+    }
+
+    fn stream_failed(
+        &mut self,
+        topology: &Topology,
+        id: TabletId,
+        session: SessionId,
+        pair: StreamPair,
+        reason: FailureReason,
+    ) {
+        let Some(transition) = topology.transition(id) else { return };
+        if transition.record.session != Some(session) || !transition.record.streams.contains(&pair)
+        {
+            return;
+        }
+        self.slots.release(id, pair);
+        let pause = backoff(topology, transition.record.attempt);
+        let gathered = self.gathered.entry(id).or_default();
+        if gathered.failure.is_none() {
+            gathered.failure = Some(reason);
+            gathered.not_before = Some(Instant(self.now.0.saturating_add(pause)));
+            self.look_later(id, pause);
+        }
+    }
+
+    /// Makes sure that what is gathered for a tablet is of its version; whether `version` is.
+    fn gathering(&mut self, topology: &Topology, id: TabletId, version: TopologyVersion) -> bool {
+        let Some(tablet) = topology.tablet(id) else { return false };
+        if tablet.transition.is_none() || tablet.version != version {
+            return false;
+        }
+        self.renew(id, version);
+        true
+    }
+
+    fn renew(&mut self, id: TabletId, version: TopologyVersion) {
+        let gathered = self.gathered.entry(id).or_default();
+        if gathered.version != version {
+            *gathered = Gathered { version, ..Gathered::default() };
+            self.slots.release_tablet(id);
+        }
+    }
+
+    fn forget_orders_of(&mut self, node: NodeId) {
+        for gathered in self.gathered.values_mut() {
+            gathered.told.retain(|order| !order.is_to(node));
+        }
+        self.slots.release_receiver(node);
+    }
+
+    fn look_later(&mut self, tablet: TabletId, after_ns: u64) {
+        self.due.insert((Instant(self.now.0.saturating_add(after_ns)), tablet));
+    }
+
+    fn look_at_all(&mut self, topology: &Topology, fresh: FreshSession<'_>, out: &mut Vec<Effect>) {
+        for tablet in topology.in_transition() {
+            self.look(topology, tablet, fresh, out);
+        }
+    }
+
+    /// Looks at those that wait for a free place among the streams of a node.
+    fn look_at_waiting(
+        &mut self,
+        topology: &Topology,
+        fresh: FreshSession<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        for tablet in self.slots.take_waiting() {
+            self.look(topology, tablet, fresh, out);
+        }
+    }
+
+    fn propose(&mut self, topology: &Topology, advance: Advance, out: &mut Vec<Effect>) {
+        let id = advance.expected.tablet;
+        debug_assert_eq!(
+            topology.tablet(id).and_then(|tablet| expected(id, tablet)),
+            Some(advance.expected)
+        );
+        if let Some(gathered) = self.gathered.get_mut(&id) {
+            gathered.is_proposed = true;
+        }
+        out.push(Effect::Propose(Command::Advance(alloc::boxed::Box::new(advance))));
+    }
+}
+
+impl Order {
+    fn is_to(self, node: NodeId) -> bool {
+        match self {
+            Order::Barrier(to) | Order::Drop(to) => to == node,
+            Order::Pull(pair) => pair.receiver == node,
+        }
+    }
+}
+
+/// The pause before the attempt after this one, in nanoseconds: it doubles, up to a bound.
+fn backoff(topology: &Topology, attempt: u32) -> u64 {
+    let settings = &topology.state().settings;
+    let doubled = u64::from(settings.backoff_ms) << attempt.saturating_sub(1).min(16);
+    doubled.min(u64::from(settings.backoff_max_ms)) * 1_000_000
+}

@@ -1,0 +1,45 @@
+//! The leader's side of leases: who has to be fenced. INV-13.
+
+use super::Effect;
+use crate::command::Command;
+use crate::id::NodeId;
+use crate::lease::Instant;
+use crate::topology::Topology;
+use crate::version::Incarnation;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// When the newest renewal of each incarnation came in, since this leadership began.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    renewed: BTreeMap<NodeId, (Incarnation, Instant)>,
+    fencing: BTreeSet<NodeId>,
+}
+
+impl Leases {
+    pub(super) fn renewed(&mut self, node: NodeId, incarnation: Incarnation, at: Instant) {
+        self.renewed.insert(node, (incarnation, at));
+    }
+
+    pub(super) fn fence_ended(&mut self, node: NodeId) {
+        self.fencing.remove(&node);
+    }
+
+    /// Proposes a fence for each admitted incarnation whose lease has surely run out.
+    ///
+    /// One that this leader has not heard of may hold a lease from the leader before: it is
+    /// counted from now, which is after this leadership began, and after its admission.
+    pub(super) fn expire(&mut self, topology: &Topology, now: Instant, out: &mut Vec<Effect>) {
+        let terms = topology.state().settings.lease;
+        for (id, node) in &topology.state().nodes {
+            let Some(incarnation) = node.admitted() else { continue };
+            let known = self.renewed.entry(*id).or_insert((incarnation, now));
+            if known.0 != incarnation {
+                *known = (incarnation, now);
+            }
+            if now > terms.leader_deadline(known.1) && self.fencing.insert(*id) {
+                out.push(Effect::Propose(Command::Fence { node: *id, incarnation }));
+            }
+        }
+    }
+}
