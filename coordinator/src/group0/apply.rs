@@ -128,7 +128,8 @@ impl<S: StateMachine> Applier<S> {
 
 /// A copy of the state, to be made into a snapshot while entries go on being applied.
 pub(super) struct Image<S> {
-    applied: Applied<S>,
+    /// Taken by the one snapshot that is made of it.
+    applied: Option<Applied<S>>,
     state: Arc<State<S>>,
     snapshots: Arc<Snapshots>,
 }
@@ -139,7 +140,9 @@ impl<S: StateMachine> RaftSnapshotBuilder<Group0Types> for Image<S> {
     type SnapshotData = Vec<u8>;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let Applied { machine, last, membership } = self.applied.clone();
+        let Some(Applied { machine, last, membership }) = self.applied.take() else {
+            return Err(io::Error::other("a snapshot has been made of this image already"));
+        };
         let meta = SnapshotMeta { last_log_id: last, last_membership: membership };
         let snapshots = Arc::clone(&self.snapshots);
         let written = blocking(move || {
@@ -175,7 +178,11 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
 
     async fn get_snapshot_builder(&mut self) -> Image<S> {
         let applied = self.state.applied.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Image { applied, state: Arc::clone(&self.state), snapshots: Arc::clone(&self.snapshots) }
+        Image {
+            applied: Some(applied),
+            state: Arc::clone(&self.state),
+            snapshots: Arc::clone(&self.snapshots),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Vec<u8>) -> io::Result<()> {

@@ -36,7 +36,10 @@ pub enum OpenError {
     #[error("group0's options: {0}")]
     Options(String),
     /// A file or directory can't be read or written.
-    #[error("can't {doing} {}: {source}. Check its owner, its permissions and the space left", path.display())]
+    #[error(
+        "can't {doing} {}: {source}. Check its owner, its permissions and the space left",
+        path.display()
+    )]
     Io {
         /// What was tried: "create the directory".
         doing: &'static str,
@@ -46,7 +49,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another process has the directory open.
-    #[error("{} is in use by another coordinator. Stop it, or give this one a directory of its own", path.display())]
+    #[error(
+        "{} is in use by another coordinator. Stop it, or give this one a directory of its own",
+        path.display()
+    )]
     AlreadyRunning {
         /// The data directory.
         path: PathBuf,
@@ -60,7 +66,10 @@ pub enum OpenError {
         source: FormatTooNew,
     },
     /// The directory belongs to another member.
-    #[error("{} belongs to Raft id {found}, not {asked}. Start it with its own directory", path.display())]
+    #[error(
+        "{} belongs to Raft id {found}, not {asked}. Start it with its own directory",
+        path.display()
+    )]
     OtherRaftId {
         /// The data directory.
         path: PathBuf,
@@ -78,7 +87,11 @@ pub enum OpenError {
         detail: String,
     },
     /// The log is damaged before its end: entries that were acknowledged can't be read.
-    #[error("the log {} is damaged: {detail}. Restore the directory from a snapshot, or rejoin as a new member", path.display())]
+    #[error(
+        "the log {} is damaged: {detail}. \
+         Restore the directory from a snapshot, or rejoin as a new member",
+        path.display()
+    )]
     LogDamaged {
         /// The file or directory.
         path: PathBuf,
@@ -86,7 +99,11 @@ pub enum OpenError {
         detail: String,
     },
     /// No snapshot can be read that the log goes on from.
-    #[error("the snapshot {} is damaged: {detail}. Restore the directory from a snapshot, or rejoin as a new member", path.display())]
+    #[error(
+        "the snapshot {} is damaged: {detail}. \
+         Restore the directory from a snapshot, or rejoin as a new member",
+        path.display()
+    )]
     SnapshotDamaged {
         /// The newest damaged file.
         path: PathBuf,
@@ -95,7 +112,8 @@ pub enum OpenError {
     },
     /// The log begins after the newest snapshot: what is between them is missing.
     #[error(
-        "the log begins after entry {purged}, but the newest snapshot ends at {snapshot:?}. Restore the directory from a snapshot, or rejoin as a new member"
+        "the log begins after entry {purged}, but the newest snapshot ends at {snapshot:?}. \
+         Restore the directory from a snapshot, or rejoin as a new member"
     )]
     Gap {
         /// Last entry that was taken off the log.

@@ -188,7 +188,7 @@ impl<S: StateMachine> Group0<S> {
     }
 
     /// The leadership of this process, once an entry of it is applied here; none while it doesn't
-    /// lead. It may lag behind the truth: before an answer, [`confirm_leadership`](Self::confirm_leadership).
+    /// lead. It may lag behind the truth: [confirm](Self::confirm_leadership) it before an answer.
     pub fn leadership(&self) -> watch::Receiver<Option<Leadership>> {
         self.inner.leadership.clone()
     }

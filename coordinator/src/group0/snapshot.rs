@@ -232,3 +232,27 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the snapshots are closed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let (mut head, meta) = encode_head(&SnapshotMeta::default(), b"body").expect("encoded");
+        let file = |head: &[u8]| [head, &meta, b"body"].concat();
+        assert!(matches!(decode(&file(&head)), Ok((_, b"body"))));
+
+        head[27] = 2;
+        assert!(matches!(decode(&file(&head)), Err(RestoreError::Damaged(_))));
+        let digest = digest(&[&head[24..], &meta, b"body"]);
+        head[8..24].copy_from_slice(&digest);
+        match decode(&file(&head)) {
+            Err(RestoreError::TooNew(too_new)) => {
+                assert_eq!(too_new.found, "snapshot format 2");
+                assert_eq!(too_new.known, "snapshot format 1");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -22,7 +22,7 @@ pub(in super::super) const MAX_ENTRY_BYTES: usize = 16 << 20;
 const MAX_PAYLOAD_BYTES: usize = MAX_ENTRY_BYTES + (1 << 20);
 
 const BLANK: u8 = 0;
-const NORMAL: u8 = 1;
+pub(super) const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
 /// The types of the log's files.
@@ -141,10 +141,10 @@ impl Decode for PayloadRecord {
     }
 }
 
-const HEAD_BYTES: usize = 9;
+pub(super) const HEAD_BYTES: usize = 9;
 
 /// Kind, length, and a check of both.
-fn head(kind: u8, length: u32) -> [u8; HEAD_BYTES] {
+pub(super) fn head(kind: u8, length: u32) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     head[0] = kind;
     head[1..5].copy_from_slice(&length.to_be_bytes());

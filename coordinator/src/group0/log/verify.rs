@@ -121,3 +121,52 @@ fn whole_under_another_type(bytes: &[u8]) -> bool {
         is_whole(&bytes)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+    use raft_log::RaftLogAction;
+    use raft_log::codeq::Encode as _;
+
+    use super::super::super::types::Entry;
+    use super::super::record::{HEAD_BYTES, NORMAL, PayloadRecord, head};
+    use super::*;
+
+    fn encoded(action: RaftLogAction<Records>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        action.encode(&mut bytes).expect("memory");
+        bytes
+    }
+
+    fn append(index: u64) -> Vec<u8> {
+        let payload = EntryPayload::Normal(Entry(vec![7; 100].into()));
+        encoded(RaftLogAction::Append((1, index), PayloadRecord(payload)))
+    }
+
+    #[test]
+    fn every_beginning_of_one_record_is_torn() {
+        let record = append(1);
+        for length in 0..record.len() {
+            assert!(is_torn(&record[..length]), "{length} of {}", record.len());
+        }
+        assert!(!is_torn(&record), "it is whole");
+    }
+
+    /// The length goes beyond the end of the file, and its check agrees: only what follows tells.
+    #[test]
+    fn a_length_that_lies_is_damage_if_a_whole_record_follows() {
+        let mut lie = append(1);
+        lie[20..20 + HEAD_BYTES].copy_from_slice(&head(NORMAL, 10_000));
+        assert!(is_torn(&lie));
+        lie.extend(append(2));
+        assert!(!is_torn(&lie));
+    }
+
+    /// A commit (28 bytes) that calls itself a vote (29 bytes) looks cut short.
+    #[test]
+    fn a_type_that_lies_is_damage() {
+        let mut commit = encoded(RaftLogAction::Commit((1, 1)));
+        commit[..4].copy_from_slice(&0_u32.to_be_bytes());
+        assert!(!is_torn(&commit));
+    }
+}

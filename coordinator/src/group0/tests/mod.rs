@@ -1,4 +1,4 @@
-//! group0 against real files: openraft's storage suite, restarts, damage, and the handle's promises.
+//! group0 against real files: openraft's storage suite, restarts, damage, the handle's promises.
 
 mod damage;
 mod handle;

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::tempdir;
 use tokio::runtime::Builder;
 
+use super::super::OpenError;
 use super::*;
 
 /// The process is gone from one moment to the next: nothing was shut down.
@@ -25,6 +26,28 @@ fn what_was_acknowledged_survives_an_abrupt_end() {
         propose(&group0, 200..201).await;
         group0.shutdown().await.expect("it stops");
     });
+}
+
+/// The last handle gone, Raft ends, and the directory is free once nothing can write to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_member_gives_its_directory_free() {
+    let dir = tempdir().expect("a directory");
+    let group0 = leader(options(dir.path())).await;
+    propose(&group0, 0..3).await;
+    drop(group0);
+    let reopened = async {
+        loop {
+            match Group0::open(options(dir.path()), Journal::default()).await {
+                Ok(group0) => return group0,
+                Err(OpenError::AlreadyRunning { .. }) => tokio::task::yield_now().await,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    };
+    let group0 = timeout(PATIENCE, reopened).await.expect("in time");
+    leadership(&group0).await;
+    assert_eq!(journal(&group0), entries(0..3));
+    group0.shutdown().await.expect("it stops");
 }
 
 /// A copy of the files, made while the process runs, holds what it had acknowledged by then.
