@@ -284,6 +284,11 @@ impl Driver {
         asked.filter(is_missing).collect()
     }
 
+    /// Whether a renewal of this incarnation may be answered: not once a fence of it was decided.
+    pub fn may_renew(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.leases.may_renew(node, incarnation)
+    }
+
     /// Whether a node's agent is attached.
     pub fn is_attached(&self, node: NodeId) -> bool {
         self.attached.contains_key(&node)

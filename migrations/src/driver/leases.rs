@@ -4,6 +4,7 @@ use super::Effect;
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Instant;
+use crate::node::Node;
 use crate::topology::Topology;
 use crate::version::Incarnation;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,11 @@ use alloc::vec::Vec;
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     renewed: BTreeMap<NodeId, (Incarnation, Instant)>,
-    fencing: BTreeSet<NodeId>,
+    /// A fence of it was decided on. It stays so for this leadership, since a fence whose
+    /// proposal seems to have failed may be applied yet.
+    doomed: BTreeSet<(NodeId, Incarnation)>,
+    /// A fence of it is being proposed.
+    proposing: BTreeSet<NodeId>,
 }
 
 impl Leases {
@@ -22,7 +27,11 @@ impl Leases {
     }
 
     pub(super) fn fence_ended(&mut self, node: NodeId) {
-        self.fencing.remove(&node);
+        self.proposing.remove(&node);
+    }
+
+    pub(super) fn may_renew(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        !self.doomed.contains(&(node, incarnation))
     }
 
     /// Proposes a fence for each admitted incarnation whose lease has surely run out.
@@ -31,13 +40,18 @@ impl Leases {
     /// counted from now, which is after this leadership began, and after its admission.
     pub(super) fn expire(&mut self, topology: &Topology, now: Instant, out: &mut Vec<Effect>) {
         let terms = topology.state().settings.lease;
+        self.doomed.retain(|(id, of)| topology.node(*id).and_then(Node::admitted) == Some(*of));
         for (id, node) in &topology.state().nodes {
             let Some(incarnation) = node.admitted() else { continue };
             let known = self.renewed.entry(*id).or_insert((incarnation, now));
             if known.0 != incarnation {
                 *known = (incarnation, now);
             }
-            if now > terms.leader_deadline(known.1) && self.fencing.insert(*id) {
+            let since = known.1;
+            if now > terms.leader_deadline(since) {
+                self.doomed.insert((*id, incarnation));
+            }
+            if !self.may_renew(*id, incarnation) && self.proposing.insert(*id) {
                 out.push(Effect::Propose(Command::Fence { node: *id, incarnation }));
             }
         }
