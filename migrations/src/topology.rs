@@ -86,6 +86,21 @@ impl Topology {
         self.sessions.contains_key(&session)
     }
 
+    /// The tablets whose open session a node takes part in: its admission begins a new attempt
+    /// there, for which it has to bring a fresh session each.
+    pub fn open_sessions_of(&self, node: NodeId) -> Vec<TabletId> {
+        let takes_part = |id: &&TabletId| {
+            let Some(tablet) = self.tablet(**id) else { return false };
+            let next = tablet.transition.as_ref().map(|transition| &transition.record.next);
+            tablet.replicas.contains(node) || next.is_some_and(|next| next.contains(node))
+        };
+        let mut tablets: Vec<TabletId> =
+            self.sessions.values().filter(takes_part).copied().collect();
+        // In order of tablet, not of session: ids are random, and nothing may depend on them.
+        tablets.sort_unstable();
+        tablets
+    }
+
     /// What agents and routers are told of a tablet.
     pub fn record(&self, tablet: TabletId) -> Option<TabletRecord> {
         let found = self.tablet(tablet)?;

@@ -10,17 +10,6 @@ use crate::topology::Topology;
 use crate::version::{CopyId, Incarnation};
 use alloc::vec::Vec;
 
-/// Tablets whose open session a node takes part in: its admission begins a new attempt there.
-fn with_open_session(topology: &Topology, node: NodeId) -> Vec<TabletId> {
-    let takes_part = |id: &TabletId| {
-        let Some(tablet) = topology.tablet(*id) else { return false };
-        let Some(transition) = &tablet.transition else { return false };
-        let is_named = tablet.replicas.contains(node) || transition.record.next.contains(node);
-        is_named && transition.record.session.is_some()
-    };
-    topology.in_transition().filter(takes_part).collect()
-}
-
 /// Which node a process may become, or why it may not.
 fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, Rejected> {
     let Some((id, node)) = topology.node_named(&admit.name) else {
@@ -46,7 +35,7 @@ impl Work<'_> {
     /// takes part in begins anew with a fresh one, so that nothing of the earlier process counts.
     pub(super) fn admit(&mut self, admit: &Admit) -> Outcome {
         let known = check_identity(self.topology, admit)?;
-        let restarts = known.map(|node| with_open_session(self.topology, node));
+        let restarts = known.map(|node| self.topology.open_sessions_of(node));
         let restarts = self.fresh_sessions(admit, restarts.unwrap_or_default())?;
         let incarnation = Incarnation(self.at);
         let state = &mut self.topology.state;
