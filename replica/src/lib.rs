@@ -1,1 +1,13 @@
-//! Palisade replica.
+//! Palisade's replica agent, one by each storage node: sessions and guards, the tablet store, the
+//! agent's part of every barrier, streams, data.
+//!
+//! What is decided is decided in `migrations`; this crate acts. Modules are declared in order of
+//! dependency, which is the order to read them in.
+
+pub mod limits;
+mod lock;
+pub mod lease;
+pub mod clock;
+pub mod holders;
+pub mod guard;
+pub mod sessions;

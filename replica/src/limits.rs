@@ -1,0 +1,38 @@
+//! What is bounded in an agent, and how the bounds hang together. Units are in the names.
+
+use std::time::Duration;
+
+/// Longest key of a row.
+pub const KEY_BYTES: usize = 4 << 10;
+/// Longest position: the hash in front of a key, and the key.
+pub const POSITION_BYTES: usize = KEY_BYTES + 8;
+/// Longest value of a row.
+pub const VALUE_BYTES: usize = 1 << 20;
+/// How often a drain that still waits says for whom.
+pub const DRAIN_NAG_INTERVAL: Duration = Duration::from_secs(5);
+/// Most rows that one slice of a purge looks at under the tablet's lock.
+pub const PURGE_SLICE_ROWS: usize = 1_000;
+/// Most rows that one page of a scan gives.
+pub const SCAN_ROWS: usize = 10_000;
+/// Most admission tokens that a directory holds: those of processes that never learned whether
+/// they were admitted.
+pub const TOKENS: usize = 64;
+/// Most records of a full state that are taken on at one time, to share one sync.
+pub const TAKE_ON_AT_ONCE: usize = 256;
+/// What is given up when the disk is full, so that floors can still be written.
+pub const BALLAST_BYTES: u64 = 16 << 20;
+/// Below this much free space rows are refused; floors are not.
+pub const RESERVE_BYTES: u64 = 32 << 20;
+/// How often the free space is looked at, at the most.
+pub const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Segment of the row store's log. What is longer than a quarter of it goes to files of its own,
+/// which the store doesn't sync.
+pub(crate) const SEGMENT_BYTES: usize = 2 << 20;
+/// Longest piece of a value in one entry.
+pub(crate) const PIECE_BYTES: usize = 20 << 10;
+/// Most entries of one page of the row store: it splits a page that has more than 16.
+const PAGE_ENTRIES: usize = 18;
+// A page of the longest entries stays inline in the log.
+const _: () = assert!(PAGE_ENTRIES * (PIECE_BYTES + POSITION_BYTES + 64) < SEGMENT_BYTES / 4 - 64);
+const _: () = assert!(BALLAST_BYTES < RESERVE_BYTES);

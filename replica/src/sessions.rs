@@ -1,0 +1,293 @@
+//! The sessions of an agent: open, then closing, then closed. Never back. INV-2, INV-3.
+//!
+//! `enter` is the only way to a [`TopologyGuard`]. Opening and closing are steps of a barrier
+//! (`tablets`), which also decides when a closed session may be forgotten: once the tablet's
+//! durable floor is above the version that named it, since only the floor's version opens.
+
+use crate::guard::{FrozenGuard, TopologyGuard, Turnstile};
+use crate::holders::{HeldUnder, Holder};
+use crate::lease::Lease;
+use crate::lock::locked;
+use arc_swap::ArcSwap;
+use migrations::gate::Gate;
+use migrations::id::{SessionId, TabletId};
+use migrations::version::CopyId;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
+
+/// Why a session can't be entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnterError {
+    /// No session of this id is known here for this tablet: never opened, or closed and drained.
+    #[error("session {0} is unknown here")]
+    SessionUnknown(SessionId),
+    /// The session was closed here.
+    #[error("session {0} is closing")]
+    SessionClosing(SessionId),
+    /// This process has given up its lease, or was told that it is fenced.
+    #[error("this node is fenced")]
+    NodeFenced,
+    /// The lease has run out, or none was granted yet.
+    #[error("the lease has run out")]
+    LeaseExpired,
+}
+
+/// One session on this agent.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: SessionId,
+    tablet: TabletId,
+    copy: CopyId,
+    turnstile: Turnstile,
+    /// How often the tokens of all guards have been fired without closing the session.
+    epoch: AtomicU64,
+    /// The token of the guards of the newest epoch.
+    token: Mutex<CancellationToken>,
+}
+
+impl Session {
+    fn new(id: SessionId, tablet: TabletId, copy: CopyId, gate: Gate) -> Session {
+        let (epoch, token) = (AtomicU64::new(0), Mutex::default());
+        Session { id, tablet, copy, turnstile: Turnstile::new(gate), epoch, token }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn tablet(&self) -> TabletId {
+        self.tablet
+    }
+
+    pub(crate) fn copy(&self) -> CopyId {
+        self.copy
+    }
+
+    pub(crate) fn turnstile(&self) -> &Turnstile {
+        &self.turnstile
+    }
+
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The token of the guards of `epoch`: a fired one, if that epoch is over.
+    pub(crate) fn token(&self, epoch: u64) -> CancellationToken {
+        let token = locked(&self.token);
+        if self.epoch() == epoch {
+            return token.clone();
+        }
+        let fired = CancellationToken::new();
+        fired.cancel();
+        fired
+    }
+
+    /// From here on nobody enters, and all who are inside are told to stop.
+    pub(crate) fn close(&self) {
+        self.turnstile.close();
+        locked(&self.token).cancel();
+    }
+
+    /// Tells all who are inside to stop; those who enter later are not concerned.
+    fn fire(&self) {
+        let mut token = locked(&self.token);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        token.cancel();
+        if !self.turnstile.gate().is_closed() {
+            *token = CancellationToken::new();
+        }
+    }
+
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        self.turnstile.holders(self.tablet, HeldUnder::Session(self.id))
+    }
+}
+
+/// Session ids are random, and come from group0: eight of their bytes are hash enough.
+#[derive(Debug, Default, Clone, Copy)]
+struct SessionIdHasher(u64);
+
+impl Hasher for SessionIdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.0 = self.0.rotate_left(29) ^ u64::from_le_bytes(word);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {} // All ids are equally long.
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Registry = HashMap<SessionId, Arc<Session>, BuildHasherDefault<SessionIdHasher>>;
+
+/// All sessions of this agent.
+#[derive(Debug)]
+pub struct Sessions {
+    registry: ArcSwap<Registry>,
+    /// Held while the registry is changed; readers don't need it.
+    changing: Mutex<()>,
+    lease: Arc<Lease>,
+    #[cfg(feature = "faults")]
+    faults: faults::Faults,
+}
+
+impl Sessions {
+    /// No session yet; work needs this lease.
+    pub fn new(lease: Arc<Lease>) -> Sessions {
+        Sessions {
+            registry: ArcSwap::default(),
+            changing: Mutex::new(()),
+            lease,
+            #[cfg(feature = "faults")]
+            faults: faults::Faults::default(),
+        }
+    }
+
+    /// Makes a frozen guard live, for work on this tablet, or says why not. A session of another
+    /// tablet is unknown.
+    pub fn enter(
+        &self,
+        frozen: FrozenGuard,
+        tablet: TabletId,
+    ) -> Result<TopologyGuard, EnterError> {
+        match self.enter_checked(frozen.0, tablet) {
+            #[cfg(feature = "faults")]
+            Err(refused) => self.faults.enter(frozen.0, tablet).ok_or(refused),
+            entered => entered,
+        }
+    }
+
+    fn enter_checked(&self, id: SessionId, tablet: TabletId) -> Result<TopologyGuard, EnterError> {
+        let registry = self.registry.load();
+        let session = registry.get(&id).filter(|session| session.tablet == tablet);
+        let session = session.ok_or(EnterError::SessionUnknown(id))?;
+        // Read before the clock: if the lease runs out in between, the guard is a fired one.
+        let epoch = session.epoch();
+        if !self.lease.is_held() {
+            let is_fenced = self.lease.is_given_up();
+            let expired = EnterError::LeaseExpired;
+            return Err(if is_fenced { EnterError::NodeFenced } else { expired });
+        }
+        session.turnstile.enter().map_err(|_| EnterError::SessionClosing(id))?;
+        Ok(TopologyGuard::entered(Arc::clone(session), epoch))
+    }
+
+    /// The lease that work here needs.
+    pub fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    /// Fires the tokens of all live guards, and fails their checks, without closing a session:
+    /// the lease has run out, and may come back.
+    pub fn fire_all(&self) {
+        self.registry.load().values().for_each(|session| session.fire());
+    }
+
+    /// Those that can be entered, with their tablets.
+    pub fn open_sessions(&self) -> Vec<(SessionId, TabletId)> {
+        let registry = self.registry.load();
+        let open = registry.values().filter(|session| !session.turnstile.gate().is_closed());
+        open.map(|session| (session.id, session.tablet)).collect()
+    }
+
+    /// Opens a session, unless it is known here already, open or closed: then it stays as it is.
+    pub(crate) fn open(&self, id: SessionId, tablet: TabletId, copy: CopyId) -> Arc<Session> {
+        self.know(Session::new(id, tablet, copy, Gate::OPEN))
+    }
+
+    /// Makes a session known as closed, so that nothing opens it.
+    pub(crate) fn remember_closed(
+        &self,
+        id: SessionId,
+        tablet: TabletId,
+        copy: CopyId,
+    ) -> Arc<Session> {
+        self.know(Session::new(id, tablet, copy, Gate::OPEN.close()))
+    }
+
+    /// Forgets a session that has drained.
+    pub(crate) fn forget(&self, session: &Session) {
+        debug_assert!(session.turnstile.gate().has_drained(), "INV-2");
+        let _changing = locked(&self.changing);
+        let mut registry = Registry::clone(&self.registry.load());
+        registry.remove(&session.id);
+        self.registry.store(Arc::new(registry));
+    }
+
+    fn know(&self, session: Session) -> Arc<Session> {
+        let _changing = locked(&self.changing);
+        let registry = self.registry.load();
+        if let Some(known) = registry.get(&session.id) {
+            return Arc::clone(known);
+        }
+        let session = Arc::new(session);
+        #[cfg(feature = "faults")]
+        self.faults.remember(&session);
+        let mut registry = Registry::clone(&registry);
+        registry.insert(session.id, Arc::clone(&session));
+        self.registry.store(Arc::new(registry));
+        session
+    }
+
+    /// For the control of the accident: off, `enter` hands out guards of closed and forgotten
+    /// sessions too, and the store takes them.
+    #[cfg(feature = "faults")]
+    pub fn set_guard_check(&self, is_on: bool) {
+        self.faults.set_guard_check(is_on);
+    }
+}
+
+#[cfg(feature = "faults")]
+mod faults {
+    //! What the controls need: guards of sessions that are long gone.
+
+    use super::{Session, SessionId, TabletId};
+    use crate::guard::TopologyGuard;
+    use crate::lock::locked;
+    use migrations::gate::Gate;
+    use migrations::version::CopyId;
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// Most sessions that are remembered for a control.
+    const GONE: usize = 10_000;
+
+    #[derive(Debug, Default)]
+    pub(super) struct Faults {
+        is_off: AtomicBool,
+        gone: Mutex<HashMap<SessionId, (TabletId, CopyId)>>,
+    }
+
+    impl Faults {
+        pub(super) fn set_guard_check(&self, is_on: bool) {
+            self.is_off.store(!is_on, Ordering::Release);
+        }
+
+        pub(super) fn remember(&self, session: &Session) {
+            let mut gone = locked(&self.gone);
+            if gone.len() < GONE {
+                gone.insert(session.id, (session.tablet, session.copy));
+            }
+        }
+
+        pub(super) fn enter(&self, id: SessionId, tablet: TabletId) -> Option<TopologyGuard> {
+            if !self.is_off.load(Ordering::Acquire) {
+                return None;
+            }
+            let (_, copy) = locked(&self.gone).get(&id).copied().filter(|(t, _)| *t == tablet)?;
+            let session = Arc::new(Session::new(id, tablet, copy, Gate::OPEN));
+            session.turnstile.enter().ok()?;
+            Some(TopologyGuard::unchecked(session, 0))
+        }
+    }
+}
