@@ -23,7 +23,7 @@ pub fn asked(tablet: &Tablet) -> Vec<NodeId> {
 }
 
 /// Whether `said` counts: for exactly this version, from the admitted incarnation.
-fn counts(topology: &Topology, tablet: &Tablet, said: &Acknowledgement) -> bool {
+pub(crate) fn counts(topology: &Topology, tablet: &Tablet, said: &Acknowledgement) -> bool {
     let admitted = topology.node(said.node).and_then(Node::admitted);
     said.version == tablet.version && admitted == Some(said.incarnation)
 }
@@ -55,14 +55,17 @@ pub fn check_acknowledged(
         return Err(Rejected::SilentMajority);
     }
     if stage == Stage::OpenRepair {
-        check_promised(acknowledged)?;
+        let counted = acknowledged.iter().filter(|said| counts(topology, tablet, said));
+        check_promised(counted)?;
     }
     Ok(())
 }
 
 /// In `open_repair` an acknowledgement without a promise would let a purge rest on nothing.
-fn check_promised(acknowledged: &[Acknowledgement]) -> Result<(), Rejected> {
-    match acknowledged.iter().find(|said| said.promised.is_none()) {
+fn check_promised<'a>(
+    mut counted: impl Iterator<Item = &'a Acknowledgement>,
+) -> Result<(), Rejected> {
+    match counted.find(|said| said.promised.is_none()) {
         Some(said) => Err(Rejected::EvidenceMissing(said.node)),
         None => Ok(()),
     }

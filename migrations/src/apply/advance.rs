@@ -5,9 +5,11 @@ use super::Work;
 use crate::barrier;
 use crate::command::{Advance, Applied, Expected, Outcome, Rejected};
 use crate::evidence::Evidence;
-use crate::id::{SessionId, TabletId};
+use crate::id::{NodeId, SessionId, TabletId};
 use crate::record::StreamPair;
-use crate::stage::{SessionOnEdge, Stage, TransitionKind, Work as StageWork, session_on_edge};
+use crate::stage::{
+    SessionOnEdge, Stage, TransitionKind, WayBack, Work as StageWork, session_on_edge,
+};
 use crate::streams;
 use crate::tablet::{EndReason, Ending, FinishedMigration, Tablet, Transition};
 use crate::topology::Topology;
@@ -106,6 +108,31 @@ pub(crate) fn check_forward(
     }
 }
 
+/// The part of the evidence that counts. Whatever else is in it (of a node that is out, of another
+/// version or attempt) was not needed to go on, and T must not rest on it.
+fn counted(topology: &Topology, id: TabletId, evidence: &Evidence) -> Evidence {
+    let Some(tablet) = topology.tablet(id) else { return Evidence::default() };
+    let Some(transition) = &tablet.transition else { return Evidence::default() };
+    let acknowledged = evidence.acknowledged.iter().copied();
+    let streams = evidence.streams.iter().copied();
+    Evidence {
+        acknowledged: acknowledged.filter(|ack| barrier::counts(topology, tablet, ack)).collect(),
+        streams: streams.filter(|said| streams::is_current(topology, transition, said)).collect(),
+        drops: Vec::new(),
+    }
+}
+
+/// The first replica that can take no part now, as a reason for what is not reached without it.
+fn first_dead(topology: &Topology, tablet: &Tablet) -> Option<EndReason> {
+    let dead = tablet.replicas.iter().find(|replica| topology.is_dead(tablet, replica.node))?;
+    let node = dead.node;
+    Some(if dead.lost { EndReason::ReplicaLost(node) } else { EndReason::NodeFenced(node) })
+}
+
+fn is_way_back(stage: Stage, to: Option<Stage>) -> bool {
+    to.is_some_and(|to| stage.way_back() == WayBack::To(to))
+}
+
 impl Work<'_> {
     pub(super) fn advance(&mut self, advance: &Advance) -> Outcome {
         let id = advance.expected.tablet;
@@ -117,7 +144,10 @@ impl Work<'_> {
             return Err(Rejected::Moved { version: tablet.version, stage });
         }
         check_session(self.topology, stage, advance.to, advance.opened)?;
-        if advance.to == stage.on_success() {
+        // From `repair` both ways lead to the same stage: a reason says that it is the way back,
+        // which brings no reports and is open to a transition that is cancelled.
+        let is_back = advance.reason.is_some() && is_way_back(stage, advance.to);
+        if advance.to == stage.on_success() && !is_back {
             self.forward(advance)
         } else {
             self.back(advance, stage)
@@ -128,7 +158,8 @@ impl Work<'_> {
     fn forward(&mut self, advance: &Advance) -> Outcome {
         let id = advance.expected.tablet;
         let pairs = check_forward(self.topology, id, &advance.evidence)?;
-        self.note_evidence(id, &advance.evidence);
+        let counted = counted(self.topology, id, &advance.evidence);
+        self.note_evidence(id, &counted);
         match advance.to {
             Some(to) => {
                 self.enter(id, to, advance.opened, advance.reason);
@@ -148,8 +179,10 @@ impl Work<'_> {
     fn back(&mut self, advance: &Advance, stage: Stage) -> Outcome {
         let id = advance.expected.tablet;
         let illegal = Rejected::IllegalEdge { from: stage, to: advance.to };
-        let Some(to) = advance.to.filter(|to| stage.has_edge(*to)) else { return Err(illegal) };
-        let is_retry = stage.retry_from() == Some(to);
+        let is_retry = advance.to.is_some() && stage.retry_from() == advance.to;
+        let Some(to) = advance.to.filter(|_| is_retry || is_way_back(stage, advance.to)) else {
+            return Err(illegal);
+        };
         if !is_retry && advance.reason.is_none() {
             return Err(Rejected::InvalidField { field: "reason", problem: "is missing" });
         }
@@ -203,6 +236,7 @@ impl Work<'_> {
 
     /// Keeps what the evidence said: for people, and T for the end of a repair.
     fn note_evidence(&mut self, id: TabletId, evidence: &Evidence) {
+        let dead = self.topology.tablet(id).and_then(|tablet| first_dead(self.topology, tablet));
         self.topology.change(id, |tablet| {
             let replicas = tablet.replicas.clone();
             let Some(transition) = &mut tablet.transition else { return };
@@ -216,6 +250,10 @@ impl Work<'_> {
                 Stage::Repair => {
                     transition.is_fully_exchanged = streams::all_pairs(&replicas)
                         .all(|pair| evidence.streams.iter().any(|report| report.pair == pair));
+                    // Whoever took no part was dead when it began: an admission begins it anew.
+                    if !transition.is_fully_exchanged {
+                        transition.reason = transition.reason.or(dead);
+                    }
                 }
                 Stage::EndRepair => {
                     // One incarnation from the promise to the end, or it doesn't count.
@@ -223,6 +261,10 @@ impl Work<'_> {
                         let ended = evidence.acknowledged.iter();
                         ended.clone().any(|a| a.node == *node && a.incarnation == *incarnation)
                     });
+                    let promised = &transition.promised;
+                    let is_out = |node: &NodeId| !promised.iter().any(|(n, _, _)| n == node);
+                    let missing = replicas.nodes().find(is_out).map(EndReason::NodeFenced);
+                    transition.reason = transition.reason.or(missing);
                 }
                 _ => {}
             }

@@ -35,6 +35,14 @@ impl Work<'_> {
     /// takes part in begins anew with a fresh one, so that nothing of the earlier process counts.
     pub(super) fn admit(&mut self, admit: &Admit) -> Outcome {
         let known = check_identity(self.topology, admit)?;
+        // One version makes one incarnation of a node: a second admission of it in this entry
+        // would be the same one, of another process.
+        let at = Incarnation(self.at);
+        let admitted =
+            known.filter(|id| self.topology.node(*id).is_some_and(|n| n.incarnation == at));
+        if let Some(id) = admitted {
+            return Err(Rejected::NodeNotFenced(id));
+        }
         let restarts = known.map(|node| self.topology.open_sessions_of(node));
         let restarts = self.fresh_sessions(admit, restarts.unwrap_or_default())?;
         let incarnation = Incarnation(self.at);

@@ -1,0 +1,15 @@
+//! Every command in every state: what `apply` takes, what it refuses, and that a refusal is
+//! without effect. Tables where the cases can be listed, random sequences where they can't.
+
+extern crate palisade_migrations as migrations;
+
+mod cluster;
+mod edges;
+mod evidence;
+mod leaders;
+mod membership;
+mod refusals;
+mod repair;
+mod requests;
+mod sequences;
+mod tables;
