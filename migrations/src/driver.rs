@@ -232,7 +232,9 @@ impl Driver {
             Event::FenceEnded { node } => self.leases.fence_ended(node),
             Event::Tick(now) => self.tick(topology, now, fresh, out),
             Event::Acknowledged { tablet, said } => {
-                if self.gathering(topology, tablet, said.version) {
+                if is_admitted(topology, said.node, said.incarnation)
+                    && self.gathering(topology, tablet, said.version)
+                {
                     let gathered = self.gathered.entry(tablet).or_default();
                     gathered.acknowledged.insert(said.node, said);
                     self.look(topology, tablet, fresh, out);
@@ -249,7 +251,10 @@ impl Driver {
                 self.look_at_waiting(topology, fresh, out);
             }
             Event::Dropped { tablet, report } => {
-                if self.gathering(topology, tablet, report.version) {
+                if is_admitted(topology, report.node, report.incarnation)
+                    && is_ordered(topology, tablet, &report)
+                    && self.gathering(topology, tablet, report.version)
+                {
                     let gathered = self.gathered.entry(tablet).or_default();
                     gathered.drops.insert(report.node, report);
                     self.look(topology, tablet, fresh, out);
@@ -452,6 +457,21 @@ impl Order {
             Order::Pull(pair) => pair.receiver == node,
         }
     }
+}
+
+/// What a process says that is not the admitted one must not take the place of what that one has
+/// said: the admitted one is not asked again.
+fn is_admitted(topology: &Topology, node: NodeId, incarnation: Incarnation) -> bool {
+    topology.node(node).and_then(Node::admitted) == Some(incarnation)
+}
+
+/// Whether a drop report is of a copy that the stage drops.
+fn is_ordered(topology: &Topology, id: TabletId, report: &DropReport) -> bool {
+    let Some(tablet) = topology.tablet(id) else { return false };
+    let Some(transition) = &tablet.transition else { return false };
+    let record = &transition.record;
+    let dropped = crate::barrier::to_drop(record.stage, &tablet.replicas, &record.next);
+    dropped.iter().any(|replica| replica.node == report.node && replica.copy == report.copy)
 }
 
 /// The pause before the attempt after this one, in nanoseconds: it doubles, up to a bound.

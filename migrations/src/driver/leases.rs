@@ -23,7 +23,9 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn renewed(&mut self, node: NodeId, incarnation: Incarnation, at: Instant) {
-        self.renewed.insert(node, (incarnation, at));
+        // Renewals are handled in any order: one that comes late shortens nothing.
+        let known = self.renewed.entry(node).or_insert((incarnation, at));
+        *known = (*known).max((incarnation, at));
     }
 
     pub(super) fn fence_ended(&mut self, node: NodeId) {

@@ -4,6 +4,7 @@
 extern crate palisade_migrations as migrations;
 
 mod cluster;
+mod driver;
 mod edges;
 mod evidence;
 mod leaders;

@@ -1,0 +1,158 @@
+//! What the driver makes of messages that come late, repeated or out of order.
+
+use super::cluster::{Cluster, node, tablet};
+use migrations::command::Command;
+use migrations::driver::{Driver, Effect, Event};
+use migrations::evidence::{Acknowledgement, DropReport};
+use migrations::id::SessionId;
+use migrations::lease::Instant;
+use migrations::stage::{Stage, TransitionKind};
+use migrations::version::{Incarnation, TopologyVersion};
+use uuid::Uuid;
+
+struct Leader {
+    driver: Driver,
+    drawn: u128,
+}
+
+impl Leader {
+    /// A leader to whom all admitted agents are attached.
+    fn of(cluster: &Cluster) -> Leader {
+        let driver = Driver::new(&cluster.topology, Instant(0));
+        let mut leader = Leader { driver, drawn: 0 };
+        for (id, found) in &cluster.topology.state().nodes {
+            if let Some(incarnation) = found.admitted() {
+                leader.handle(cluster, Event::Attached { node: *id, incarnation });
+            }
+        }
+        leader
+    }
+
+    fn handle(&mut self, cluster: &Cluster, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        let drawn = &mut self.drawn;
+        let mut fresh = || {
+            *drawn += 1;
+            SessionId::from_uuid(Uuid::from_u128(0x9_0000 + *drawn)).expect("not nil")
+        };
+        self.driver.handle(&cluster.topology, event, &mut fresh, &mut out);
+        out
+    }
+}
+
+fn proposals<'a>(effects: &'a [Effect]) -> Vec<&'a Command> {
+    let proposed = |effect: &'a Effect| match effect {
+        Effect::Propose(command) => Some(command),
+        _ => None,
+    };
+    effects.iter().filter_map(proposed).collect()
+}
+
+fn older() -> Incarnation {
+    Incarnation(TopologyVersion::from_parts(0, 1))
+}
+
+/// C6: an acknowledgement of a process that is out comes after that of the admitted one. It must
+/// not take its place: the admitted one is not asked again, so the barrier would never return.
+#[test]
+fn c6_a_late_acknowledgement_of_an_earlier_process_hides_nothing() {
+    let id = tablet(1);
+    let cluster = Cluster::in_stage(Stage::UseNew);
+    let mut leader = Leader::of(&cluster);
+    let said: Vec<Acknowledgement> = cluster.evidence(id).acknowledged;
+    let mut proposed = 0;
+    for said in &said {
+        let late = Acknowledgement { incarnation: older(), ..*said };
+        for said in [*said, late] {
+            let effects = leader.handle(&cluster, Event::Acknowledged { tablet: id, said });
+            proposed += proposals(&effects).len();
+        }
+    }
+    assert_eq!(proposed, 1, "all who are asked have acknowledged");
+}
+
+#[test]
+fn a_late_drop_report_of_an_earlier_process_or_copy_hides_nothing() {
+    let id = tablet(1);
+    let cluster = Cluster::in_stage(Stage::Drop);
+    let mut leader = Leader::of(&cluster);
+    let evidence = cluster.evidence(id);
+    for said in evidence.acknowledged {
+        leader.handle(&cluster, Event::Acknowledged { tablet: id, said });
+    }
+    let mut proposed = 0;
+    for report in evidence.drops {
+        let earlier = DropReport { incarnation: older(), ..report };
+        let other = DropReport { copy: migrations::version::CopyId(older().0), ..report };
+        for report in [report, earlier, other] {
+            let effects = leader.handle(&cluster, Event::Dropped { tablet: id, report });
+            proposed += proposals(&effects).len();
+        }
+    }
+    assert_eq!(proposed, 1, "every copy is dropped");
+}
+
+/// INV-13: two renewals of one agent are handled out of order. The lease counts from the later.
+#[test]
+fn inv13_a_renewal_handled_late_does_not_shorten_the_lease() {
+    let cluster = Cluster::new(1, 1, 1);
+    let mut leader = Leader::of(&cluster);
+    let incarnation = cluster.incarnation(1);
+    let terms = cluster.topology.state().settings.lease;
+    let (first, second) = (Instant(1_000_000_000), Instant(5_000_000_000));
+    for (incarnation, at) in [(incarnation, second), (incarnation, first), (older(), first)] {
+        leader.handle(&cluster, Event::Renewed { node: node(1), incarnation, at });
+    }
+    let deadline = terms.leader_deadline(second);
+    let effects = leader.handle(&cluster, Event::Tick(deadline));
+    assert!(proposals(&effects).is_empty(), "it may be held until then");
+    assert!(leader.driver.may_renew(node(1), incarnation));
+    let effects = leader.handle(&cluster, Event::Tick(Instant(deadline.0 + 1)));
+    let fence = Command::Fence { node: node(1), incarnation };
+    assert_eq!(proposals(&effects), [&fence]);
+    assert!(!leader.driver.may_renew(node(1), incarnation), "from the decision on");
+}
+
+/// E2: the report of an older attempt arrives while a new one runs.
+#[test]
+fn e2_a_report_of_an_older_attempt_is_ignored() {
+    let id = tablet(1);
+    let mut cluster = Cluster::in_stage(Stage::Streaming);
+    let old = cluster.evidence(id).streams[0];
+    cluster.retry(id).expect("a new attempt");
+    cluster.forward(id).expect("its barrier has returned");
+    let mut leader = Leader::of(&cluster);
+    let effects = leader.handle(&cluster, Event::Streamed { tablet: id, report: old });
+    assert!(proposals(&effects).is_empty());
+    let failed = Event::StreamFailed {
+        tablet: id,
+        session: old.session,
+        pair: old.pair,
+        reason: migrations::evidence::FailureReason::DiskFull,
+    };
+    assert!(proposals(&leader.handle(&cluster, failed)).is_empty());
+    let report = cluster.evidence(id).streams[0];
+    let effects = leader.handle(&cluster, Event::Streamed { tablet: id, report });
+    assert_eq!(proposals(&effects).len(), 1);
+}
+
+/// C3: a node that has nothing to do with the tablet is not asked and not waited for.
+#[test]
+fn c3_a_bystander_is_not_asked() {
+    let id = tablet(1);
+    let mut cluster = Cluster::new(6, 3, 1);
+    cluster.start(id, TransitionKind::Migrate, [1, 4]).expect("at rest");
+    let mut leader = Leader { driver: Driver::new(&cluster.topology, Instant(0)), drawn: 0 };
+    let mut told = Vec::new();
+    for n in 1..=6 {
+        let incarnation = cluster.incarnation(n);
+        let attached = Event::Attached { node: node(n), incarnation };
+        told.extend(leader.handle(&cluster, attached));
+    }
+    let barriers = told.iter().map(|effect| match effect {
+        Effect::Barrier { node, .. } => *node,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(barriers.collect::<Vec<_>>(), [node(1), node(2), node(3), node(4)]);
+    assert_eq!(leader.driver.waiting_for(&cluster.topology, id).len(), 4);
+}
