@@ -46,6 +46,7 @@ impl Turnstile {
         Turnstile { gate: AtomicU64::new(gate.number()), drained: Notify::new(), works }
     }
 
+    #[inline]
     pub(crate) fn gate(&self) -> Gate {
         Gate::from_number(self.gate.load(Ordering::Acquire))
     }
@@ -132,12 +133,14 @@ impl TopologyGuard {
 
     /// Whether its checks are off, for a control.
     #[cfg(feature = "faults")]
+    #[inline]
     pub(crate) fn is_unchecked(&self) -> bool {
         self.is_unchecked
     }
 
     /// Whether its checks are off, for a control: never, in this build.
     #[cfg(not(feature = "faults"))]
+    #[inline]
     pub(crate) fn is_unchecked(&self) -> bool {
         false
     }

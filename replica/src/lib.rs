@@ -11,3 +11,5 @@ pub mod clock;
 pub mod holders;
 pub mod guard;
 pub mod sessions;
+pub mod store;
+pub mod tablets;

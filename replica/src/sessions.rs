@@ -66,6 +66,7 @@ impl Session {
         self.copy
     }
 
+    #[inline]
     pub(crate) fn turnstile(&self) -> &Turnstile {
         &self.turnstile
     }
@@ -112,12 +113,10 @@ impl Session {
 struct SessionIdHasher(u64);
 
 impl Hasher for SessionIdHasher {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.0 = self.0.rotate_left(29) ^ u64::from_le_bytes(word);
-        }
+        // The last ones: among the first are those that say which kind of UUID it is.
+        self.0 ^= bytes.last_chunk().map_or(0, |last| u64::from_be_bytes(*last));
     }
 
     fn write_usize(&mut self, _length: usize) {} // All ids are equally long.
@@ -289,5 +288,54 @@ mod faults {
             session.turnstile.enter().ok()?;
             Some(TopologyGuard::unchecked(session, 0))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::{LeaseTerms, now};
+    use migrations::version::TopologyVersion;
+    use std::sync::atomic::AtomicBool;
+    use uuid::Uuid;
+
+    /// INV-2, with real threads: once a closed session has drained, nobody is inside, and nobody
+    /// who still tries gets in.
+    #[tokio::test]
+    async fn nobody_is_inside_once_it_has_drained() {
+        let lease = Arc::new(Lease::new());
+        lease.renewed(LeaseTerms { length_ms: 3_600_000, drift_per_mille: 20 }, now());
+        let sessions = Arc::new(Sessions::new(lease));
+        let tablet = TabletId::from_u64(1).expect("not zero");
+        let copy = CopyId(TopologyVersion::from_parts(0, 1));
+        for round in 1..200u128 {
+            let id = SessionId::from_uuid(Uuid::from_u128(round)).expect("not nil");
+            let session = sessions.open(id, tablet, copy);
+            let (inside, has_begun) =
+                (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+            let worker = {
+                let (sessions, inside) = (Arc::clone(&sessions), Arc::clone(&inside));
+                let has_begun = Arc::clone(&has_begun);
+                std::thread::spawn(move || {
+                    while let Ok(guard) = sessions.enter(FrozenGuard(id), tablet) {
+                        inside.fetch_add(1, Ordering::SeqCst);
+                        has_begun.store(true, Ordering::SeqCst);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(guard);
+                    }
+                })
+            };
+            while !has_begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            session.close();
+            session.turnstile().drained().await;
+            assert_eq!(inside.load(Ordering::SeqCst), 0, "INV-2");
+            let refused = sessions.enter(FrozenGuard(id), tablet).err();
+            assert_eq!(refused, Some(EnterError::SessionClosing(id)));
+            worker.join().expect("it ends when it is refused");
+            sessions.forget(&session);
+        }
+        assert_eq!(sessions.open_sessions(), []);
     }
 }

@@ -1,0 +1,177 @@
+//! A data directory: who has it, in which format it is, whose it is.
+//!
+//! ```text
+//! lock       locked while a process has the directory; its device and inode are part of the proof
+//! format     the number of the format
+//! identity   directory id, node name, and what an admission left: see `identity`
+//! rows/      the row store
+//! ballast    given up when the disk is full
+//! ```
+
+use super::error::StoreError;
+use super::identity::Identity;
+use crate::limits::TOKENS;
+use crate::lock::locked;
+use migrations::id::{AdmissionToken, ClusterId, DirectoryId, NodeId};
+use migrations::version::Incarnation;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use uuid::Uuid;
+
+/// The format that this program writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// What shows that an earlier process of a directory is gone: the same directory, on the same
+/// boot of the machine, whose lock file this process holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessProof {
+    /// Which directory.
+    pub directory: DirectoryId,
+    /// Which boot of the machine.
+    pub boot: Uuid,
+    /// The device of the lock file.
+    pub lock_device: u64,
+    /// The inode of the lock file.
+    pub lock_inode: u64,
+}
+
+/// A data directory that this process has, until it is dropped.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    lock: File,
+    identity: Mutex<Identity>,
+}
+
+impl Directory {
+    /// Takes a directory, or makes it. Refuses one that another process has, one of another
+    /// node, one of a newer format.
+    pub fn open(path: &Path, node_name: &str) -> Result<Directory, StoreError> {
+        let io = |error| StoreError::io("open the directory", &error);
+        fs::create_dir_all(path).map_err(io)?;
+        let lock = take_lock(path)?;
+        check_format(path)?;
+        let identity = match fs::read_to_string(path.join("identity")) {
+            Ok(text) => Identity::parse(&text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let identity = Identity::fresh(node_name);
+                write_durably(path, "identity", &identity.to_text())?;
+                identity
+            }
+            Err(error) => return Err(io(error)),
+        };
+        if identity.node_name != node_name {
+            let (bound, given) = (identity.node_name, node_name.to_owned());
+            return Err(StoreError::NodeMismatch { bound, given });
+        }
+        Ok(Directory { path: path.to_owned(), lock, identity: Mutex::new(identity) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its own id, drawn when it was made.
+    pub fn id(&self) -> DirectoryId {
+        locked(&self.identity).directory
+    }
+
+    /// All that it knows of itself.
+    pub fn identity(&self) -> Identity {
+        locked(&self.identity).clone()
+    }
+
+    /// Draws a token for this process and makes it durable, before admission is asked for.
+    pub fn draw_token(&self) -> Result<AdmissionToken, StoreError> {
+        let token = AdmissionToken::from_uuid(Uuid::new_v4()).expect("a v4 UUID is never nil");
+        self.change(|identity| {
+            if identity.tokens.len() >= TOKENS {
+                // The first is the one that is known to have been admitted.
+                identity.tokens.remove(1);
+            }
+            identity.tokens.push(token);
+        })?;
+        Ok(token)
+    }
+
+    /// Durably notes an admission: of the tokens only the admitted one stays.
+    pub fn admitted(
+        &self,
+        cluster: ClusterId,
+        node: NodeId,
+        incarnation: Incarnation,
+        token: AdmissionToken,
+    ) -> Result<(), StoreError> {
+        self.change(|identity| {
+            identity.cluster = Some(cluster);
+            identity.node = Some((node, incarnation));
+            identity.tokens = vec![token];
+        })
+    }
+
+    /// What shows that an earlier process of this directory is gone.
+    pub fn proof(&self) -> Result<ProcessProof, StoreError> {
+        let io = |error| StoreError::io("read the boot id", &error);
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(io)?;
+        let boot = Uuid::parse_str(boot.trim());
+        let boot = boot.map_err(|error| StoreError::damaged(format!("boot id: {error}")))?;
+        let stat = self.lock.metadata().map_err(|error| StoreError::io("stat the lock", &error))?;
+        let (lock_device, lock_inode) = (stat.dev(), stat.ino());
+        Ok(ProcessProof { directory: self.id(), boot, lock_device, lock_inode })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Identity)) -> Result<(), StoreError> {
+        let mut identity = locked(&self.identity);
+        let mut changed = identity.clone();
+        change(&mut changed);
+        write_durably(&self.path, "identity", &changed.to_text())?;
+        *identity = changed;
+        Ok(())
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"));
+    let file = file.map_err(|error| StoreError::io("open the lock", &error))?;
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    match rustix::fs::flock(&file, exclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::AlreadyRunning(path.to_owned())),
+        Err(error) => Err(StoreError::io("lock the directory", &error.into())),
+    }
+}
+
+fn check_format(path: &Path) -> Result<(), StoreError> {
+    match fs::read_to_string(path.join("format")) {
+        Ok(text) => {
+            let found = text.trim().parse();
+            let found: u32 = found.map_err(|_| StoreError::damaged("format: not a number"))?;
+            if found > FORMAT {
+                return Err(StoreError::FormatTooNew { found, known: FORMAT });
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_durably(path, "format", &format!("{FORMAT}\n"))
+        }
+        Err(error) => Err(StoreError::io("read the format", &error)),
+    }
+}
+
+/// Writes a file aside, syncs it, renames it into place, syncs the directory: after a crash there
+/// is the old one or the new one.
+fn write_durably(directory: &Path, name: &str, text: &str) -> Result<(), StoreError> {
+    let aside = directory.join(format!("{name}.new"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&aside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&aside, directory.join(name))?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| StoreError::io(&format!("write {name}"), &error))
+}

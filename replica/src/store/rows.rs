@@ -1,0 +1,400 @@
+//! Rows: what is done to them under a guard. Each method looks again, under the tablet's lock,
+//! whether its guard still permits it; what was checked before may have changed since.
+
+use super::error::{DataError, IngestError, PurgeError, StoreError};
+use super::layout;
+use super::sled_store::{Copy, Entry, SledStore};
+use super::streams::{Begun, Call, Chunk, Ingested, Progress, StreamOnRecord, StreamState};
+use super::{Digest, Page, Purged};
+use crate::guard::{Revoked, TopologyGuard, VersionGuard};
+use crate::limits::{PURGE_SLICE_ROWS, SCAN_ROWS};
+use crate::lock::locked;
+use migrations::clock::HybridTime;
+use migrations::id::NodeId;
+use migrations::position::Position;
+use migrations::row::{Merged, RowVersion, WriteStep, admit_write, merge};
+use migrations::version::CopyId;
+use std::ops::Bound;
+
+/// Bytes of rows that a sum reads under one hold of the tablet's lock.
+const DIGEST_SLICE_BYTES: usize = 256 << 10;
+
+impl SledStore {
+    pub(super) fn begin_call_of(
+        &self,
+        guard: &TopologyGuard,
+        call: Call,
+    ) -> Result<Begun, IngestError> {
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let transition = entry.record.as_ref().and_then(|record| record.transition.as_ref());
+        let migration = transition.map(|transition| transition.migration);
+        let copy = self.admit_session(&mut entry, guard)?;
+        let migration = migration.ok_or(IngestError::SessionUnknown(guard.session()))?;
+        let Call { call, source, source_copy } = call;
+        let before = copy.streams.get(&source);
+        if let Some(stream) = before.filter(|stream| stream.session == guard.session()) {
+            return Ok(Begun::OnRecord(stream.clone()));
+        }
+        // Going on is only for the same copies within one transition; this copy is the tree's.
+        let is_same =
+            |s: &&StreamOnRecord| s.migration == migration && s.source_copy == source_copy;
+        let progress = before.filter(is_same).map(|stream| stream.progress.clone());
+        let (session, state) = (guard.session(), StreamState::Running);
+        let progress = progress.unwrap_or_default();
+        let stream = StreamOnRecord { session, call, migration, source_copy, state, progress };
+        write_stream(copy, source, stream.clone())?;
+        Ok(Begun::New(stream))
+    }
+
+    pub(super) fn end_call_of(
+        &self,
+        guard: &TopologyGuard,
+        source: NodeId,
+        call: u64,
+        state: StreamState,
+    ) -> Result<(), IngestError> {
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let copy = match state {
+            StreamState::Failed => find_copy(&mut entry, guard),
+            StreamState::Running | StreamState::Complete => self.admit_session(&mut entry, guard),
+        }?;
+        let mut stream = current_call(copy, guard, source, call)?.clone();
+        stream.state = state;
+        Ok(write_stream(copy, source, stream)?)
+    }
+
+    pub(super) fn ingest_chunk(
+        &self,
+        guard: &TopologyGuard,
+        chunk: Chunk<'_>,
+    ) -> Result<Ingested, IngestError> {
+        self.space.admit_rows()?;
+        for (position, row) in chunk.rows {
+            layout::check_size(position, row)?;
+        }
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let range = entry.record.as_ref().map(|record| record.range.clone());
+        let copy = self.admit_session(&mut entry, guard)?;
+        let is_inside = |p: &[u8]| range.as_ref().is_none_or(|range| range.contains(p));
+        let is_ordered = chunk.rows.is_sorted_by(|(a, _), (b, _)| a < b);
+        let mut ends = chunk.rows.first().into_iter().chain(chunk.rows.last());
+        if !is_ordered || !ends.all(|(position, _)| is_inside(position)) {
+            return Err(IngestError::OutOfRange);
+        }
+        let stream = match current_call(copy, guard, chunk.source, chunk.call) {
+            Ok(stream) => Some(stream.clone()),
+            Err(_) if guard.is_unchecked() => None,
+            Err(error) => return Err(error),
+        };
+        let mut batch = sled::Batch::default();
+        let merged = merge_rows(&copy.tree, chunk.rows, &mut batch)?;
+        let progress = advanced(&chunk);
+        let stream = stream.map(|stream| StreamOnRecord { progress: progress.clone(), ..stream });
+        if let Some(stream) = &stream {
+            batch.insert(layout::stream_key(chunk.source), layout::encode_stream(stream));
+        }
+        copy.tree.apply_batch(batch).map_err(StoreError::from)?;
+        if let Some(stream) = stream {
+            copy.streams.insert(chunk.source, stream);
+        }
+        Ok(Ingested { merged, progress })
+    }
+
+    pub(super) fn read_session_rows(
+        &self,
+        guard: &TopologyGuard,
+        after: Option<&[u8]>,
+        max_bytes: usize,
+    ) -> Result<Page, IngestError> {
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let copy = self.admit_session(&mut entry, guard)?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(read_page(&copy.tree, from, usize::MAX, max_bytes)?)
+    }
+
+    pub(super) fn put_row(
+        &self,
+        guard: &VersionGuard,
+        position: &[u8],
+        row: &RowVersion,
+    ) -> Result<WriteStep, DataError> {
+        layout::check_size(position, row)?;
+        self.space.admit_rows()?;
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        // What was admitted is finished, since the barrier waits for it; until that wait is
+        // given up.
+        if guard.version() < entry.refuse_below {
+            return Err(DataError::StaleVersion { current: entry.floor.version() });
+        }
+        let guarded = guard.record();
+        if !guarded.range.contains(position) {
+            return Err(DataError::OutOfRange);
+        }
+        let now = entry.record.as_ref().map_or(HybridTime::ZERO, |record| record.promise);
+        let promise = entry.promise.max(now).max(guarded.promise);
+        let copy = copy_of(&mut entry, guard)?;
+        let stored = copy.tree.get(layout::row_key(position)).map_err(StoreError::from)?;
+        let decode = |stored: &sled::IVec| layout::decode_row(&copy.tree, position, stored);
+        let newest = stored.as_ref().map(decode).transpose()?;
+        let step = admit_write(newest.as_ref(), promise, row)?;
+        if step == WriteStep::Store {
+            write_row(&copy.tree, position, row, stored.as_deref())?;
+        }
+        Ok(step)
+    }
+
+    pub(super) fn get_row(
+        &self,
+        guard: &VersionGuard,
+        position: &[u8],
+    ) -> Result<Option<RowVersion>, DataError> {
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let tree = &copy_of(&mut entry, guard)?.tree;
+        let stored = tree.get(layout::row_key(position)).map_err(StoreError::from)?;
+        let row = stored.map(|stored| layout::decode_row(tree, position, &stored));
+        Ok(row.transpose()?)
+    }
+
+    pub(super) fn scan_rows(
+        &self,
+        guard: &VersionGuard,
+        start: &[u8],
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Page, DataError> {
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let tree = &copy_of(&mut entry, guard)?.tree;
+        Ok(read_page(tree, Bound::Included(start), limit.min(SCAN_ROWS), max_bytes)?)
+    }
+
+    pub(super) fn digest_rows(&self, guard: &VersionGuard) -> Result<Digest, DataError> {
+        let entry = self.entry(guard.tablet());
+        let promise = guard.record().promise;
+        let mut digest = Digest::default();
+        let mut after: Option<Position> = None;
+        loop {
+            let mut entry = locked(&entry);
+            if !guard.is_current() {
+                return Err(DataError::StaleVersion { current: entry.floor.version() });
+            }
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let tree = &copy_of(&mut entry, guard)?.tree;
+            let page = read_page(tree, from, SCAN_ROWS, DIGEST_SLICE_BYTES)?;
+            drop(entry);
+            for (position, row) in page.rows.iter().filter(|(_, row)| !row.is_purgeable(promise)) {
+                digest.sum.add(position, row);
+                let counted =
+                    if row.value.is_some() { &mut digest.rows } else { &mut digest.tombstones };
+                *counted += 1;
+            }
+            if page.is_last {
+                return Ok(digest);
+            }
+            after = page.rows.into_iter().next_back().map(|(position, _)| position);
+        }
+    }
+
+    pub(super) fn purge_slice(
+        &self,
+        guard: &VersionGuard,
+        promise: HybridTime,
+        after: Option<&[u8]>,
+    ) -> Result<Purged, PurgeError> {
+        if !self.lease.is_held() {
+            return Err(PurgeError::LeaseExpired);
+        }
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        let now = entry.record.as_ref().filter(|record| {
+            let is_its = record.version == guard.version() && guard.is_current();
+            is_its && record.transition.is_none() && promise <= record.promise
+        });
+        if now.is_none() {
+            return Err(PurgeError::NotNow);
+        }
+        let tree = &copy_of(&mut entry, guard)?.tree;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut looked_at, mut last, mut removed) = (0, None, 0);
+        let mut batch = sled::Batch::default();
+        for pair in stored_rows(tree, from).take(PURGE_SLICE_ROWS) {
+            let (position, stored) = pair.map_err(DataError::from)?;
+            let row = layout::decode_row(tree, &position, &stored).map_err(DataError::from)?;
+            if row.is_purgeable(promise) {
+                layout::remove_row(&mut batch, &position, &stored).map_err(DataError::from)?;
+                removed += 1;
+            }
+            looked_at += 1;
+            last = Some(position);
+        }
+        let applied = tree.apply_batch(batch).map_err(StoreError::from);
+        applied.map_err(DataError::from)?;
+        Ok(Purged { removed, after: last.filter(|_| looked_at == PURGE_SLICE_ROWS) })
+    }
+
+    /// The copy that a session's work is on, if its guard still permits it: the lease is held,
+    /// and the tablet's durable record names the session and gives the copy. INV-2.
+    fn admit_session<'a>(
+        &self,
+        entry: &'a mut Entry,
+        guard: &TopologyGuard,
+    ) -> Result<&'a mut Copy, IngestError> {
+        guard.check()?;
+        if guard.is_unchecked() {
+            return find_any_copy(entry, guard);
+        }
+        if !self.lease.is_held() {
+            return Err(Revoked::LeaseExpired.into());
+        }
+        let session = entry.record.as_ref().and_then(|record| record.session());
+        if session != Some(guard.session()) {
+            return Err(IngestError::SessionUnknown(guard.session()));
+        }
+        if entry.given != Some(guard.copy()) {
+            return Err(wrong_copy(guard));
+        }
+        find_copy(entry, guard)
+    }
+}
+
+fn wrong_copy(guard: &TopologyGuard) -> IngestError {
+    IngestError::WrongCopy { tablet: guard.tablet(), copy: guard.copy() }
+}
+
+fn find_copy<'a>(entry: &'a mut Entry, guard: &TopologyGuard) -> Result<&'a mut Copy, IngestError> {
+    entry.copies.get_mut(&guard.copy()).ok_or_else(|| wrong_copy(guard))
+}
+
+/// For a control, whose session may be of a copy that is gone: any copy of the tablet.
+fn find_any_copy<'a>(
+    entry: &'a mut Entry,
+    guard: &TopologyGuard,
+) -> Result<&'a mut Copy, IngestError> {
+    let is_there = entry.copies.contains_key(&guard.copy());
+    let any = || entry.copies.keys().next_back().copied();
+    let copy: Option<CopyId> = if is_there { Some(guard.copy()) } else { any() };
+    copy.and_then(|copy| entry.copies.get_mut(&copy)).ok_or_else(|| wrong_copy(guard))
+}
+
+fn copy_of<'a>(entry: &'a mut Entry, guard: &VersionGuard) -> Result<&'a mut Copy, DataError> {
+    let (tablet, copy) = (guard.tablet(), guard.copy());
+    entry.copies.get_mut(&copy).ok_or(DataError::NoCopy { tablet, copy })
+}
+
+fn current_call<'a>(
+    copy: &'a Copy,
+    guard: &TopologyGuard,
+    source: NodeId,
+    call: u64,
+) -> Result<&'a StreamOnRecord, IngestError> {
+    let stream = copy.streams.get(&source).filter(|stream| {
+        let is_its = stream.session == guard.session() && stream.call == call;
+        is_its && stream.state == StreamState::Running
+    });
+    stream.ok_or(IngestError::WrongCall { call, source_node: source })
+}
+
+fn write_stream(copy: &mut Copy, source: NodeId, stream: StreamOnRecord) -> Result<(), StoreError> {
+    copy.tree.insert(layout::stream_key(source), layout::encode_stream(&stream))?;
+    copy.streams.insert(source, stream);
+    Ok(())
+}
+
+fn advanced(chunk: &Chunk<'_>) -> Progress {
+    let mut progress = chunk.before.clone();
+    for (position, row) in chunk.rows {
+        progress.sum.add(position, row);
+    }
+    progress.rows += chunk.rows.len() as u64;
+    progress.bytes += chunk.bytes;
+    if let Some((position, _)) = chunk.rows.last() {
+        progress.after = Some(position.clone());
+    }
+    progress
+}
+
+fn merge_rows(
+    tree: &sled::Tree,
+    rows: &[(Position, RowVersion)],
+    batch: &mut sled::Batch,
+) -> Result<Vec<Merged>, StoreError> {
+    let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else {
+        return Ok(Vec::new());
+    };
+    // The rows are in order: one look shows that a copy has nothing yet where they go.
+    let span = layout::row_key(first)..=layout::row_key(last);
+    let is_empty = tree.range(span).next().transpose()?.is_none();
+    let mut merged = Vec::with_capacity(rows.len());
+    for (position, row) in rows {
+        let stored = if is_empty { None } else { tree.get(layout::row_key(position))? };
+        let decode = |stored: &sled::IVec| layout::decode_row(tree, position, stored);
+        let current = stored.as_ref().map(decode).transpose()?;
+        let outcome = merge(current.as_ref(), row);
+        if outcome == Merged::Stored {
+            layout::insert_row(batch, position, row, stored.as_deref())?;
+        }
+        merged.push(outcome);
+    }
+    Ok(merged)
+}
+
+fn write_row(
+    tree: &sled::Tree,
+    position: &[u8],
+    row: &RowVersion,
+    stored: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    let head = layout::encode_head(row);
+    // A batch stops every other writer of the store for its while; one entry needs none.
+    if !layout::has_pieces(&head) && !stored.is_some_and(layout::has_pieces) {
+        tree.insert(layout::row_key(position), head)?;
+        return Ok(());
+    }
+    let mut batch = sled::Batch::default();
+    layout::insert_row(&mut batch, position, row, stored)?;
+    Ok(tree.apply_batch(batch)?)
+}
+
+/// The stored forms of rows, from a position on.
+fn stored_rows(
+    tree: &sled::Tree,
+    from: Bound<&[u8]>,
+) -> impl Iterator<Item = Result<(Position, sled::IVec), StoreError>> {
+    let from = match from {
+        Bound::Unbounded => Bound::Included(layout::ROWS.to_vec()),
+        Bound::Included(position) => Bound::Included(layout::row_key(position)),
+        Bound::Excluded(position) => Bound::Excluded(layout::row_key(position)),
+    };
+    let rows = tree.range((from, Bound::Excluded(layout::after_rows())));
+    rows.map(|pair| {
+        let (key, stored) = pair?;
+        Ok((key[layout::ROWS.len()..].to_vec(), stored))
+    })
+}
+
+fn read_page(
+    tree: &sled::Tree,
+    from: Bound<&[u8]>,
+    limit: usize,
+    max_bytes: usize,
+) -> Result<Page, StoreError> {
+    let mut page = Page { rows: Vec::new(), is_last: false };
+    let mut bytes = 0;
+    for pair in stored_rows(tree, from) {
+        let (position, stored) = pair?;
+        if page.rows.len() >= limit || bytes >= max_bytes {
+            return Ok(page);
+        }
+        let row = layout::decode_row(tree, &position, &stored)?;
+        bytes += position.len() + row.value.as_ref().map_or(0, Vec::len);
+        page.rows.push((position, row));
+    }
+    page.is_last = true;
+    Ok(page)
+}

@@ -1,0 +1,375 @@
+//! The store over sled: opening it, what is held in memory of each tablet, and the trait.
+//!
+//! One sled database holds all copies, so that one sync makes all of them durable. Its own flush
+//! does not reach the disk's cache; the committer adds `fdatasync`. A mutex for each tablet
+//! serialises what is done to its copies, so that no sled transactions are needed.
+
+use super::committer::{Committer, Durable};
+use super::directory::Directory;
+use super::error::{DataError, IngestError, PurgeError, StepError, StoreError};
+use super::layout;
+use super::space::Space;
+use super::streams::{Begun, Call, Chunk, Ingested, StreamOnRecord, StreamState};
+use super::{Digest, Home, Known, Page, Purged, TabletStore};
+use crate::guard::{TopologyGuard, VersionGuard};
+use crate::lease::Lease;
+use crate::limits::{RESERVE_BYTES, SEGMENT_BYTES};
+use crate::lock::locked;
+use crate::tablets::StepPermit;
+use migrations::clock::HybridTime;
+use migrations::floor::Floor;
+use migrations::id::{NodeId, TabletId};
+use migrations::record::TabletRecord;
+use migrations::row::{RowVersion, WriteStep};
+use migrations::version::{CopyId, TopologyVersion};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// What can be chosen of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOptions {
+    /// Bytes of pages that are kept in memory.
+    pub cache_bytes: u64,
+    /// Free bytes of the disk below which rows are refused.
+    pub reserve_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions { cache_bytes: 256 << 20, reserve_bytes: RESERVE_BYTES }
+    }
+}
+
+/// One copy that is on the disk.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) tree: sled::Tree,
+    pub(super) streams: BTreeMap<NodeId, StreamOnRecord>,
+}
+
+/// What is held in memory of one tablet; it says what the disk says, or will after a sync.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) floor: Floor,
+    /// The record at the floor.
+    pub(super) record: Option<Arc<TabletRecord>>,
+    /// The copy that the record gives this node, if it is there.
+    pub(super) given: Option<CopyId>,
+    pub(super) promise: HybridTime,
+    pub(super) copies: BTreeMap<CopyId, Copy>,
+    /// Writes of version guards below this are refused.
+    pub(super) refuse_below: TopologyVersion,
+}
+
+impl Entry {
+    fn at(floor: TopologyVersion) -> Entry {
+        Entry {
+            floor: Floor::at(floor),
+            record: None,
+            given: None,
+            promise: HybridTime::ZERO,
+            copies: BTreeMap::new(),
+            refuse_below: TopologyVersion::ZERO,
+        }
+    }
+
+    fn known(&self, tablet: TabletId) -> Known {
+        let copies = self.copies.keys().copied().collect();
+        let (floor, record) = (self.floor, self.record.clone());
+        Known { tablet, floor, record, given: self.given, copies, promise: self.promise }
+    }
+}
+
+type Entries = HashMap<TabletId, Arc<Mutex<Entry>>>;
+
+/// The store over sled.
+#[derive(Debug)]
+pub struct SledStore {
+    // First, so that its thread has ended when the database is closed.
+    committer: Committer,
+    pub(super) db: sled::Db,
+    pub(super) floors: sled::Tree,
+    pub(super) entries: RwLock<Entries>,
+    /// The floor of tablets that have no entry.
+    pub(super) unlisted: Mutex<TopologyVersion>,
+    pub(super) space: Space,
+    pub(super) lease: Arc<Lease>,
+    // Last, so that no other process gets the directory before the database is closed.
+    _directory: Arc<Directory>,
+}
+
+impl SledStore {
+    /// Opens the row store of a directory, and makes durable what it finds. Blocks. What can't
+    /// be read at all is `Damaged`; a copy that can't be is left out, and so becomes *lost*.
+    pub fn open(
+        directory: Arc<Directory>,
+        lease: Arc<Lease>,
+        options: StoreOptions,
+    ) -> Result<SledStore, StoreError> {
+        let space = Space::watch(directory.path(), options.reserve_bytes)?;
+        let path = directory.path().join("rows");
+        let config = sled::Config::new()
+            .path(&path)
+            .cache_capacity(options.cache_bytes)
+            .segment_size(SEGMENT_BYTES)
+            .flush_every_ms(None);
+        // sled panics on some kinds of damage.
+        let open = AssertUnwindSafe(|| load(config.open()?));
+        let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
+        let loaded = catch_unwind(open).unwrap_or_else(panicked)?;
+        let Loaded { db, floors, entries, unlisted } = loaded;
+        let committer = start_committer(&db, &path)?;
+        // What was read may be in the system's cache only; a floor counts once it is durable.
+        committer.durable().wait_blocking()?;
+        Ok(SledStore {
+            committer,
+            db,
+            floors,
+            entries: RwLock::new(entries),
+            unlisted: Mutex::new(unlisted),
+            space,
+            lease,
+            _directory: directory,
+        })
+    }
+
+    /// The tablet's entry, if it has one.
+    pub(super) fn find(&self, tablet: TabletId) -> Option<Arc<Mutex<Entry>>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(&tablet).map(Arc::clone)
+    }
+
+    /// The tablet's entry, made at the floor of the unlisted if it has none.
+    pub(super) fn entry(&self, tablet: TabletId) -> Arc<Mutex<Entry>> {
+        if let Some(entry) = self.find(tablet) {
+            return entry;
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let floor = *locked(&self.unlisted);
+        let fresh = || Arc::new(Mutex::new(Entry::at(floor)));
+        Arc::clone(entries.entry(tablet).or_insert_with(fresh))
+    }
+}
+
+struct Loaded {
+    db: sled::Db,
+    floors: sled::Tree,
+    entries: Entries,
+    unlisted: TopologyVersion,
+}
+
+fn load(db: sled::Db) -> Result<Loaded, StoreError> {
+    let floors = db.open_tree(layout::FLOORS)?;
+    let mut found: HashMap<TabletId, Entry> = HashMap::new();
+    let mut unlisted = TopologyVersion::ZERO;
+    for pair in &floors {
+        let (key, value) = pair?;
+        let version = layout::decode_version(&value)?;
+        let tablet = <[u8; 8]>::try_from(&key[..]).ok().map(u64::from_be_bytes);
+        match tablet.and_then(TabletId::from_u64) {
+            Some(tablet) => {
+                found.insert(tablet, Entry::at(version));
+            }
+            None if key == layout::UNLISTED => unlisted = version,
+            None => return Err(StoreError::damaged("floors: a key that is no tablet")),
+        }
+    }
+    for name in db.tree_names() {
+        let Some((tablet, copy)) = layout::parse_tree_name(&name) else { continue };
+        let tree = db.open_tree(&name)?;
+        match load_copy(&tree) {
+            Ok(None) if tree.is_empty() => {
+                // Made by a process that ended before it wrote the record.
+                db.drop_tree(&name)?;
+            }
+            Ok(Some((record, promise, streams))) => {
+                let entry = found.entry(tablet).or_insert_with(|| Entry::at(unlisted));
+                entry.promise = entry.promise.max(promise);
+                entry.copies.insert(copy, Copy { tree, streams });
+                if entry.floor.raise(record.version).is_ok() {
+                    entry.record = Some(Arc::new(record));
+                    entry.given = Some(copy);
+                }
+            }
+            Ok(None) => tracing::error!(%tablet, %copy, "a copy without a record: it is lost"),
+            Err(error) => tracing::error!(%tablet, %copy, %error, "damaged copy: it is lost"),
+        }
+    }
+    let entries = found.into_iter().map(|(id, entry)| (id, Arc::new(Mutex::new(entry)))).collect();
+    Ok(Loaded { db, floors, entries, unlisted })
+}
+
+type LoadedCopy = (TabletRecord, HybridTime, BTreeMap<NodeId, StreamOnRecord>);
+
+fn load_copy(tree: &sled::Tree) -> Result<Option<LoadedCopy>, StoreError> {
+    let Some(record) = tree.get(layout::RECORD)? else { return Ok(None) };
+    let record = layout::decode_record(&record)?;
+    let promise = tree.get(layout::PROMISE)?.map(|bytes| layout::decode_time(&bytes));
+    let mut streams = BTreeMap::new();
+    for pair in tree.scan_prefix(layout::STREAMS) {
+        let (key, value) = pair?;
+        let source = <[u8; 8]>::try_from(&key[layout::STREAMS.len()..]).map(u64::from_be_bytes);
+        let source = source.ok().and_then(NodeId::from_u64);
+        let source = source.ok_or_else(|| StoreError::damaged("stream: a key that is no node"))?;
+        streams.insert(source, layout::decode_stream(&value)?);
+    }
+    Ok(Some((record, promise.transpose()?.unwrap_or_default(), streams)))
+}
+
+fn start_committer(db: &sled::Db, path: &std::path::Path) -> Result<Committer, StoreError> {
+    let io = |error: std::io::Error| StoreError::io("open the row store's log", &error);
+    let log = File::open(path.join("db")).map_err(io)?;
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(io)?;
+    let db = db.clone();
+    Committer::start(Box::new(move || {
+        db.flush()?;
+        let synced = rustix::fs::fdatasync(&log);
+        synced.map_err(|error| StoreError::io("fdatasync", &error.into()))
+    }))
+}
+
+impl TabletStore for SledStore {
+    fn begin_call(&self, guard: &TopologyGuard, call: Call) -> Result<Begun, IngestError> {
+        self.begin_call_of(guard, call)
+    }
+
+    fn ingest(&self, guard: &TopologyGuard, chunk: Chunk<'_>) -> Result<Ingested, IngestError> {
+        self.ingest_chunk(guard, chunk)
+    }
+
+    fn end_call(
+        &self,
+        guard: &TopologyGuard,
+        source: NodeId,
+        call: u64,
+        state: StreamState,
+    ) -> Result<(), IngestError> {
+        self.end_call_of(guard, source, call, state)
+    }
+
+    fn stream(&self, tablet: TabletId, copy: CopyId, source: NodeId) -> Option<StreamOnRecord> {
+        let entry = self.find(tablet)?;
+        let entry = locked(&entry);
+        entry.copies.get(&copy)?.streams.get(&source).cloned()
+    }
+
+    fn read_rows_from(
+        &self,
+        guard: &TopologyGuard,
+        after: Option<&[u8]>,
+        max_bytes: usize,
+    ) -> Result<Page, IngestError> {
+        self.read_session_rows(guard, after, max_bytes)
+    }
+
+    fn put(
+        &self,
+        guard: &VersionGuard,
+        position: &[u8],
+        row: &RowVersion,
+    ) -> Result<WriteStep, DataError> {
+        self.put_row(guard, position, row)
+    }
+
+    fn get(&self, guard: &VersionGuard, position: &[u8]) -> Result<Option<RowVersion>, DataError> {
+        self.get_row(guard, position)
+    }
+
+    fn scan(
+        &self,
+        guard: &VersionGuard,
+        start: &[u8],
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Page, DataError> {
+        self.scan_rows(guard, start, limit, max_bytes)
+    }
+
+    fn digest(&self, guard: &VersionGuard) -> Result<Digest, DataError> {
+        self.digest_rows(guard)
+    }
+
+    fn purge(
+        &self,
+        guard: &VersionGuard,
+        promise: HybridTime,
+        after: Option<&[u8]>,
+    ) -> Result<Purged, PurgeError> {
+        self.purge_slice(guard, promise, after)
+    }
+
+    fn raise_floor(
+        &self,
+        _permit: &StepPermit,
+        record: &Arc<TabletRecord>,
+        home: Home,
+        promise: HybridTime,
+    ) -> Result<(), StepError> {
+        self.raise_to(record, home, promise)
+    }
+
+    fn keep_floor(
+        &self,
+        _permit: &StepPermit,
+        tablet: TabletId,
+        version: TopologyVersion,
+    ) -> Result<(), StoreError> {
+        self.keep_floor_of(tablet, version)
+    }
+
+    fn refuse_older(&self, _permit: &StepPermit, tablet: TabletId, version: TopologyVersion) {
+        let entry = self.entry(tablet);
+        let mut entry = locked(&entry);
+        entry.refuse_below = entry.refuse_below.max(version);
+    }
+
+    fn drop_copy(
+        &self,
+        _permit: &StepPermit,
+        tablet: TabletId,
+        copy: CopyId,
+    ) -> Result<(), StoreError> {
+        self.drop_tree_of(tablet, copy)
+    }
+
+    fn raise_unlisted(
+        &self,
+        _permit: &StepPermit,
+        version: TopologyVersion,
+        is_listed: &dyn Fn(TabletId) -> bool,
+    ) -> Result<(), StoreError> {
+        self.raise_unlisted_to(version, is_listed)
+    }
+
+    fn floor(&self, tablet: TabletId) -> Floor {
+        match self.find(tablet) {
+            Some(entry) => locked(&entry).floor,
+            None => Floor::at(*locked(&self.unlisted)),
+        }
+    }
+
+    fn known(&self, tablet: TabletId) -> Option<Known> {
+        self.find(tablet).map(|entry| locked(&entry).known(tablet))
+    }
+
+    fn all_known(&self) -> Vec<Known> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|(tablet, entry)| locked(entry).known(*tablet)).collect()
+    }
+
+    fn copies(&self) -> Vec<(TabletId, CopyId)> {
+        let known = self.all_known();
+        let copies = known.iter().flat_map(|k| k.copies.iter().map(|copy| (k.tablet, *copy)));
+        copies.collect()
+    }
+
+    fn durable(&self) -> Durable {
+        self.committer.durable()
+    }
+
+    fn room_for_rows(&self) -> Result<u64, StoreError> {
+        self.space.room_for_rows()
+    }
+}

@@ -1,0 +1,154 @@
+//! The steps of a barrier in the store: floors, and the trees of copies. No rows are written here.
+
+use super::Home;
+use super::error::{StepError, StoreError};
+use super::layout;
+use super::sled_store::{Copy, Entry, SledStore};
+use crate::lock::locked;
+use migrations::clock::HybridTime;
+use migrations::id::TabletId;
+use migrations::record::TabletRecord;
+use migrations::version::{CopyId, TopologyVersion};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+impl SledStore {
+    pub(super) fn raise_to(
+        &self,
+        record: &Arc<TabletRecord>,
+        home: Home,
+        promise: HybridTime,
+    ) -> Result<(), StepError> {
+        let tablet = record.tablet;
+        let entry = self.entry(tablet);
+        let mut entry = locked(&entry);
+        let mut floor = entry.floor;
+        floor.raise(record.version)?;
+        // What is promised is promised for the tablet: it goes into whichever copy is its home.
+        let promise = promise.max(entry.promise);
+        let given = match home {
+            Home::Copy(copy) => Some(copy),
+            Home::Prepare(copy) => {
+                self.prepare(&mut entry, tablet, copy)?;
+                Some(copy)
+            }
+            Home::Floors => None,
+        };
+        match given {
+            Some(copy) => write_record(&mut entry, copy, record, promise)?,
+            None => self.write_floor(tablet, record.version)?,
+        }
+        if matches!(home, Home::Prepare(_)) {
+            // If the tree is ever missing, this is what tells a lost copy from one to prepare.
+            self.write_floor(tablet, record.version)?;
+        }
+        entry.floor = floor;
+        entry.promise = promise;
+        entry.record = Some(Arc::clone(record));
+        entry.given = given;
+        Ok(())
+    }
+
+    fn prepare(&self, entry: &mut Entry, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
+        if entry.copies.contains_key(&copy) {
+            return Ok(());
+        }
+        let tree = self.db.open_tree(layout::tree_name(tablet, copy))?;
+        if !tree.is_empty() {
+            return Err(StoreError::damaged("a copy to prepare holds something already"));
+        }
+        entry.copies.insert(copy, Copy { tree, streams: BTreeMap::new() });
+        Ok(())
+    }
+
+    pub(super) fn keep_floor_of(
+        &self,
+        tablet: TabletId,
+        version: TopologyVersion,
+    ) -> Result<(), StoreError> {
+        let entry = self.entry(tablet);
+        let mut entry = locked(&entry);
+        let mut floor = entry.floor;
+        if floor.raise(version).is_err() {
+            return Ok(());
+        }
+        self.write_floor(tablet, version)?;
+        if floor > entry.floor {
+            entry.floor = floor;
+            entry.record = None;
+            entry.given = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_tree_of(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
+        let entry = self.entry(tablet);
+        let mut entry = locked(&entry);
+        entry.copies.remove(&copy);
+        if entry.given == Some(copy) {
+            entry.given = None;
+        }
+        self.db.drop_tree(layout::tree_name(tablet, copy))?;
+        Ok(())
+    }
+
+    pub(super) fn raise_unlisted_to(
+        &self,
+        version: TopologyVersion,
+        is_listed: &dyn Fn(TabletId) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut unlisted = locked(&self.unlisted);
+        if version <= *unlisted {
+            return Ok(());
+        }
+        let is_forgotten = |(tablet, entry): &(&TabletId, &Arc<std::sync::Mutex<Entry>>)| {
+            // Somebody who has the entry in hand would otherwise go on with one that is gone.
+            let is_free = Arc::strong_count(entry) == 1;
+            let entry = locked(entry);
+            let is_covered = entry.copies.is_empty() && entry.floor.version() <= version;
+            is_free && is_covered && !is_listed(**tablet)
+        };
+        let forgotten: Vec<TabletId> =
+            entries.iter().filter(is_forgotten).map(|(tablet, _)| *tablet).collect();
+        let mut batch = sled::Batch::default();
+        batch.insert(layout::UNLISTED, &layout::encode_version(version));
+        for tablet in &forgotten {
+            batch.remove(&tablet.as_u64().to_be_bytes());
+        }
+        self.floors.apply_batch(batch)?;
+        *unlisted = version;
+        for tablet in &forgotten {
+            entries.remove(tablet);
+        }
+        Ok(())
+    }
+
+    fn write_floor(&self, tablet: TabletId, version: TopologyVersion) -> Result<(), StoreError> {
+        let version = layout::encode_version(version);
+        self.floors.insert(tablet.as_u64().to_be_bytes(), &version)?;
+        Ok(())
+    }
+}
+
+fn write_record(
+    entry: &mut Entry,
+    copy: CopyId,
+    record: &TabletRecord,
+    promise: HybridTime,
+) -> Result<(), StoreError> {
+    let missing = || StoreError::damaged("the copy that a floor goes into is gone");
+    let copy = entry.copies.get_mut(&copy).ok_or_else(missing)?;
+    let migration = record.transition.as_ref().map(|transition| transition.migration);
+    let mut batch = sled::Batch::default();
+    batch.insert(layout::RECORD, layout::encode_record(record));
+    batch.insert(layout::PROMISE, &promise.0.to_be_bytes());
+    for (source, stream) in &copy.streams {
+        if Some(stream.migration) != migration {
+            batch.remove(layout::stream_key(*source));
+        }
+    }
+    copy.tree.apply_batch(batch)?;
+    copy.streams.retain(|_, stream| Some(stream.migration) == migration);
+    Ok(())
+}
