@@ -36,3 +36,4 @@ pub mod driver;
 pub mod router;
 pub mod retry;
 pub mod placement;
+pub mod pull;
