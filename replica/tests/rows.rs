@@ -223,7 +223,10 @@ proptest! {
     /// reader that goes on from where it stood sees each of them once.
     #[test]
     fn a_copy_holds_the_merge_of_what_came(
-        chunks in prop::collection::vec(prop::collection::btree_map(0u8..12, any_row(), 0..8), 1..6),
+        chunks in prop::collection::vec(
+            prop::collection::btree_map(0u8..12, any_row(), 0..8),
+            1..6,
+        ),
         page_bytes in 1usize..12,
     ) {
         let dir = tempfile::tempdir().expect("a directory");
