@@ -1,0 +1,72 @@
+//! Settings and terms of leases.
+
+use crate::Malformed;
+use crate::types::v1 as pb;
+use migrations::lease::LeaseTerms;
+use migrations::settings::Settings;
+
+impl From<LeaseTerms> for pb::LeaseTerms {
+    fn from(terms: LeaseTerms) -> pb::LeaseTerms {
+        let LeaseTerms { length_ms, drift_per_mille } = terms;
+        pb::LeaseTerms { length_ms, drift_per_mille }
+    }
+}
+
+impl From<&Settings> for pb::Settings {
+    fn from(settings: &Settings) -> pb::Settings {
+        let Settings {
+            lease,
+            attempts,
+            backoff_ms,
+            backoff_max_ms,
+            drain_deadline_ms,
+            stall_ms,
+            skew_bound_ms,
+            streams_per_node,
+            bytes_per_second,
+        } = *settings;
+        pb::Settings {
+            lease: Some(lease.into()),
+            attempts,
+            backoff_ms,
+            backoff_max_ms,
+            drain_deadline_ms,
+            stall_ms,
+            skew_bound_ms,
+            streams_per_node,
+            bytes_per_second,
+        }
+    }
+}
+
+/// Settings that have to be there and must not contradict themselves.
+pub fn settings(field: &'static str, wire: Option<pb::Settings>) -> Result<Settings, Malformed> {
+    let pb::Settings {
+        lease,
+        attempts,
+        backoff_ms,
+        backoff_max_ms,
+        drain_deadline_ms,
+        stall_ms,
+        skew_bound_ms,
+        streams_per_node,
+        bytes_per_second,
+    } = wire.ok_or(Malformed::Missing { field })?;
+    let pb::LeaseTerms { length_ms, drift_per_mille } =
+        lease.ok_or(Malformed::Missing { field: "settings.lease" })?;
+    let settings = Settings {
+        lease: LeaseTerms { length_ms, drift_per_mille },
+        attempts,
+        backoff_ms,
+        backoff_max_ms,
+        drain_deadline_ms,
+        stall_ms,
+        skew_bound_ms,
+        streams_per_node,
+        bytes_per_second,
+    };
+    match settings.contradiction() {
+        Some(problem) => Err(Malformed::Field { field, problem }),
+        None => Ok(settings),
+    }
+}
