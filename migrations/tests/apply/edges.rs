@@ -3,7 +3,7 @@
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::{Advance, Rejected};
 use migrations::evidence::{Evidence, FailureReason};
-use migrations::stage::{SessionOnEdge, Stage, TransitionKind, WayBack, session_on_edge};
+use migrations::stage::{SessionOnEdge, Stage, TransitionKind, WayBack, Writes, session_on_edge};
 use migrations::tablet::{EndReason, Ending};
 
 /// Whether the table has the edge; `None` is the end.
@@ -163,6 +163,21 @@ fn every_kind_ends_with_the_set_it_was_started_for() {
         assert_eq!(nodes, wanted.iter().map(|n| node(*n)).collect::<Vec<_>>(), "{kind}");
         let finished = cluster.topology.state().finished.back().expect("kept");
         assert_eq!((finished.ending, finished.reason), (Ending::Done, None), "{kind}");
+    }
+}
+
+/// What INV-9 stands on: whoever goes by the version before a step and whoever goes by the one
+/// after it still meet, since either reads or writes are where they were.
+#[test]
+fn reads_and_writes_never_flip_in_the_same_step() {
+    for from in Stage::ALL.into_iter().filter(|from| *from != Stage::Drop) {
+        for to in Stage::ALL.into_iter().filter(|to| from.has_edge(*to)) {
+            let reads_flip = from.reads() != to.reads();
+            let writes_flip = from.writes() != to.writes();
+            assert!(!(reads_flip && writes_flip), "{from} to {to}");
+        }
+        // At rest both sets are one: the last stage must write no other than it reads.
+        assert!(from.on_success().is_some() || from.writes() != Writes::Both, "{from}");
     }
 }
 

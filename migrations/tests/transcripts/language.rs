@@ -25,7 +25,7 @@ impl Teller {
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         let lines = self.world.as_mut().map(|world| std::mem::take(&mut world.lines));
         let lines = lines.unwrap_or_default().into_iter();
-        let told = ["t1", "get", "refused", "group0"];
+        let told = ["t1", "get", "refused", "group0", "d: refused"];
         let is_told =
             |line: &String| !self.is_brief || told.iter().any(|start| line.starts_with(start));
         lines.filter(is_told).collect()
@@ -82,7 +82,10 @@ impl World {
                     found.is_some_and(|found| found.record.stage.name() == *stage)
                 });
             }
-            ["run", "until", "held"] => self.run_until(|world| !world.held.is_empty()),
+            ["run", "until", "held"] => {
+                let before = self.held.len();
+                self.run_until(|world| world.held.len() > before);
+            }
             ["put", assignment, rest @ ..] => {
                 let (key, value) = assignment.split_once('=').expect("put KEY=VALUE");
                 self.put(key, Some(value), rest);

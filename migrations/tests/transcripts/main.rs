@@ -34,6 +34,7 @@ stories! {
     a_migration_from_start_to_end,
     a_new_leader_ends_the_migration_in_each_stage,
     a_source_restarts_in_streaming,
+    an_attempt_fails_until_tries_run_out,
     cancel_in_each_stage,
     control_the_accident_without_guards,
     late_acknowledgements_count_for_nothing,
