@@ -1,0 +1,133 @@
+//! What each server process does alike: flags that all of them have, listeners, the line that says
+//! which ports were bound, logs, and the signals that end it.
+//!
+//! Not here: anything about tablets.
+
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Flags that all servers have.
+#[derive(Debug, Clone, Args)]
+pub struct ProcessArgs {
+    /// Serve without TLS on addresses that are not loopback.
+    #[arg(long, env = "PALISADE_INSECURE")]
+    pub insecure: bool,
+
+    /// Print one line of JSON with the ports that were bound, once everything is served.
+    #[arg(long, env = "PALISADE_PRINT_PORTS")]
+    pub print_ports: bool,
+
+    /// How logs are written, to standard error.
+    #[arg(long, env = "PALISADE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Why a listener is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address that is not loopback, without TLS.
+    #[error(
+        "{0} is not a loopback address, and there is no TLS: pass --insecure to serve on it all \
+         the same"
+    )]
+    Insecure(SocketAddr),
+    /// A port could not be bound.
+    #[error(
+        "can't listen on {address}: {source}. Is another process there? Choose another with {flag}"
+    )]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// By which flag it was chosen.
+        flag: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl ProcessArgs {
+    /// Listens on an address that `flag` has chosen. Without TLS only on loopback, unless the
+    /// operator insists.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ListenError`]: each says which flag to change.
+    pub async fn listen(
+        &self,
+        address: SocketAddr,
+        flag: &'static str,
+    ) -> Result<TcpListener, ListenError> {
+        if !address.ip().is_loopback() && !self.insecure {
+            return Err(ListenError::Insecure(address));
+        }
+        let listener = TcpListener::bind(address).await;
+        listener.map_err(|source| ListenError::Bind { address, flag, source })
+    }
+
+    /// Says which ports were bound, if that was asked for: a line of JSON on standard output.
+    pub fn announce(&self, ports: &[(&str, Option<SocketAddr>)]) {
+        tracing::info!(?ports, "serves");
+        if !self.print_ports {
+            return;
+        }
+        let port = |(name, address): &(&str, Option<SocketAddr>)| {
+            let address = address.map_or_else(String::new, |address| address.to_string());
+            format!("\"{name}\":\"{address}\"")
+        };
+        let ports: Vec<String> = ports.iter().map(port).collect();
+        let mut out = std::io::stdout().lock();
+        // Who asked for the line and is gone misses it.
+        let _ = writeln!(out, "{{{}}}", ports.join(",")).and_then(|()| out.flush());
+    }
+}
+
+/// Sends logs to standard error; `RUST_LOG` chooses among them, `default` where it is not set.
+pub fn init_logs(format: LogFormat, default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call in one process changes nothing.
+    let _ = match format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+}
+
+/// A token that fires at SIGTERM or Ctrl-C; at the second of them the process ends at once.
+///
+/// # Errors
+///
+/// What the system said to the request for signals.
+pub fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let fired = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        fired.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(1);
+    });
+    Ok(stop)
+}
