@@ -115,15 +115,16 @@ impl World {
     }
 
     /// Writes a value, or a tombstone, at a majority of each set; `reached` bounds who hears it.
-    pub(crate) fn put(&mut self, key: &str, value: Option<&str>, reached: &[&str]) {
+    /// Whether it was acknowledged.
+    pub(crate) fn put(&mut self, key: &str, value: Option<&str>, reached: &[&str]) -> bool {
         let what = value.map_or_else(|| format!("delete {key}"), |v| format!("put {key}={v}"));
         let Some(record) = self.record_of(key) else {
             self.say(format!("{what}: no such tablet"));
-            return;
+            return false;
         };
         let Some(mut operation) = Operation::begin(&record, Access::Write) else {
             self.say(format!("{what}: the table is being dropped"));
-            return;
+            return false;
         };
         let router = RouterId::from_uuid(Uuid::from_u128(1)).expect("not nil");
         let timestamp = Timestamp { time: self.tick_clock(), router };
@@ -146,21 +147,27 @@ impl World {
         }
         let outcome = if last == Step::Done { "acknowledged" } else { "not acknowledged" };
         self.say(format!("{what}: {outcome}, stored on {}", stored.join(" ")));
+        last == Step::Done
     }
 
-    /// Reads at a majority of the set that is read, and takes the newest.
-    pub(crate) fn get(&mut self, key: &str) {
-        let Some(record) = self.record_of(key) else {
-            self.say(format!("get {key}: no such tablet"));
-            return;
-        };
-        let Some(mut operation) = Operation::begin(&record, Access::Read) else {
-            self.say(format!("get {key}: the table is being dropped"));
-            return;
-        };
+    /// Reads at a majority of the set that is read, and takes the newest of all that answer; or
+    /// why that can't be. One node may be left out, so that each majority can be asked.
+    pub(crate) fn read(
+        &mut self,
+        key: &str,
+        left_out: Option<&str>,
+    ) -> Result<Option<String>, &'static str> {
+        let record = self.record_of(key).ok_or("no such tablet")?;
+        let operation = Operation::begin(&record, Access::Read);
+        let mut operation = operation.ok_or("the table is being dropped")?;
         let (mut newest, mut last): (Option<RowVersion>, _) = (None, Step::Wait);
         for node in operation.targets() {
-            last = match self.admit_request(node, &record) {
+            let is_left_out = left_out.is_some_and(|name| self.name(node) == name);
+            let admitted = match is_left_out {
+                true => Err(Refused::Unavailable),
+                false => self.admit_request(node, &record),
+            };
+            last = match admitted {
                 Ok(()) => {
                     let found = self.agent(node).rows(record.tablet).get(key).cloned();
                     if let Some(found) = found
@@ -173,12 +180,20 @@ impl World {
                 Err(why) => operation.refused(node, why),
             };
         }
-        let value = newest.and_then(|row| row.value).map(String::from_utf8);
-        self.say(match (last, value) {
-            (Step::Done, Some(Ok(value))) => format!("get {key}: {value}"),
-            (Step::Done, _) => format!("get {key}: nothing"),
-            _ => format!("get {key}: no majority"),
-        });
+        let value = newest.and_then(|row| row.value);
+        match last {
+            Step::Done => Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned())),
+            _ => Err("no majority"),
+        }
+    }
+
+    pub(crate) fn get(&mut self, key: &str) {
+        let line = match self.read(key, None) {
+            Ok(Some(value)) => format!("get {key}: {value}"),
+            Ok(None) => format!("get {key}: nothing"),
+            Err(why) => format!("get {key}: {why}"),
+        };
+        self.say(line);
     }
 
     /// Each replica removes tombstones at or below T, where the tablet is at rest.

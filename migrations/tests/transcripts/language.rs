@@ -59,7 +59,8 @@ impl World {
         StreamPair { source: self.node(source), receiver: self.node(receiver) }
     }
 
-    fn command(&mut self, words: &[&str]) {
+    /// Does what one line of a story says.
+    pub(crate) fn command(&mut self, words: &[&str]) {
         match words {
             ["migrate", t, from, to] => {
                 self.start(TransitionKind::Migrate, t, Some(*from), Some(*to));
@@ -90,7 +91,9 @@ impl World {
                 let (key, value) = assignment.split_once('=').expect("put KEY=VALUE");
                 self.put(key, Some(value), rest);
             }
-            ["delete", key, rest @ ..] => self.put(key, None, rest),
+            ["delete", key, rest @ ..] => {
+                self.put(key, None, rest);
+            }
             ["get", key] => self.get(key),
             ["purge"] => self.purge(),
             ["show"] => self.show(),

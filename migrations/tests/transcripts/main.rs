@@ -8,6 +8,7 @@ extern crate palisade_migrations as migrations;
 
 mod agent;
 mod clients;
+mod histories;
 mod language;
 mod story;
 mod streams;

@@ -312,6 +312,16 @@ impl World {
         }
     }
 
+    /// Delivers the next message, or lets some time pass.
+    pub(crate) fn step(&mut self) {
+        match self.messages.pop_front() {
+            Some(message) => self.deliver(message),
+            None => {
+                self.pass(100);
+            }
+        }
+    }
+
     fn deliver(&mut self, message: Message) {
         match message {
             Message::Propose(command) => self.decide(command),
