@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "palisade/types/v1/types.proto",
     "palisade/agent/v1/agent.proto",
     "palisade/stream/v1/stream.proto",
     "palisade/data/v1/data.proto",
     "palisade/admin/v1/admin.proto",
     "palisade/storage/v1/storage.proto",
+    "palisade/storage/v1/snapshot.proto",
     "palisade/faults/v1/faults.proto",
 ];
 

@@ -6,6 +6,7 @@ mod settings;
 pub use record::{partitioning, stage, transition_kind};
 pub(crate) use record::{replica_set, replicas_to_wire};
 pub use settings::settings;
+pub(crate) use settings::settings_unchecked;
 
 use crate::Malformed;
 use crate::types::v1 as pb;

@@ -1,3 +1,104 @@
 //! What group0 writes: entries of its log and snapshots, as versioned protobuf.
+//!
+//! Whatever `encode_entry` takes, `decode_entry` gives back, sensible or not: an entry that is in
+//! the log is refused by `apply`, with an outcome, and never by a decoder, which would stop every
+//! coordinator for good. So no check of meaning is made here.
+//!
+//! Not here: files, digests of files, and whether a state's invariants hold.
 
-use crate::generated::storage::v1 as _pb;
+mod command;
+mod evidence;
+mod field;
+mod node;
+mod outcome;
+mod snapshot;
+mod tablet;
+mod text;
+
+use crate::Malformed;
+use crate::generated::storage::v1 as pb;
+use migrations::command::{Command, Entry};
+use migrations::state::State;
+use prost::Message;
+
+/// The format that this build writes, and the newest one that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Bytes that were not read. Nothing may be applied in their place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A newer build wrote them.
+    #[error("format {found} is newer than {known}, the newest that this build knows")]
+    TooNew {
+        /// The format of the bytes.
+        found: u32,
+        /// The newest format that this build knows.
+        known: u32,
+    },
+    /// They hold something that this build has no name for: a newer build wrote it.
+    #[error("this build does not know this {what}")]
+    Unknown {
+        /// Of what sort it is, as a noun.
+        what: &'static str,
+    },
+    /// They are protobuf, and do not say what they must.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// They are no protobuf, or are cut short.
+    #[error("not the expected protobuf: {0}")]
+    NotProtobuf(String),
+}
+
+impl From<prost::DecodeError> for DecodeError {
+    fn from(error: prost::DecodeError) -> DecodeError {
+        DecodeError::NotProtobuf(error.to_string())
+    }
+}
+
+/// An entry as it is written into the log.
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let Entry { proposed_ms, commands } = entry;
+    let commands = commands.iter().map(Into::into).collect();
+    pb::Entry { format: FORMAT, proposed_ms: *proposed_ms, commands }.encode_to_vec()
+}
+
+/// An entry, from the log.
+///
+/// # Errors
+/// Any [`DecodeError`]. Of what `encode_entry` of this build or of an older one wrote, none.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
+    check_format(bytes)?;
+    let pb::Entry { format: _, proposed_ms, commands } = pb::Entry::decode(bytes)?;
+    let commands = commands.into_iter().map(Command::try_from).collect::<Result<_, _>>()?;
+    Ok(Entry { proposed_ms, commands })
+}
+
+/// A state as it is written into a snapshot.
+pub fn encode_snapshot(state: &State) -> Vec<u8> {
+    pb::Snapshot::from(state).encode_to_vec()
+}
+
+/// A state, from a snapshot. Its invariants are not checked: `Topology::from_state` does that.
+///
+/// # Errors
+/// Any [`DecodeError`]. Of what `encode_snapshot` of this build or of an older one wrote, none.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<State, DecodeError> {
+    check_format(bytes)?;
+    pb::Snapshot::decode(bytes)?.try_into()
+}
+
+/// How many bytes a command adds to an entry.
+pub fn command_len(command: &Command) -> usize {
+    const TAG: usize = 1;
+    let own = pb::Command::from(command).encoded_len();
+    TAG + prost::length_delimiter_len(own) + own
+}
+
+/// The format comes first and alone: what follows may be of any shape in a newer one.
+fn check_format(bytes: &[u8]) -> Result<(), DecodeError> {
+    match pb::Head::decode(bytes)?.format {
+        0 => Err(Malformed::Missing { field: "format" }.into()),
+        1..=FORMAT => Ok(()),
+        found => Err(DecodeError::TooNew { found, known: FORMAT }),
+    }
+}

@@ -41,6 +41,19 @@ impl From<&Settings> for pb::Settings {
 
 /// Settings that have to be there and must not contradict themselves.
 pub fn settings(field: &'static str, wire: Option<pb::Settings>) -> Result<Settings, Malformed> {
+    let settings = settings_unchecked(field, wire)?;
+    match settings.contradiction() {
+        Some(problem) => Err(Malformed::Field { field, problem }),
+        None => Ok(settings),
+    }
+}
+
+/// Settings that have to be there, and may contradict themselves: `apply` refuses those, so the
+/// log may hold them.
+pub(crate) fn settings_unchecked(
+    field: &'static str,
+    wire: Option<pb::Settings>,
+) -> Result<Settings, Malformed> {
     let pb::Settings {
         lease,
         attempts,
@@ -54,7 +67,7 @@ pub fn settings(field: &'static str, wire: Option<pb::Settings>) -> Result<Setti
     } = wire.ok_or(Malformed::Missing { field })?;
     let pb::LeaseTerms { length_ms, drift_per_mille } =
         lease.ok_or(Malformed::Missing { field: "settings.lease" })?;
-    let settings = Settings {
+    Ok(Settings {
         lease: LeaseTerms { length_ms, drift_per_mille },
         attempts,
         backoff_ms,
@@ -64,9 +77,5 @@ pub fn settings(field: &'static str, wire: Option<pb::Settings>) -> Result<Setti
         skew_bound_ms,
         streams_per_node,
         bytes_per_second,
-    };
-    match settings.contradiction() {
-        Some(problem) => Err(Malformed::Field { field, problem }),
-        None => Ok(settings),
-    }
+    })
 }
