@@ -13,3 +13,6 @@ pub mod guard;
 pub mod sessions;
 pub mod store;
 pub mod tablets;
+#[cfg(feature = "faults")]
+pub mod faults;
+pub mod stream;

@@ -1,0 +1,483 @@
+//! The receiver's end of one call: from its record to its end. Whatever happens, it ends once.
+
+use super::failure::{Failure, Origin};
+use super::pipe::Pipe;
+use super::pull::{Live, PullOrder};
+use super::rate::RateLimiter;
+use super::write::{InChunk, Writer};
+use super::{CHUNKS_IN_FLIGHT, CallClock, Own};
+use crate::guard::{FrozenGuard, TopologyGuard};
+use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord, StreamState};
+use crate::tablets::Tablets;
+use migrations::evidence::{FailureReason, StreamReport};
+use migrations::id::SessionId;
+use migrations::pull::{
+    Bounds, Receiver, ReceiverEvent, ReceiverState, ReceiverStep, SourceSays, Totals,
+};
+use migrations::record::StreamPair;
+use migrations::row::RowSum;
+use migrations::version::CopyId;
+use proto::convert;
+use proto::stream::v1 as pb;
+use proto::stream::v1::pull_request::Event as Asks;
+use proto::stream::v1::pull_response::Event as Says;
+use proto::stream::v1::stream_service_client::StreamServiceClient;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+/// After so many bytes a sync is asked for, so that a later attempt can go on there.
+const SYNC_BYTES: u64 = 64 << 20;
+/// How long the note that a call failed may hold its report up.
+const NOTE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One call to be made.
+#[derive(Debug)]
+pub(super) struct Pull {
+    pub(super) order: PullOrder,
+    pub(super) own: Own,
+    pub(super) session: SessionId,
+    pub(super) tablets: Arc<Tablets>,
+    pub(super) bounds: Bounds,
+    pub(super) limiter: RateLimiter,
+    pub(super) channel: Channel,
+    pub(super) live: Arc<Live>,
+    #[cfg(feature = "faults")]
+    pub(super) holds: Arc<crate::faults::HoldPoint>,
+}
+
+/// A call that is complete, and not yet ended by its source.
+#[derive(Debug)]
+pub(super) struct Goodbye {
+    responses: Streaming<pb::PullResponse>,
+    patience: Duration,
+}
+
+impl Goodbye {
+    /// Waits for the source to end the call: `Received` may be on its way until then.
+    pub(super) async fn said(mut self) {
+        let drained = async { while let Ok(Some(_)) = self.responses.message().await {} };
+        if tokio::time::timeout(self.patience, drained).await.is_err() {
+            tracing::debug!("a complete stream's source didn't end the call");
+        }
+    }
+}
+
+/// How a call ended well: now, with a call to take leave of, or before, by the record.
+#[derive(Debug)]
+pub(super) struct Complete {
+    pub(super) report: StreamReport,
+    pub(super) goodbye: Option<Goodbye>,
+}
+
+/// What happened in a call.
+enum Happened {
+    Stopped,
+    Revoked,
+    Wrote(Result<Progress, Failure>),
+    Heard(Result<Option<pb::PullResponse>, Status>),
+    Due,
+}
+
+impl Pull {
+    fn pair(&self) -> StreamPair {
+        StreamPair { source: self.order.source, receiver: self.own.node }
+    }
+
+    /// Pulls the stream, or finds it on record. It holds a guard until its outcome is durable.
+    pub(super) async fn run(&self) -> Result<Complete, Failure> {
+        let source_copy = self.check_order()?;
+        if let Some(done) = self.on_record() {
+            return done;
+        }
+        let frozen = FrozenGuard(self.session);
+        let mut guard = self.tablets.sessions().enter(frozen, self.order.record.tablet)?;
+        let work = guard.describe("stream from a source", Some(self.order.source));
+        let guard = Arc::new(guard);
+        self.check_room()?;
+        let call = Uuid::new_v4().as_u64_pair().0;
+        let begin = Call { call, source: self.order.source, source_copy };
+        let stream = match self.put_on_record(&guard, begin).await? {
+            Begun::New(stream) => stream,
+            Begun::OnRecord(stream) => return self.stands(&stream),
+        };
+        let ended = self.stream(&guard, &work, stream).await;
+        match ended {
+            Ok(goodbye) => Ok(goodbye),
+            Err(failure) => {
+                self.note_failed(guard, call).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Whether the record names this stream; the source's copy by it.
+    fn check_order(&self) -> Result<CopyId, Failure> {
+        let (record, pair) = (&self.order.record, self.pair());
+        let is_named = record.transition.as_ref().is_some_and(|t| t.streams.contains(&pair));
+        if !is_named || !record.may_stream(pair) {
+            return Err(Failure::protocol("the transition names no such stream"));
+        }
+        let source_copy = record.replicas.on(pair.source).map(|replica| replica.copy);
+        let source_copy = source_copy.ok_or_else(|| Failure::protocol("the source has no copy"))?;
+        if record.incarnation(pair.receiver) != Some(self.own.incarnation) {
+            return Err(Failure::fenced("the order is for another incarnation of this node"));
+        }
+        Ok(source_copy)
+    }
+
+    /// Room on the disk, looked at before the first byte is asked for.
+    fn check_room(&self) -> Result<(), Failure> {
+        match self.tablets.store().room_for_rows()? {
+            0 => Err(Failure::new(FailureReason::NodeFull, Origin::LocalDisk, "no room for rows")),
+            _ => Ok(()),
+        }
+    }
+
+    /// How the stream stands, if it is on record.
+    fn on_record(&self) -> Option<Result<Complete, Failure>> {
+        let tablet = self.order.record.tablet;
+        let copy = self.order.record.given(self.own.node)?;
+        let stream = self.tablets.store().stream(tablet, copy, self.order.source)?;
+        (stream.session == self.session).then(|| self.stands(&stream))
+    }
+
+    fn stands(&self, stream: &StreamOnRecord) -> Result<Complete, Failure> {
+        match stream.state {
+            StreamState::Complete => {
+                Ok(Complete { report: self.report(&stream.progress), goodbye: None })
+            }
+            // Nobody in this process is at it: it ended with the process that was.
+            StreamState::Running => Err(Failure::closed("the call ended with an earlier process")),
+            StreamState::Failed => Err(Failure::closed("the call is on record as failed")),
+        }
+    }
+
+    fn report(&self, progress: &Progress) -> StreamReport {
+        StreamReport {
+            session: self.session,
+            pair: self.pair(),
+            source_incarnation: self.order.source_incarnation,
+            receiver_incarnation: self.own.incarnation,
+            rows: progress.rows,
+            bytes: progress.bytes,
+            sent: progress.sum,
+            stored: progress.sum,
+        }
+    }
+
+    async fn put_on_record(
+        &self,
+        guard: &Arc<TopologyGuard>,
+        begin: Call,
+    ) -> Result<Begun, Failure> {
+        let (store, guard) = (Arc::clone(self.tablets.store()), Arc::clone(guard));
+        let begun = blocking(move || store.begin_call(&guard, begin)).await?;
+        // Before the call is made: after a restart nobody may make it a second time.
+        self.tablets.store().durable().wait().await?;
+        Ok(begun)
+    }
+
+    async fn end_call(
+        &self,
+        guard: Arc<TopologyGuard>,
+        call: u64,
+        state: StreamState,
+    ) -> Result<(), Failure> {
+        let (store, source) = (Arc::clone(self.tablets.store()), self.order.source);
+        blocking(move || store.end_call(&guard, source, call, state)).await
+    }
+
+    /// Notes that a call has failed, and gives the guard back. The report doesn't wait for a disk
+    /// that hangs: a call that is on record as running has failed as well, once nobody is at it.
+    async fn note_failed(&self, guard: Arc<TopologyGuard>, call: u64) {
+        let noted = self.end_call(guard, call, StreamState::Failed);
+        match tokio::time::timeout(NOTE_PATIENCE, noted).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a failed stream was not noted"),
+            Err(_) => tracing::warn!("the note of a failed stream waits for the disk"),
+        }
+    }
+
+    /// Makes the call and stores what comes.
+    async fn stream(
+        &self,
+        guard: &Arc<TopologyGuard>,
+        work: &crate::holders::Work,
+        stream: StreamOnRecord,
+    ) -> Result<Complete, Failure> {
+        let clock = CallClock::start();
+        let may_resume = stream.progress.after.is_some();
+        let mut machine = Receiver::new(self.bounds, may_resume, clock.now());
+        let token = guard.token();
+        let (requests, outbox) = mpsc::channel(2);
+        let begin = self.begin(guard.copy(), &stream);
+        let begin = pb::PullRequest { event: Some(Asks::Begin(begin)) };
+        requests.try_send(begin).map_err(|_| Failure::closed("the call was not made"))?;
+        let mut client = StreamServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(super::transport::MESSAGE_BYTES);
+        let mut responses = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(revoked(guard)),
+            () = self.live.stop.cancelled() => return Err(stopped()),
+            called = client.pull(ReceiverStream::new(outbox)) => {
+                called.map_err(|status| Failure::of_status(&status))?.into_inner()
+            }
+            () = clock.reaches(machine.deadline()) => {
+                return Err(Failure::closed("the source doesn't answer"));
+            }
+        };
+        let call = stream.call;
+        let mut pipe = Pipe::new(self.writer(call), stream);
+        let sent =
+            self.receive(&mut machine, clock, guard, &token, work, &mut responses, &mut pipe);
+        let sent = sent.await?;
+        let report = self.record(guard, call, sent, pipe.progress).await?;
+        if machine.on(ReceiverEvent::Recorded, clock.now()) != ReceiverStep::SendReceived {
+            return Err(Failure::protocol("recorded out of turn"));
+        }
+        // Nothing waits for this to arrive: the record says what it says.
+        let received = pb::PullRequest { event: Some(Asks::Received(pb::Received {})) };
+        let _gone = requests.send(received).await;
+        Ok(Complete {
+            report,
+            goodbye: Some(Goodbye { responses, patience: self.bounds.silence() }),
+        })
+    }
+
+    fn begin(&self, copy: CopyId, stream: &StreamOnRecord) -> pb::Begin {
+        let record = &self.order.record;
+        let resume = stream.progress.after.clone().map(|position| pb::Resume {
+            position: position.into(),
+            source_copy: Some(stream.source_copy.0.into()),
+            rows: stream.progress.rows,
+            sum: convert::sum_bytes(stream.progress.sum.0),
+        });
+        pb::Begin {
+            cluster_id: convert::bytes(self.own.cluster.as_uuid()),
+            tablet: record.tablet.as_u64(),
+            version: Some(record.version.into()),
+            session: convert::bytes(self.session.as_uuid()),
+            source: self.order.source.as_u64(),
+            receiver: self.own.node.as_u64(),
+            source_incarnation: Some(self.order.source_incarnation.0.into()),
+            receiver_incarnation: Some(self.own.incarnation.0.into()),
+            copy: Some(copy.0.into()),
+            resume,
+        }
+    }
+
+    fn writer(&self, call: u64) -> Writer {
+        Writer {
+            tablets: Arc::clone(&self.tablets),
+            session: FrozenGuard(self.session),
+            tablet: self.order.record.tablet,
+            source: self.order.source,
+            call,
+        }
+    }
+
+    /// Receives and stores chunks until the source has completed and all of them are stored; what
+    /// the source says it has sent.
+    #[allow(clippy::too_many_arguments)] // One loop over all that a call consists of.
+    async fn receive(
+        &self,
+        machine: &mut Receiver,
+        clock: CallClock,
+        guard: &TopologyGuard,
+        token: &CancellationToken,
+        work: &crate::holders::Work,
+        responses: &mut Streaming<pb::PullResponse>,
+        pipe: &mut Pipe,
+    ) -> Result<Totals, Failure> {
+        let mut sent = None;
+        loop {
+            self.write_on(pipe)?;
+            if let (Some(sent), true) = (sent, pipe.is_idle()) {
+                return Ok(sent);
+            }
+            let is_listening = sent.is_none() && pipe.pending.len() < CHUNKS_IN_FLIGHT;
+            let happened = tokio::select! {
+                biased;
+                () = token.cancelled() => Happened::Revoked,
+                () = self.live.stop.cancelled() => Happened::Stopped,
+                wrote = pipe.wrote() => Happened::Wrote(wrote),
+                heard = next(&self.limiter, responses), if is_listening => Happened::Heard(heard),
+                () = clock.reaches(machine.deadline()), if is_listening => Happened::Due,
+            };
+            let event = match happened {
+                Happened::Revoked => return Err(revoked(guard)),
+                Happened::Stopped => return Err(stopped()),
+                Happened::Wrote(wrote) => {
+                    self.wrote(pipe, wrote?, work);
+                    if !is_listening {
+                        machine.listen_again(clock.now());
+                    }
+                    continue;
+                }
+                Happened::Due if self.limiter.is_throttling() => {
+                    machine.listen_again(clock.now());
+                    continue;
+                }
+                Happened::Due => ReceiverEvent::Tick,
+                Happened::Heard(heard) => self.heard(heard, pipe)?,
+            };
+            match machine.on(event, clock.now()) {
+                ReceiverStep::Wait => {}
+                ReceiverStep::Start { is_resumed: true } => {}
+                ReceiverStep::Start { is_resumed: false } => pipe.progress = Progress::default(),
+                ReceiverStep::Store => pipe.accept(),
+                ReceiverStep::Record(totals) => sent = Some(totals),
+                ReceiverStep::Fail(reason) => return Err(pipe.failure(reason)),
+                ReceiverStep::SendReceived => {
+                    debug_assert_eq!(machine.state(), ReceiverState::Complete);
+                }
+            }
+        }
+    }
+
+    /// What a message, or the end of the call, is for the machine.
+    fn heard(
+        &self,
+        heard: Result<Option<pb::PullResponse>, Status>,
+        pipe: &mut Pipe,
+    ) -> Result<ReceiverEvent, Failure> {
+        let response = match heard {
+            Ok(Some(response)) => response,
+            Ok(None) => return Ok(ReceiverEvent::Ended),
+            Err(status) => {
+                let failure = Failure::of_status(&status);
+                let (reason, origin) = (failure.reason, failure.origin);
+                pipe.why = Some(failure);
+                let is_network = origin == Origin::Network;
+                let refused = ReceiverEvent::Refused(reason);
+                return Ok(if is_network { ReceiverEvent::Lost } else { refused });
+            }
+        };
+        let event = response.event;
+        let event = event.ok_or_else(|| Failure::protocol("a message of no known kind"))?;
+        Ok(ReceiverEvent::Heard(match event {
+            Says::Accepted(pb::Accepted { source_copy, resumed }) => {
+                let copy = CopyId(convert::version("accepted.source_copy", source_copy)?);
+                if copy != pipe.source_copy {
+                    return Err(Failure::protocol("another copy than the record names"));
+                }
+                SourceSays::Accepted { is_resumed: resumed }
+            }
+            Says::Chunk(chunk) => {
+                let chunk = InChunk::try_from(chunk)?;
+                let number = chunk.number;
+                pipe.arrived = Some(chunk);
+                SourceSays::Chunk { number }
+            }
+            Says::Complete(pb::Complete { rows, bytes, sum }) => {
+                let sum = RowSum(convert::sum("complete.sum", &sum)?);
+                SourceSays::Complete(Totals { rows, bytes, sum })
+            }
+            Says::KeepAlive(pb::KeepAlive { paused }) => {
+                self.live.set_paused(paused);
+                SourceSays::KeepAlive { is_paused: paused }
+            }
+        }))
+    }
+
+    /// Begins the next write, if none runs.
+    fn write_on(&self, pipe: &mut Pipe) -> Result<(), Failure> {
+        if pipe.writing.is_some() {
+            return Ok(());
+        }
+        let Some(chunk) = pipe.pending.pop_front() else { return Ok(()) };
+        self.limiter.note(chunk.bytes());
+        #[cfg(feature = "faults")]
+        if self.holds.is_wanted(self.order.record.tablet) {
+            self.hold(pipe, chunk);
+            return Err(Failure::closed("a fault: the call was cut, with a chunk in hand"));
+        }
+        let (writer, before) = (pipe.writer.clone(), pipe.progress.clone());
+        pipe.writing = Some(tokio::task::spawn_blocking(move || writer.write(&chunk, &before)));
+        Ok(())
+    }
+
+    /// Keeps a chunk in a task of its own, without a guard, until it is let go.
+    #[cfg(feature = "faults")]
+    fn hold(&self, pipe: &Pipe, chunk: InChunk) {
+        use crate::faults::{HeldChunk, Released};
+        let held = HeldChunk { session: self.session, positions: chunk.positions() };
+        let rows = held.positions.len() as u64;
+        let let_go = self.holds.hold(self.order.record.tablet, held);
+        let (writer, before) = (pipe.writer.clone(), pipe.progress.clone());
+        tokio::spawn(async move {
+            let Ok(answer) = let_go.await else { return };
+            let wrote = tokio::task::spawn_blocking(move || writer.write(&chunk, &before)).await;
+            let wrote = wrote.unwrap_or_else(|error| Err(Failure::panicked(&error)));
+            let released = match wrote {
+                Ok(_) => Released::Written { rows },
+                Err(failure) => Released::Refused(failure.reason),
+            };
+            let _gone = answer.send(released);
+        });
+    }
+
+    fn wrote(&self, pipe: &mut Pipe, progress: Progress, work: &crate::holders::Work) {
+        let bytes = progress.bytes.saturating_sub(pipe.progress.bytes);
+        work.progressed(bytes);
+        pipe.progress = progress;
+        pipe.unsynced += bytes;
+        if pipe.unsynced >= SYNC_BYTES {
+            pipe.unsynced = 0;
+            // Asked for, not waited for: an attempt that fails can go on from there.
+            drop(self.tablets.store().durable());
+        }
+        self.live.progressed(pipe.progress.rows, pipe.progress.bytes);
+    }
+
+    /// Compares what the store has reported with what the source has sent, once it is durable, and
+    /// makes the outcome durable.
+    async fn record(
+        &self,
+        guard: &Arc<TopologyGuard>,
+        call: u64,
+        sent: Totals,
+        progress: Progress,
+    ) -> Result<StreamReport, Failure> {
+        self.tablets.store().durable().wait().await?;
+        let stored = Totals { rows: progress.rows, bytes: progress.bytes, sum: progress.sum };
+        if stored != sent {
+            let detail = format!("{} rows were sent, {} are stored", sent.rows, stored.rows);
+            return Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail));
+        }
+        self.end_call(Arc::clone(guard), call, StreamState::Complete).await?;
+        self.tablets.store().durable().wait().await?;
+        Ok(StreamReport { sent: sent.sum, ..self.report(&progress) })
+    }
+}
+
+/// The next message, once the bound on bytes lets it be taken. Cancel safe.
+async fn next(
+    limiter: &RateLimiter,
+    responses: &mut Streaming<pb::PullResponse>,
+) -> Result<Option<pb::PullResponse>, Status> {
+    limiter.ready().await;
+    responses.message().await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IngestError> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|error| Failure::panicked(&error))??)
+}
+
+fn revoked(guard: &TopologyGuard) -> Failure {
+    let said = guard.check().err();
+    said.map_or_else(|| Failure::fenced("the session's work was told to stop"), Failure::from)
+}
+
+fn stopped() -> Failure {
+    Failure::fenced("this node's streams were told to stop")
+}

@@ -1,0 +1,67 @@
+//! What one call has received and not stored, and how far it has come.
+
+use super::CHUNKS_IN_FLIGHT;
+use super::failure::{Failure, Origin};
+use super::write::{InChunk, Writer};
+use crate::store::{Progress, StreamOnRecord};
+use migrations::evidence::FailureReason;
+use migrations::version::CopyId;
+use std::collections::VecDeque;
+use tokio::task::JoinHandle;
+
+/// Chunks between receipt and store.
+pub(super) struct Pipe {
+    pub(super) writer: Writer,
+    pub(super) source_copy: CopyId,
+    /// What came just now; the machine says whether it belongs.
+    pub(super) arrived: Option<InChunk>,
+    pub(super) pending: VecDeque<InChunk>,
+    pub(super) writing: Option<JoinHandle<Result<Progress, Failure>>>,
+    pub(super) progress: Progress,
+    pub(super) unsynced: u64,
+    /// What was heard of a failure, in words.
+    pub(super) why: Option<Failure>,
+}
+
+impl Pipe {
+    pub(super) fn new(writer: Writer, stream: StreamOnRecord) -> Pipe {
+        Pipe {
+            writer,
+            source_copy: stream.source_copy,
+            arrived: None,
+            pending: VecDeque::with_capacity(CHUNKS_IN_FLIGHT),
+            writing: None,
+            progress: stream.progress,
+            unsynced: 0,
+            why: None,
+        }
+    }
+
+    pub(super) fn accept(&mut self) {
+        self.pending.extend(self.arrived.take());
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.writing.is_none() && self.pending.is_empty()
+    }
+
+    /// Returns when the write that runs is over; never, if none runs. Cancel safe.
+    pub(super) async fn wrote(&mut self) -> Result<Progress, Failure> {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let wrote = writing.await;
+        self.writing = None;
+        wrote.map_err(|error| Failure::panicked(&error))?
+    }
+
+    /// A failure for the machine's reason.
+    pub(super) fn failure(&mut self, reason: FailureReason) -> Failure {
+        let said = self.why.take().filter(|failure| failure.reason == reason);
+        said.unwrap_or_else(|| match reason {
+            FailureReason::PeerClosed => Failure::closed("nothing was heard of the source"),
+            FailureReason::StreamStalled => {
+                Failure::new(reason, Origin::Network, "the source is there, and sends no rows")
+            }
+            _ => Failure::protocol("a message, or an end, that doesn't belong"),
+        })
+    }
+}

@@ -1,0 +1,265 @@
+//! The source's end of a call that was admitted: reads, sums and sends, until it ends.
+
+use super::CallClock;
+use super::feed::{Feed, OutChunk, Resume};
+use super::rate::RateLimiter;
+use super::{CHUNKS_IN_FLIGHT, Failure};
+use crate::guard::TopologyGuard;
+use crate::holders::Work;
+use migrations::evidence::FailureReason;
+use migrations::id::NodeId;
+use migrations::pull::{Bounds, ReceiverSays, Source, SourceEvent, SourceState, SourceStep};
+use proto::convert;
+use proto::stream::v1 as pb;
+use proto::stream::v1::pull_request::Event as Asks;
+use proto::stream::v1::pull_response::Event as Says;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+type Out = mpsc::Sender<Result<pb::PullResponse, Status>>;
+
+/// How long a refusal may wait for room on its way out.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// One call that is served. It holds its guard until it ends.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) feed: Feed,
+    pub(super) guard: Arc<TopologyGuard>,
+    pub(super) work: Arc<Work>,
+    pub(super) resume: Option<Resume>,
+    pub(super) limiter: RateLimiter,
+    pub(super) bounds: Bounds,
+    pub(super) receiver: NodeId,
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
+/// What a read in a blocking task gives back: the feed, and the next chunk.
+type ReadNext = (Feed, Result<Option<OutChunk>, Failure>);
+
+/// What is ready to go out, and where more comes from.
+struct Pipe {
+    feed: Option<Feed>,
+    reading: Option<JoinHandle<ReadNext>>,
+    ready: VecDeque<OutChunk>,
+    is_read: bool,
+}
+
+impl Pipe {
+    /// Reads on, if there is room for what comes.
+    fn read_on(&mut self) {
+        if self.ready.len() >= CHUNKS_IN_FLIGHT || self.is_read {
+            return;
+        }
+        if let Some(mut feed) = self.feed.take() {
+            self.reading = Some(tokio::task::spawn_blocking(move || {
+                let next = feed.next();
+                (feed, next)
+            }));
+        }
+    }
+
+    /// What says that all has gone out.
+    fn complete(&self) -> Says {
+        let totals = self.feed.as_ref().map(Feed::totals).unwrap_or_default();
+        let (rows, bytes, sum) = (totals.rows, totals.bytes, convert::sum_bytes(totals.sum.0));
+        Says::Complete(pb::Complete { rows, bytes, sum })
+    }
+
+    /// Returns when the read that runs is over; never, if none runs. Cancel safe.
+    async fn read(&mut self) -> Result<(), Failure> {
+        let Some(reading) = &mut self.reading else { return std::future::pending().await };
+        let read = reading.await;
+        self.reading = None;
+        let (feed, next) = read.map_err(|error| Failure::panicked(&error))?;
+        self.feed = Some(feed);
+        match next? {
+            Some(chunk) => self.ready.push_back(chunk),
+            None => self.is_read = true,
+        }
+        Ok(())
+    }
+}
+
+/// What happened in a call.
+#[allow(clippy::large_enum_variant)] // One at a time, on the stack.
+enum Happened {
+    Revoked,
+    Read(Result<(), Failure>),
+    Asked(Result<Option<pb::PullRequest>, Status>),
+    HungUp,
+    MaySend,
+    Due,
+}
+
+impl Serving {
+    /// Serves the call to its end.
+    pub(super) async fn run(
+        self,
+        mut machine: Source,
+        clock: CallClock,
+        mut requests: Streaming<pb::PullRequest>,
+        out: Out,
+    ) {
+        let tablet = self.guard.tablet();
+        let (session, receiver) = (self.guard.session(), self.receiver);
+        let token = self.guard.token();
+        let ended = self.stream(&mut machine, clock, &mut requests, &out, token).await;
+        match (ended, machine.state()) {
+            (Ok(()), SourceState::Complete) => {
+                tracing::info!(%tablet, %session, peer = %receiver, "stream out complete");
+            }
+            (Ok(()), _) => {
+                tracing::debug!(%tablet, %session, peer = %receiver,
+                    "a stream out ended before its outcome was heard: it is on the receiver's record");
+            }
+            (Err(failure), _) => {
+                tracing::info!(%tablet, %session, peer = %receiver, error = %failure,
+                    "a stream out failed");
+                let last = Err(failure.refusal().into());
+                // Who has hung up doesn't hear it.
+                let _heard = tokio::time::timeout(LAST_WORD, out.send(last)).await;
+            }
+        }
+    }
+
+    async fn stream(
+        mut self,
+        machine: &mut Source,
+        clock: CallClock,
+        requests: &mut Streaming<pb::PullRequest>,
+        out: &Out,
+        token: CancellationToken,
+    ) -> Result<(), Failure> {
+        self.accept(machine, clock, out).await?;
+        let Serving { feed, guard, work, limiter, .. } = self;
+        let (reading, ready) = (None, VecDeque::new());
+        let mut pipe = Pipe { feed: Some(feed), reading, ready, is_read: false };
+        loop {
+            pipe.read_on();
+            let is_sending = matches!(machine.state(), SourceState::Streaming { .. });
+            let may_send = !pipe.ready.is_empty() || (pipe.is_read && is_sending);
+            let happened = tokio::select! {
+                biased;
+                () = token.cancelled() => Happened::Revoked,
+                asked = requests.message() => Happened::Asked(asked),
+                read = pipe.read() => Happened::Read(read),
+                () = room(&limiter, out), if may_send => Happened::MaySend,
+                () = out.closed() => Happened::HungUp,
+                () = clock.reaches(machine.deadline()) => Happened::Due,
+            };
+            let (event, why) = match happened {
+                Happened::Read(Ok(())) => continue,
+                Happened::Read(Err(failure)) => failed(failure),
+                Happened::Revoked => failed(revoked(&guard)),
+                Happened::Asked(asked) => heard(asked),
+                Happened::HungUp => (SourceEvent::Lost, None),
+                Happened::MaySend if pipe.ready.is_empty() => (SourceEvent::ReadAll, None),
+                Happened::MaySend => (SourceEvent::Read, None),
+                Happened::Due => (SourceEvent::Tick, None),
+            };
+            match machine.on(event, clock.now()) {
+                SourceStep::Wait => {}
+                SourceStep::SendChunk { number } => {
+                    let Some(chunk) = pipe.ready.pop_front() else { continue };
+                    let bytes = chunk.rows.len();
+                    limiter.note(bytes);
+                    work.progressed(bytes as u64);
+                    say(out, chunk.into_wire(number)).await?;
+                }
+                SourceStep::SendComplete => say(out, pipe.complete()).await?,
+                SourceStep::SendKeepAlive => {
+                    let paused = limiter.is_throttling();
+                    let alive = Says::KeepAlive(pb::KeepAlive { paused });
+                    // Full: then there is something on the way that says it as well.
+                    let _full = out.try_send(Ok(pb::PullResponse { event: Some(alive) }));
+                }
+                SourceStep::Done | SourceStep::Ask => return Ok(()),
+                SourceStep::Fail(reason) => return Err(why.unwrap_or_else(|| of(reason))),
+                SourceStep::Check | SourceStep::SendAccepted => {
+                    return Err(Failure::protocol("a second begin"));
+                }
+            }
+        }
+    }
+
+    /// Says that the stream is served, and from where.
+    async fn accept(
+        &mut self,
+        machine: &mut Source,
+        clock: CallClock,
+        out: &Out,
+    ) -> Result<(), Failure> {
+        let mut resumed = false;
+        if let Some(resume) = self.resume.take() {
+            let patience = self.bounds.stall / 2;
+            let mut feed = self.feed.clone();
+            let looking = tokio::task::spawn_blocking(move || {
+                let resumed = feed.resume(&resume, patience);
+                resumed.map(|resumed| (feed, resumed))
+            });
+            let looked = looking.await.map_err(|error| Failure::panicked(&error))?;
+            (self.feed, resumed) = looked?;
+        }
+        machine.on(SourceEvent::Checked, clock.now());
+        let source_copy = Some(self.guard.copy().0.into());
+        say(out, Says::Accepted(pb::Accepted { source_copy, resumed })).await
+    }
+}
+
+/// Returns once the bound on bytes lets more go and there is room for a message. Cancel safe.
+async fn room(limiter: &RateLimiter, out: &Out) {
+    limiter.ready().await;
+    // The room stays: this task alone fills it. If the receiver has hung up, sending tells.
+    let _room = out.reserve().await;
+}
+
+async fn say(out: &Out, event: Says) -> Result<(), Failure> {
+    let said = out.send(Ok(pb::PullResponse { event: Some(event) })).await;
+    said.map_err(|_| Failure::closed("the receiver has hung up"))
+}
+
+fn heard(asked: Result<Option<pb::PullRequest>, Status>) -> (SourceEvent, Option<Failure>) {
+    match asked {
+        Ok(Some(pb::PullRequest { event: Some(Asks::Received(_)) })) => {
+            (SourceEvent::Heard(ReceiverSays::Received), None)
+        }
+        Ok(Some(pb::PullRequest { event: Some(Asks::Begin(_)) })) => {
+            (SourceEvent::Heard(ReceiverSays::Begin), None)
+        }
+        Ok(Some(pb::PullRequest { event: None })) => {
+            failed(Failure::protocol("a message that this build doesn't know"))
+        }
+        Ok(None) => (SourceEvent::Ended, None),
+        Err(status) => (SourceEvent::Lost, Some(Failure::of_status(&status))),
+    }
+}
+
+fn failed(failure: Failure) -> (SourceEvent, Option<Failure>) {
+    (SourceEvent::Failed(failure.reason), Some(failure))
+}
+
+fn revoked(guard: &TopologyGuard) -> Failure {
+    let said = guard.check().err();
+    said.map_or_else(|| Failure::fenced("the session's work was told to stop"), Failure::from)
+}
+
+/// A reason that the machine has found by itself.
+fn of(reason: FailureReason) -> Failure {
+    match reason {
+        FailureReason::PeerClosed => Failure::closed("the receiver is gone"),
+        _ => Failure::protocol("a message, or an end, that doesn't belong"),
+    }
+}
+
+impl OutChunk {
+    fn into_wire(self, number: u64) -> Says {
+        let OutChunk { rows, checksum, sum } = self;
+        Says::Chunk(pb::Chunk { number, checksum, rows, sum: convert::sum_bytes(sum.0) })
+    }
+}

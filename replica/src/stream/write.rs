@@ -1,0 +1,80 @@
+//! A chunk's way into the store: checked, unpacked, and only then a guard — asked for anew for
+//! each chunk, so that one that waits holds none, and one that is late is refused.
+
+use super::codec;
+use super::failure::{Failure, Origin};
+use crate::guard::FrozenGuard;
+use crate::store::{Chunk, Progress};
+use crate::tablets::Tablets;
+use bytes::Bytes;
+use migrations::evidence::FailureReason;
+use migrations::id::{NodeId, TabletId};
+use migrations::row::RowSum;
+use proto::convert;
+use proto::stream::v1 as pb;
+use std::sync::Arc;
+
+/// A chunk that came and is not stored.
+#[derive(Debug, Clone)]
+pub(super) struct InChunk {
+    pub(super) number: u64,
+    checksum: u32,
+    rows: Bytes,
+    /// The source's sum up to its last row.
+    sum: RowSum,
+}
+
+impl TryFrom<pb::Chunk> for InChunk {
+    type Error = Failure;
+    fn try_from(chunk: pb::Chunk) -> Result<InChunk, Failure> {
+        let pb::Chunk { number, checksum, rows, sum } = chunk;
+        let sum = RowSum(convert::sum("chunk.sum", &sum)?);
+        Ok(InChunk { number, checksum, rows, sum })
+    }
+}
+
+impl InChunk {
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The positions of its rows, as far as they are rows.
+    #[cfg(feature = "faults")]
+    pub(super) fn positions(&self) -> Vec<migrations::position::Position> {
+        codec::unpack(&self.rows).flatten().map(|row| row.position.to_vec()).collect()
+    }
+}
+
+/// Stores the chunks of one call.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    pub(super) tablets: Arc<Tablets>,
+    pub(super) session: FrozenGuard,
+    pub(super) tablet: TabletId,
+    pub(super) source: NodeId,
+    /// The number of the call that is on record.
+    pub(super) call: u64,
+}
+
+impl Writer {
+    /// Checks a chunk and stores it, behind how far the stream was; how far it is now. Blocks. The
+    /// guard lives exactly as long as the write, whoever still waits for it.
+    pub(super) fn write(&self, chunk: &InChunk, before: &Progress) -> Result<Progress, Failure> {
+        if crc32fast::hash(&chunk.rows) != chunk.checksum {
+            let detail = format!("chunk {} is not what its checksum says", chunk.number);
+            return Err(Failure::new(FailureReason::ChecksumMismatch, Origin::Data, detail));
+        }
+        let rows = codec::unpack_all(&chunk.rows);
+        let rows = rows.map_err(|error| Failure::protocol(error.to_string()))?;
+        let (call, source, bytes) = (self.call, self.source, chunk.rows.len() as u64);
+        let guard = self.tablets.sessions().enter(self.session, self.tablet)?;
+        let chunk_in_order = Chunk { call, source, before, rows: &rows, bytes };
+        let ingested = self.tablets.store().ingest(&guard, chunk_in_order)?;
+        drop(guard);
+        if ingested.progress.sum != chunk.sum {
+            let detail = format!("the sums differ after chunk {}", chunk.number);
+            return Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail));
+        }
+        Ok(ingested.progress)
+    }
+}
