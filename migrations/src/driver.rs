@@ -8,6 +8,7 @@
 mod leases;
 mod look;
 mod slots;
+mod waiting;
 
 use crate::apply::expected;
 use crate::command::{Advance, Command};
@@ -38,13 +39,15 @@ pub enum Event {
     Attached {
         /// Which node.
         node: NodeId,
-        /// Under which incarnation.
-        incarnation: Incarnation,
+        /// Told apart from the node's others by this.
+        attachment: u64,
     },
-    /// Its attachment is gone.
+    /// An attachment is gone. Its end may be heard of after the begin of the next one.
     Detached {
         /// Which node.
         node: NodeId,
+        /// Which attachment.
+        attachment: u64,
     },
     /// A renewal of its lease came in, and may be answered.
     Renewed {
@@ -87,7 +90,8 @@ pub enum Event {
         /// What it says.
         report: DropReport,
     },
-    /// A node could not do what it was told; it will be told again.
+    /// A node could not do what it was told. It is told again, or the transition goes back where
+    /// that can't help.
     Refused {
         /// About which tablet.
         tablet: TabletId,
@@ -95,6 +99,8 @@ pub enum Event {
         version: TopologyVersion,
         /// Who.
         node: NodeId,
+        /// Why.
+        reason: FailureReason,
     },
     /// A proposal has come to an end, in whatever way.
     ProposalEnded {
@@ -180,7 +186,8 @@ const REPEAT_AFTER_NS: u64 = 200_000_000;
 #[derive(Debug)]
 pub struct Driver {
     gathered: BTreeMap<TabletId, Gathered>,
-    attached: BTreeMap<NodeId, Incarnation>,
+    /// The newest attachment of each node.
+    attached: BTreeMap<NodeId, u64>,
     leases: Leases,
     slots: Slots,
     /// Tablets to look at again at a given time.
@@ -219,14 +226,17 @@ impl Driver {
             Event::Committed { touched, is_wider } => {
                 self.committed(topology, &touched, is_wider, fresh, out);
             }
-            Event::Attached { node, incarnation } => {
-                self.attached.insert(node, incarnation);
+            Event::Attached { node, attachment } => {
+                self.attached.insert(node, attachment);
                 self.forget_orders_of(node);
                 self.look_at_all(topology, fresh, out);
             }
-            Event::Detached { node } => {
-                self.attached.remove(&node);
-                self.forget_orders_of(node);
+            Event::Detached { node, attachment } => {
+                if self.attached.get(&node) == Some(&attachment) {
+                    self.attached.remove(&node);
+                    self.forget_orders_of(node);
+                    self.look_at_waiting(topology, fresh, out);
+                }
             }
             Event::Renewed { node, incarnation, at } => self.leases.renewed(node, incarnation, at),
             Event::FenceEnded { node } => self.leases.fence_ended(node),
@@ -260,10 +270,13 @@ impl Driver {
                     self.look(topology, tablet, fresh, out);
                 }
             }
-            Event::Refused { tablet, version, node } => {
+            Event::Refused { tablet, version, node, reason } => {
                 if self.gathering(topology, tablet, version) {
                     let gathered = self.gathered.entry(tablet).or_default();
                     gathered.told.retain(|order| !order.is_to(node));
+                    if !reason.is_retryable() {
+                        gathered.failure.get_or_insert(reason);
+                    }
                     self.look_later(tablet, REPEAT_AFTER_NS);
                 }
             }
@@ -274,19 +287,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    /// Whom a tablet's transition waits for, in order: those whose word is missing.
-    pub fn waiting_for(&self, topology: &Topology, id: TabletId) -> Vec<NodeId> {
-        let Some(tablet) = topology.tablet(id) else { return Vec::new() };
-        let gathered = self.gathered.get(&id);
-        let asked = crate::barrier::asked(tablet).into_iter();
-        let is_missing = |node: &NodeId| {
-            let is_admitted = topology.node(*node).and_then(Node::admitted).is_some();
-            let has_said = gathered.is_some_and(|g| g.acknowledged.contains_key(node));
-            is_admitted && !has_said
-        };
-        asked.filter(is_missing).collect()
     }
 
     /// Whether a renewal of this incarnation may be answered: not once a fence of it was decided.
@@ -363,7 +363,19 @@ impl Driver {
         if report.sent == report.stored {
             gathered.reports.insert(report.pair, report);
         } else {
-            gathered.failure = Some(FailureReason::DigestMismatch);
+            self.fail(topology, id, FailureReason::DigestMismatch);
+        }
+    }
+
+    /// Notes why the attempt has failed: the first reason counts. It is tried again after a pause.
+    fn fail(&mut self, topology: &Topology, id: TabletId, reason: FailureReason) {
+        let attempt = topology.transition(id).map_or(1, |transition| transition.record.attempt);
+        let pause = backoff(topology, attempt);
+        let gathered = self.gathered.entry(id).or_default();
+        if gathered.failure.is_none() {
+            gathered.failure = Some(reason);
+            gathered.not_before = Some(Instant(self.now.0.saturating_add(pause)));
+            self.look_later(id, pause);
         }
     }
 
@@ -381,13 +393,7 @@ impl Driver {
             return;
         }
         self.slots.release(id, pair);
-        let pause = backoff(topology, transition.record.attempt);
-        let gathered = self.gathered.entry(id).or_default();
-        if gathered.failure.is_none() {
-            gathered.failure = Some(reason);
-            gathered.not_before = Some(Instant(self.now.0.saturating_add(pause)));
-            self.look_later(id, pause);
-        }
+        self.fail(topology, id, reason);
     }
 
     /// Makes sure that what is gathered for a tablet is of its version; whether `version` is.

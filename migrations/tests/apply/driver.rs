@@ -3,10 +3,11 @@
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::Command;
 use migrations::driver::{Driver, Effect, Event};
-use migrations::evidence::{Acknowledgement, DropReport};
+use migrations::evidence::{Acknowledgement, DropReport, FailureReason};
 use migrations::id::SessionId;
 use migrations::lease::Instant;
 use migrations::stage::{Stage, TransitionKind};
+use migrations::tablet::EndReason;
 use migrations::version::{Incarnation, TopologyVersion};
 use uuid::Uuid;
 
@@ -21,8 +22,8 @@ impl Leader {
         let driver = Driver::new(&cluster.topology, Instant(0));
         let mut leader = Leader { driver, drawn: 0 };
         for (id, found) in &cluster.topology.state().nodes {
-            if let Some(incarnation) = found.admitted() {
-                leader.handle(cluster, Event::Attached { node: *id, incarnation });
+            if found.admitted().is_some() {
+                leader.handle(cluster, Event::Attached { node: *id, attachment: 1 });
             }
         }
         leader
@@ -145,8 +146,7 @@ fn c3_a_bystander_is_not_asked() {
     let mut leader = Leader { driver: Driver::new(&cluster.topology, Instant(0)), drawn: 0 };
     let mut told = Vec::new();
     for n in 1..=6 {
-        let incarnation = cluster.incarnation(n);
-        let attached = Event::Attached { node: node(n), incarnation };
+        let attached = Event::Attached { node: node(n), attachment: 1 };
         told.extend(leader.handle(&cluster, attached));
     }
     let barriers = told.iter().map(|effect| match effect {
@@ -155,4 +155,40 @@ fn c3_a_bystander_is_not_asked() {
     });
     assert_eq!(barriers.collect::<Vec<_>>(), [node(1), node(2), node(3), node(4)]);
     assert_eq!(leader.driver.waiting_for(&cluster.topology, id).len(), 4);
+}
+
+/// The end of an old connection is heard of after the begin of the next one: the node is still
+/// there, and is told what it has to do.
+#[test]
+fn the_late_end_of_an_earlier_attachment_is_not_the_end_of_the_newest() {
+    let cluster = Cluster::new(6, 3, 1);
+    let mut leader = Leader::of(&cluster);
+    leader.handle(&cluster, Event::Attached { node: node(1), attachment: 2 });
+    leader.handle(&cluster, Event::Detached { node: node(1), attachment: 1 });
+    assert!(leader.driver.is_attached(node(1)));
+    leader.handle(&cluster, Event::Detached { node: node(1), attachment: 2 });
+    assert!(!leader.driver.is_attached(node(1)));
+}
+
+/// A refusal that another try can't mend takes the transition back, while it can go back.
+#[test]
+fn b4_a_full_disk_in_a_barrier_takes_the_transition_back() {
+    let id = tablet(1);
+    for (reason, goes_back) in
+        [(FailureReason::DiskFull, true), (FailureReason::StaleVersion, false)]
+    {
+        let cluster = Cluster::in_stage(Stage::AllowWriteBothReadOld);
+        let mut leader = Leader::of(&cluster);
+        let version = cluster.topology.tablet(id).expect("made").version;
+        leader.handle(&cluster, Event::Refused { tablet: id, version, node: node(4), reason });
+        let told = leader.handle(&cluster, Event::Tick(Instant(1_000_000_000)));
+        let back = proposals(&told).iter().any(|command| match command {
+            Command::Advance(advance) => {
+                advance.to == Some(Stage::CleanupTarget)
+                    && advance.reason == Some(EndReason::Failed(reason))
+            }
+            _ => false,
+        });
+        assert_eq!(back, goes_back, "{reason}");
+    }
 }

@@ -190,7 +190,7 @@ impl World {
             self.agents.entry(id).or_insert_with(|| Agent::new(id, incarnation));
             self.agent(id).restart(incarnation);
             self.full_state(id);
-            self.lead(Event::Attached { node: id, incarnation });
+            self.lead(Event::Attached { node: id, attachment: 1 });
         }
         outcome
     }
@@ -264,16 +264,15 @@ impl World {
     pub(crate) fn elect(&mut self) {
         self.leadership += 1;
         self.driver = Driver::new(&self.topology, self.now());
-        let up: Vec<(NodeId, Incarnation)> =
-            self.agents.values().filter(|a| a.is_up).map(|a| (a.node, a.incarnation)).collect();
-        for (node, incarnation) in up {
-            self.lead(Event::Attached { node, incarnation });
+        let up: Vec<NodeId> = self.agents.values().filter(|a| a.is_up).map(|a| a.node).collect();
+        for node in up {
+            self.lead(Event::Attached { node, attachment: 1 });
         }
     }
 
     pub(crate) fn detach(&mut self, node: NodeId) {
         self.agent(node).is_up = false;
-        self.lead(Event::Detached { node });
+        self.lead(Event::Detached { node, attachment: 1 });
     }
 
     /// An agent says something to the leader that it is attached to.
