@@ -1,3 +1,22 @@
-//! Palisade coordinator.
+//! Palisade's coordinator: a voter of group0, the topology coordinator on its leader, and the
+//! admin API.
+//!
+//! Decisions are the core's (`migrations`); here they are replicated, performed and shown. No
+//! code in this crate matches on a stage.
 
 pub mod group0;
+
+mod admin;
+mod agents;
+mod driving;
+mod limits;
+mod machine;
+mod now;
+mod observed;
+mod options;
+mod proposer;
+mod server;
+mod status;
+
+pub use options::{CoordinatorArgs, Profile};
+pub use server::{ServeError, run};

@@ -1,0 +1,83 @@
+//! The admin API: one file a subject. Reads are linearizable; changes go through `change`.
+
+mod change;
+mod migrations_api;
+mod names;
+mod nodes_api;
+mod page;
+mod tables_api;
+mod tablets_api;
+mod views;
+mod watch;
+
+use crate::agents::Agents;
+use crate::group0::Group0;
+use crate::limits::{MESSAGE_BYTES, WATCHES};
+use crate::machine::Machine;
+use crate::observed::Observed;
+use crate::proposer::Proposer;
+use crate::status::read_error;
+use migrations::topology::Topology;
+use proto::admin::v1::barrier_service_server::BarrierServiceServer;
+use proto::admin::v1::cluster_service_server::ClusterServiceServer;
+use proto::admin::v1::migration_service_server::MigrationServiceServer;
+use proto::admin::v1::node_service_server::NodeServiceServer;
+use proto::admin::v1::table_service_server::TableServiceServer;
+use proto::admin::v1::tablet_service_server::TabletServiceServer;
+use proto::admin::v1::topology_service_server::TopologyServiceServer;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+
+/// Serves people, command lines and programs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AdminApi {
+    group0: Group0<Machine>,
+    proposer: Proposer,
+    agents: Agents,
+    observed: Observed,
+    watches: Arc<Semaphore>,
+}
+
+impl AdminApi {
+    pub(crate) fn new(
+        group0: Group0<Machine>,
+        proposer: Proposer,
+        agents: Agents,
+        observed: Observed,
+    ) -> AdminApi {
+        let watches = Arc::new(Semaphore::new(WATCHES));
+        AdminApi { group0, proposer, agents, observed, watches }
+    }
+
+    /// All services, with reflection so that foreign clients need no files of ours.
+    pub(crate) fn router(self, mut server: Server) -> Router {
+        macro_rules! sized {
+            ($service:ident) => {
+                $service::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES)
+            };
+        }
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        };
+        server
+            .add_optional_service(reflection().build_v1().ok())
+            .add_optional_service(reflection().build_v1alpha().ok())
+            .add_service(sized!(ClusterServiceServer))
+            .add_service(sized!(TableServiceServer))
+            .add_service(sized!(TabletServiceServer))
+            .add_service(sized!(MigrationServiceServer))
+            .add_service(sized!(NodeServiceServer))
+            .add_service(sized!(BarrierServiceServer))
+            .add_service(sized!(TopologyServiceServer))
+    }
+
+    /// Looks at the topology after a confirmation of leadership that began after the call.
+    async fn read<T>(&self, look: impl FnOnce(&Topology) -> T) -> Result<T, Status> {
+        let looked = self.group0.linearizable_read(|machine| look(&machine.topology)).await;
+        looked.map_err(|error| read_error(&error))
+    }
+}

@@ -1,0 +1,183 @@
+//! Migrations: asked for, looked at, watched, cancelled.
+
+use super::change::{Changed, answer, fresh_migration};
+use super::page::PageRequest;
+use super::{AdminApi, names, views, watch};
+use crate::driving::fresh_session;
+use crate::now::wall_millis;
+use migrations::clock::HybridTime;
+use migrations::command::{Applied, Change, Start};
+use migrations::stage::TransitionKind;
+use migrations::topology::Topology;
+use proto::admin::v1 as pb;
+use proto::admin::v1::migration_service_server::MigrationService;
+use proto::status::Refusal;
+use std::collections::BTreeSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// What the four kinds of start have in common.
+struct Asked<'a> {
+    kind: TransitionKind,
+    tablet: u64,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    note: &'a str,
+}
+
+/// Longest note that is kept, in bytes.
+const NOTE_MAX: usize = 1_024;
+
+/// The command that begins a transition, its names looked up in the newest state.
+fn start(topology: &Topology, asked: &Asked<'_>) -> Result<Change, Status> {
+    if asked.note.len() > NOTE_MAX {
+        return Err(Refusal::invalid_field("reason", "at most 1024 bytes").into());
+    }
+    let named = |name: Option<&str>| name.map(|name| names::node(topology, name)).transpose();
+    let is_repair = asked.kind == TransitionKind::Repair;
+    Ok(Change::Start(Start {
+        migration: fresh_migration(),
+        tablet: names::tablet(topology, asked.tablet)?,
+        kind: asked.kind,
+        from: named(asked.from)?,
+        to: named(asked.to)?,
+        session: is_repair.then(fresh_session),
+        proposed_promise: is_repair.then(|| HybridTime::from_millis(wall_millis())),
+        note: asked.note.to_owned(),
+    }))
+}
+
+impl AdminApi {
+    /// The migration that a change has begun or marked.
+    fn begun(&self, changed: &Changed) -> Option<pb::Migration> {
+        let Changed::Applied(Applied::Migration(id)) = changed else {
+            return Some(pb::Migration::default());
+        };
+        self.group0.read(|machine| views::migration(&machine.topology, &self.observed, *id))
+    }
+}
+
+#[tonic::async_trait]
+impl MigrationService for AdminApi {
+    type WatchMigrationsStream = ReceiverStream<Result<pb::WatchMigrationsResponse, Status>>;
+
+    async fn migrate(
+        &self,
+        request: Request<pb::MigrateRequest>,
+    ) -> Result<Response<pb::MigrateResponse>, Status> {
+        let build = |topology: &Topology, request: &pb::MigrateRequest| {
+            let (from, to) = (Some(request.from.as_str()), Some(request.to.as_str()));
+            let (tablet, note) = (request.tablet, request.reason.as_str());
+            start(topology, &Asked { kind: TransitionKind::Migrate, tablet, from, to, note })
+        };
+        let changed = self.change(request.into_inner(), build).await?;
+        Ok(answer(&changed, pb::MigrateResponse { migration: self.begun(&changed) }))
+    }
+
+    async fn add_replica(
+        &self,
+        request: Request<pb::AddReplicaRequest>,
+    ) -> Result<Response<pb::AddReplicaResponse>, Status> {
+        let build = |topology: &Topology, request: &pb::AddReplicaRequest| {
+            let (from, to) = (None, Some(request.to.as_str()));
+            let (tablet, note) = (request.tablet, request.reason.as_str());
+            start(topology, &Asked { kind: TransitionKind::AddReplica, tablet, from, to, note })
+        };
+        let changed = self.change(request.into_inner(), build).await?;
+        Ok(answer(&changed, pb::AddReplicaResponse { migration: self.begun(&changed) }))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<pb::RemoveReplicaRequest>,
+    ) -> Result<Response<pb::RemoveReplicaResponse>, Status> {
+        let build = |topology: &Topology, request: &pb::RemoveReplicaRequest| {
+            let (from, to) = (Some(request.from.as_str()), None);
+            let (tablet, note) = (request.tablet, request.reason.as_str());
+            start(topology, &Asked { kind: TransitionKind::RemoveReplica, tablet, from, to, note })
+        };
+        let changed = self.change(request.into_inner(), build).await?;
+        Ok(answer(&changed, pb::RemoveReplicaResponse { migration: self.begun(&changed) }))
+    }
+
+    async fn repair_tablet(
+        &self,
+        request: Request<pb::RepairTabletRequest>,
+    ) -> Result<Response<pb::RepairTabletResponse>, Status> {
+        let build = |topology: &Topology, request: &pb::RepairTabletRequest| {
+            let (tablet, note) = (request.tablet, request.reason.as_str());
+            let kind = TransitionKind::Repair;
+            start(topology, &Asked { kind, tablet, from: None, to: None, note })
+        };
+        let changed = self.change(request.into_inner(), build).await?;
+        Ok(answer(&changed, pb::RepairTabletResponse { migration: self.begun(&changed) }))
+    }
+
+    async fn list_migrations(
+        &self,
+        request: Request<pb::ListMigrationsRequest>,
+    ) -> Result<Response<pb::ListMigrationsResponse>, Status> {
+        let pb::ListMigrationsRequest { running_only, page_size, page_token } =
+            request.into_inner();
+        let page = PageRequest::new(page_size, page_token);
+        let after = page.after_number()?;
+        let (migrations, next_page_token) = self
+            .read(|topology| {
+                let mut seen = BTreeSet::new();
+                let ids = topology.in_transition().filter(|id| {
+                    let transition = topology.transition(*id);
+                    transition.is_some_and(|transition| seen.insert(transition.record.migration))
+                });
+                let running: Vec<_> = ids.collect();
+                let running = running.iter();
+                let running =
+                    running.filter_map(|id| views::running(topology, &self.observed, *id));
+                let finished = topology.state().finished.iter().rev();
+                let finished = finished.filter(|_| !running_only);
+                let finished = finished.map(|over| views::finished(topology, over));
+                // Numbered by their place: what ends between two pages may be given twice.
+                page.cut((1..).zip(running.chain(finished)).skip(after as usize))
+            })
+            .await?;
+        Ok(Response::new(pb::ListMigrationsResponse { migrations, next_page_token }))
+    }
+
+    async fn get_migration(
+        &self,
+        request: Request<pb::GetMigrationRequest>,
+    ) -> Result<Response<pb::GetMigrationResponse>, Status> {
+        let pb::GetMigrationRequest { id } = request.into_inner();
+        let migration = self
+            .read(|topology| {
+                let found = names::migration(topology, &id)?;
+                let shown = views::migration(topology, &self.observed, found);
+                shown.ok_or_else(|| names::not_found("migration", &id))
+            })
+            .await??;
+        Ok(Response::new(pb::GetMigrationResponse { migration: Some(migration) }))
+    }
+
+    async fn cancel_migration(
+        &self,
+        request: Request<pb::CancelMigrationRequest>,
+    ) -> Result<Response<pb::CancelMigrationResponse>, Status> {
+        let request = request.into_inner();
+        let id = request.id.clone();
+        let build = |topology: &Topology, request: &pb::CancelMigrationRequest| {
+            Ok(Change::Cancel { migration: names::migration(topology, &request.id)? })
+        };
+        let changed = self.change(request, build).await?;
+        let migration = self.group0.read(|machine| {
+            let found = names::migration(&machine.topology, &id).ok()?;
+            views::migration(&machine.topology, &self.observed, found)
+        });
+        Ok(answer(&changed, pb::CancelMigrationResponse { migration }))
+    }
+
+    async fn watch_migrations(
+        &self,
+        request: Request<pb::WatchMigrationsRequest>,
+    ) -> Result<Response<Self::WatchMigrationsStream>, Status> {
+        watch::migrations(self, request.into_inner()).map(Response::new)
+    }
+}

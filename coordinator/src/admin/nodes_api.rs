@@ -1,0 +1,148 @@
+//! The cluster as a whole, its nodes, and barriers that wait.
+
+use super::page::PageRequest;
+use super::{AdminApi, names, views};
+use crate::limits::PAGE_SIZE_DEFAULT;
+use crate::observed::TabletView;
+use migrations::barrier::asked;
+use migrations::id::{NodeId, TabletId};
+use migrations::topology::Topology;
+use proto::admin::v1 as pb;
+use proto::admin::v1::barrier_service_server::BarrierService;
+use proto::admin::v1::cluster_service_server::ClusterService;
+use proto::admin::v1::node_service_server::NodeService;
+use proto::types::v1 as types;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl ClusterService for AdminApi {
+    async fn get_status(
+        &self,
+        _request: Request<pb::GetStatusRequest>,
+    ) -> Result<Response<pb::GetStatusResponse>, Status> {
+        let raft = self.group0.metrics();
+        let status = self
+            .read(|topology| {
+                let state = topology.state();
+                let in_flight: Vec<TabletId> = topology.in_transition().collect();
+                let shown = in_flight.iter().take(PAGE_SIZE_DEFAULT);
+                let tables = state.tables.iter().map(|(id, table)| views::table(*id, table));
+                pb::GetStatusResponse {
+                    cluster_id: state.cluster.map_or_else(String::new, |id| id.to_string()),
+                    leader: raft.leader.unwrap_or_default(),
+                    term: raft.term,
+                    committed_index: raft.committed.unwrap_or_default(),
+                    applied_index: raft.applied.unwrap_or_default(),
+                    voters: raft.voters.clone(),
+                    version: Some(topology.version().into()),
+                    nodes: self.nodes(topology),
+                    tables: tables.collect(),
+                    migrations: shown
+                        .filter_map(|id| views::running(topology, &self.observed, *id))
+                        .collect(),
+                    migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
+                    tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
+                }
+            })
+            .await?;
+        Ok(Response::new(status))
+    }
+}
+
+impl AdminApi {
+    /// All nodes.
+    pub(super) fn nodes(&self, topology: &Topology) -> Vec<pb::Node> {
+        let attached: BTreeSet<NodeId> =
+            self.agents.attached().into_iter().map(|(node, _)| node).collect();
+        let mut counts: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for node in topology.state().tablets.values().flat_map(asked) {
+            *counts.entry(node).or_default() += 1;
+        }
+        let ids = topology.state().nodes.keys();
+        ids.filter_map(|id| {
+            let count = counts.get(id).copied().unwrap_or_default();
+            views::node(topology, *id, attached.contains(id), count)
+        })
+        .collect()
+    }
+
+    fn barrier(&self, topology: &Topology, id: TabletId) -> Option<pb::Barrier> {
+        let tablet = topology.tablet(id)?;
+        let transition = tablet.transition.as_deref()?;
+        let is_current = |view: &TabletView| view.version == tablet.version;
+        let view = self.observed.of(id).filter(is_current)?;
+        if view.waiting_for.is_empty() {
+            return None;
+        }
+        let waiting_for = view.waiting_for.iter().map(|node| views::node_name(topology, *node));
+        let waiting_ms = u64::try_from(view.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some(pb::Barrier {
+            tablet: id.as_u64(),
+            tablet_name: views::tablet(topology, id)?.name,
+            version: Some(tablet.version.into()),
+            stage: types::Stage::from(transition.record.stage).into(),
+            waiting_ms,
+            waiting_for: waiting_for.collect(),
+            holders: views::holders(topology, &view),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for AdminApi {
+    async fn list_nodes(
+        &self,
+        request: Request<pb::ListNodesRequest>,
+    ) -> Result<Response<pb::ListNodesResponse>, Status> {
+        let pb::ListNodesRequest { page_size, page_token } = request.into_inner();
+        let page = PageRequest::new(page_size, page_token);
+        let after = page.after_number()?;
+        let (nodes, next_page_token) = self
+            .read(|topology| {
+                let nodes = self.nodes(topology).into_iter().map(|node| (node.id, node));
+                page.cut(nodes.filter(|(id, _)| *id > after))
+            })
+            .await?;
+        Ok(Response::new(pb::ListNodesResponse { nodes, next_page_token }))
+    }
+
+    async fn get_node(
+        &self,
+        request: Request<pb::GetNodeRequest>,
+    ) -> Result<Response<pb::GetNodeResponse>, Status> {
+        let pb::GetNodeRequest { name } = request.into_inner();
+        let node = self
+            .read(|topology| {
+                let id = names::node(topology, &name)?.as_u64();
+                Ok::<_, Status>(self.nodes(topology).into_iter().find(|node| node.id == id))
+            })
+            .await??;
+        Ok(Response::new(pb::GetNodeResponse { node }))
+    }
+}
+
+#[tonic::async_trait]
+impl BarrierService for AdminApi {
+    async fn list_barriers(
+        &self,
+        request: Request<pb::ListBarriersRequest>,
+    ) -> Result<Response<pb::ListBarriersResponse>, Status> {
+        let pb::ListBarriersRequest { tablet, page_size, page_token } = request.into_inner();
+        let page = PageRequest::new(page_size, page_token);
+        let after = TabletId::from_u64(page.after_number()?);
+        let only = TabletId::from_u64(tablet);
+        let (barriers, next_page_token) = self
+            .read(|topology| {
+                let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+                let ids: BTreeSet<TabletId> = topology.in_transition().collect();
+                let wanted = ids.range(from).filter(|id| only.is_none_or(|only| only == **id));
+                page.cut(wanted.filter_map(|id| {
+                    self.barrier(topology, *id).map(|barrier| (id.as_u64(), barrier))
+                }))
+            })
+            .await?;
+        Ok(Response::new(pb::ListBarriersResponse { barriers, next_page_token }))
+    }
+}

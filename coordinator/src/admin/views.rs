@@ -1,0 +1,251 @@
+//! The topology as people see it: names instead of ids, all about a thing in one message.
+
+use crate::observed::{Observed, TabletView};
+use migrations::clock::HybridTime;
+use migrations::evidence::StreamReport;
+use migrations::id::{MigrationId, NodeId, TableId, TabletId};
+use migrations::replica_set::ReplicaSet;
+use migrations::stage::TransitionKind;
+use migrations::tablet::{EndReason, Ending, FinishedMigration, StageRecord, Table, Transition};
+use migrations::topology::Topology;
+use proto::admin::v1 as pb;
+use proto::types::v1 as types;
+use std::time::Instant;
+
+/// A node's name; its number where it is gone.
+pub(super) fn node_name(topology: &Topology, id: NodeId) -> String {
+    topology.node(id).map_or_else(|| format!("#{id}"), |node| node.name.clone())
+}
+
+fn names(topology: &Topology, nodes: impl Iterator<Item = NodeId>) -> Vec<String> {
+    nodes.map(|id| node_name(topology, id)).collect()
+}
+
+fn tablet_name(table: &str, id: TabletId) -> String {
+    format!("{table}/{id}")
+}
+
+fn table_name(topology: &Topology, table: TableId) -> String {
+    topology.state().tables.get(&table).map_or_else(String::new, |table| table.name.clone())
+}
+
+pub(super) fn table(id: TableId, table: &Table) -> pb::Table {
+    pb::Table {
+        id: id.as_u64(),
+        name: table.name.clone(),
+        partitioning: types::Partitioning::from(table.partitioning).into(),
+        replication_factor: table.replication_factor,
+        tablet_count: u32::try_from(table.tablets.len()).unwrap_or(u32::MAX),
+        dropping: table.is_dropping,
+    }
+}
+
+pub(super) fn node(
+    topology: &Topology,
+    id: NodeId,
+    is_attached: bool,
+    replica_count: u32,
+) -> Option<pb::Node> {
+    let node = topology.node(id)?;
+    let state = if node.is_fenced { pb::NodeState::Fenced } else { pb::NodeState::Admitted };
+    Some(pb::Node {
+        id: id.as_u64(),
+        name: node.name.clone(),
+        data_address: node.location.data_address.clone(),
+        stream_address: node.location.stream_address.clone(),
+        rack: node.location.rack.clone(),
+        incarnation: Some(node.incarnation.0.into()),
+        state: state.into(),
+        attached: is_attached,
+        replica_count,
+    })
+}
+
+pub(super) fn tablet(topology: &Topology, id: TabletId) -> Option<pb::Tablet> {
+    let found = topology.tablet(id)?;
+    let record = topology.record(id)?;
+    let table = table_name(topology, found.table);
+    let replica = |node: NodeId| {
+        let (old, next) = (record.replicas.on(node), record.next().on(node));
+        let any = old.or(next);
+        pb::TabletReplica {
+            node: node_name(topology, node),
+            copy: any.map(|replica| replica.copy.0.into()),
+            lost: any.is_some_and(|replica| replica.lost),
+            old: old.is_some(),
+            next: next.is_some(),
+        }
+    };
+    let transition = record.transition.as_ref();
+    let stage = transition.map(|transition| types::Stage::from(transition.stage));
+    Some(pb::Tablet {
+        id: id.as_u64(),
+        name: tablet_name(&table, id),
+        table,
+        range: Some((&record.range).into()),
+        version: Some(record.version.into()),
+        replicas: record.both().into_iter().map(replica).collect(),
+        stage: stage.unwrap_or_default().into(),
+        migration: transition.map_or_else(String::new, |t| t.migration.to_string()),
+        repaired_to_ms: found.promise.max(HybridTime::ZERO).millis(),
+        digests: Vec::new(),
+    })
+}
+
+/// A migration that runs, by one of its tablets.
+pub(super) fn running(
+    topology: &Topology,
+    observed: &Observed,
+    id: TabletId,
+) -> Option<pb::Migration> {
+    let tablet = topology.tablet(id)?;
+    let transition = tablet.transition.as_deref()?;
+    let record = &transition.record;
+    let view = observed.of(id).filter(|view| view.version == tablet.version);
+    let waiting_for = view.iter().flat_map(|view| view.waiting_for.iter().copied());
+    let mut shown = shape(topology, record.kind, id, &tablet.replicas, &record.next);
+    shown.id = record.migration.to_string();
+    shown.tablet_name = tablet_name(&table_name(topology, tablet.table), id);
+    shown.state = pb::MigrationState::Running.into();
+    shown.stage = types::Stage::from(record.stage).into();
+    shown.attempt = record.attempt;
+    shown.session = record.session.map_or_else(String::new, |session| session.to_string());
+    shown.streams = streams(topology, transition, view.as_ref());
+    shown.stages = stages(topology, &transition.stages);
+    shown.reason = reason(topology, transition.reason);
+    shown.cancelled = transition.is_cancelled;
+    shown.waiting_for = names(topology, waiting_for);
+    shown.holders = view.as_ref().map_or_else(Vec::new, |view| holders(topology, view));
+    shown.note = transition.note.clone();
+    shown.version = Some(topology.version().into());
+    Some(shown)
+}
+
+/// A migration that is over.
+pub(super) fn finished(topology: &Topology, over: &FinishedMigration) -> pb::Migration {
+    let state = match over.ending {
+        Ending::Done => pb::MigrationState::Done,
+        Ending::Reverted => pb::MigrationState::Reverted,
+        Ending::Cancelled => pb::MigrationState::Cancelled,
+    };
+    let mut shown = shape(topology, over.kind, over.tablet, &over.replicas, &over.next);
+    shown.id = over.migration.to_string();
+    shown.tablet_name = tablet_name(&over.table_name, over.tablet);
+    shown.state = state.into();
+    shown.attempt = over.attempt;
+    shown.stages = stages(topology, &over.stages);
+    shown.reason = reason(topology, over.reason);
+    shown.cancelled = over.ending == Ending::Cancelled;
+    shown.note = over.note.clone();
+    shown.ended_ms = over.ended_ms;
+    shown.version = Some(topology.version().into());
+    shown
+}
+
+/// A migration, running or remembered.
+pub(super) fn migration(
+    topology: &Topology,
+    observed: &Observed,
+    id: MigrationId,
+) -> Option<pb::Migration> {
+    if let Some(tablet) = topology.tablets_of(id).next() {
+        return running(topology, observed, tablet);
+    }
+    let over = topology.state().finished.iter().rev().find(|over| over.migration == id);
+    over.map(|over| finished(topology, over))
+}
+
+/// What running and finished ones have in common.
+fn shape(
+    topology: &Topology,
+    kind: TransitionKind,
+    tablet: TabletId,
+    old: &ReplicaSet,
+    next: &ReplicaSet,
+) -> pb::Migration {
+    let named =
+        |node: Option<NodeId>| node.map_or_else(String::new, |node| node_name(topology, node));
+    pb::Migration {
+        kind: types::TransitionKind::from(kind).into(),
+        tablet: tablet.as_u64(),
+        from: named(old.minus(next).next().map(|replica| replica.node)),
+        to: named(next.minus(old).next().map(|replica| replica.node)),
+        before: names(topology, old.nodes()),
+        after: names(topology, next.nodes()),
+        ..pb::Migration::default()
+    }
+}
+
+fn streams(
+    topology: &Topology,
+    transition: &Transition,
+    view: Option<&TabletView>,
+) -> Vec<pb::StreamProgress> {
+    let pairs = transition.record.streams.iter();
+    let stream = |pair: &migrations::record::StreamPair| {
+        let progress = view.and_then(|view| view.progress.get(pair)).copied();
+        let per_second = progress.map_or(0, |progress| {
+            let seconds = Instant::now().duration_since(progress.began).as_secs_f64().max(0.001);
+            (progress.bytes as f64 / seconds) as u64
+        });
+        pb::StreamProgress {
+            source: node_name(topology, pair.source),
+            receiver: node_name(topology, pair.receiver),
+            rows: progress.map_or(0, |progress| progress.rows),
+            bytes: progress.map_or(0, |progress| progress.bytes),
+            bytes_per_second: per_second,
+            paused: progress.is_some_and(|progress| progress.is_paused),
+            sum: String::new(),
+        }
+    };
+    pairs.map(stream).collect()
+}
+
+fn stages(topology: &Topology, stages: &[StageRecord]) -> Vec<pb::StageHistory> {
+    let stream = |report: &StreamReport| pb::StreamProgress {
+        source: node_name(topology, report.pair.source),
+        receiver: node_name(topology, report.pair.receiver),
+        rows: report.rows,
+        bytes: report.bytes,
+        bytes_per_second: 0,
+        paused: false,
+        sum: format!("{:032x}", report.stored.0),
+    };
+    let stage = |stage: &StageRecord| pb::StageHistory {
+        stage: types::Stage::from(stage.stage).into(),
+        version: Some(stage.version.into()),
+        attempt: stage.attempt,
+        entered_ms: stage.entered_ms,
+        acknowledged: names(topology, stage.acknowledged.iter().copied()),
+        streams: stage.streams.iter().map(stream).collect(),
+        failure: stage.failure.map_or_else(String::new, |failure| failure.name().to_owned()),
+    };
+    stages.iter().map(stage).collect()
+}
+
+pub(super) fn holders(topology: &Topology, view: &TabletView) -> Vec<pb::BarrierHolder> {
+    let held = view.holders.iter();
+    held.flat_map(|(node, holders)| {
+        let node = node_name(topology, *node);
+        let shown = holders.iter().cloned();
+        shown.map(move |holder| pb::BarrierHolder { node: node.clone(), holder: Some(holder) })
+    })
+    .collect()
+}
+
+fn reason(topology: &Topology, reason: Option<EndReason>) -> String {
+    match reason {
+        None => String::new(),
+        Some(EndReason::Cancelled) => "cancelled".to_owned(),
+        Some(EndReason::NodeFenced(node)) => {
+            format!("NODE_FENCED: {}", node_name(topology, node))
+        }
+        Some(EndReason::ReplicaLost(node)) => {
+            format!("DATA_DAMAGED: the copy on {} is lost", node_name(topology, node))
+        }
+        Some(EndReason::NoLiveMajority) => "the new set has no live majority".to_owned(),
+        Some(EndReason::NoSources) => "the live replicas may miss acknowledged writes".to_owned(),
+        Some(EndReason::Failed(failure)) => failure.name().to_owned(),
+        Some(EndReason::TableDropped) => "the table was dropped".to_owned(),
+    }
+}

@@ -1,0 +1,276 @@
+//! Watches: all that is asked for first, then each change, resumable at a version.
+
+use super::{AdminApi, names, views};
+use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PROGRESS};
+use crate::machine::Machine;
+use migrations::id::{MigrationId, TabletId};
+use migrations::topology::Topology;
+use migrations::version::TopologyVersion;
+use proto::admin::v1 as pb;
+use proto::admin::v1::topology_service_server::TopologyService;
+use proto::convert;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::collections::BTreeSet;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Messages that wait for a slow watcher; it is then behind, and reads the rest from the changes.
+const MESSAGES_QUEUED: usize = 16;
+
+type Sender<T> = mpsc::Sender<Result<T, Status>>;
+type Receiver<T> = ReceiverStream<Result<T, Status>>;
+
+/// Above which version a watch begins; `None`: with everything.
+fn after(
+    after: Option<proto::types::v1::TopologyVersion>,
+) -> Result<Option<TopologyVersion>, Status> {
+    Ok(after.map(|after| convert::version("after", Some(after))).transpose()?)
+}
+
+fn compacted() -> Status {
+    Refusal::new(Reason::Compacted, "what has changed since that version is no longer known").into()
+}
+
+impl AdminApi {
+    fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let place = std::sync::Arc::clone(&self.watches).try_acquire_owned();
+        place.map_err(|_| Refusal::new(Reason::Overloaded, "too many watches are open").into())
+    }
+}
+
+/// Begins a watch of migrations.
+pub(super) fn migrations(
+    api: &AdminApi,
+    request: pb::WatchMigrationsRequest,
+) -> Result<Receiver<pb::WatchMigrationsResponse>, Status> {
+    let pb::WatchMigrationsRequest { id, after: from } = request;
+    let only = match id.is_empty() {
+        true => None,
+        false => Some(api.group0.read(|machine| names::migration(&machine.topology, &id))?),
+    };
+    let after = after(from)?;
+    let place = api.place()?;
+    let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED);
+    let api = api.clone();
+    tokio::spawn(async move {
+        let _place = place;
+        if let Err(status) = watch_migrations(&api, only, after, &sender).await {
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+async fn watch_migrations(
+    api: &AdminApi,
+    only: Option<MigrationId>,
+    after: Option<TopologyVersion>,
+    sender: &Sender<pb::WatchMigrationsResponse>,
+) -> Result<(), Status> {
+    let mut applied = api.group0.applied();
+    let mut seen = after;
+    let mut last_said = Instant::now();
+    loop {
+        applied.borrow_and_update();
+        let is_first = seen.is_none();
+        let (version, migrations) = api.group0.read(|machine| {
+            let changed = changed_migrations(api, machine, seen, only);
+            changed.map(|changed| (machine.topology.version(), changed))
+        })?;
+        let is_newer = seen != Some(version);
+        seen = Some(version);
+        let is_silent = last_said.elapsed() >= WATCH_HEARTBEAT;
+        if is_first || (is_newer && !migrations.is_empty()) || is_silent {
+            last_said = Instant::now();
+            say(sender, version, migrations).await?;
+        } else if !is_newer {
+            // Nothing was committed; but what runs has gone on.
+            let running = api.group0.read(|machine| running(api, &machine.topology, only));
+            if !running.is_empty() {
+                last_said = Instant::now();
+                say(sender, version, running).await?;
+            }
+        }
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() {
+                return Ok(());
+            },
+            () = tokio::time::sleep(WATCH_PROGRESS) => {}
+            () = sender.closed() => return Ok(()),
+        }
+    }
+}
+
+async fn say(
+    sender: &Sender<pb::WatchMigrationsResponse>,
+    version: TopologyVersion,
+    migrations: Vec<pb::Migration>,
+) -> Result<(), Status> {
+    let message = pb::WatchMigrationsResponse { migrations, version: Some(version.into()) };
+    // A watcher that is gone is told nothing more; the loop sees it too.
+    let _ = sender.send(Ok(message)).await;
+    Ok(())
+}
+
+fn running(api: &AdminApi, topology: &Topology, only: Option<MigrationId>) -> Vec<pb::Migration> {
+    let wanted = |id: &TabletId| {
+        let running = topology.transition(*id).map(|transition| transition.record.migration);
+        running.is_some_and(|running| only.is_none_or(|only| only == running))
+    };
+    let ids = topology.in_transition().filter(wanted);
+    ids.filter_map(|id| views::running(topology, &api.observed, id)).collect()
+}
+
+/// The migrations that have changed above a version: running ones as they are, and those that
+/// have ended since.
+fn changed_migrations(
+    api: &AdminApi,
+    machine: &Machine,
+    seen: Option<TopologyVersion>,
+    only: Option<MigrationId>,
+) -> Result<Vec<pb::Migration>, Status> {
+    let topology = &machine.topology;
+    let Some(seen) = seen else {
+        let one = only.and_then(|id| views::migration(topology, &api.observed, id));
+        return Ok(match only {
+            Some(_) => one.into_iter().collect(),
+            None => running(api, topology, None),
+        });
+    };
+    let changes = machine.changes_since(seen).ok_or_else(compacted)?;
+    let touched: BTreeSet<TabletId> =
+        changes.iter().flat_map(|change| change.touched.iter().copied()).collect();
+    let is_wanted = |id: MigrationId| only.is_none_or(|only| only == id);
+    let ended = topology.state().finished.iter().rev();
+    let ended = ended.take_while(|over| over.version > seen).filter(|o| is_wanted(o.migration));
+    let mut all: Vec<pb::Migration> = ended.map(|over| views::finished(topology, over)).collect();
+    all.reverse();
+    let is_running = |id: &&TabletId| {
+        let running = topology.transition(**id).map(|transition| transition.record.migration);
+        running.is_some_and(is_wanted)
+    };
+    let running = touched.iter().filter(is_running);
+    all.extend(running.filter_map(|id| views::running(topology, &api.observed, *id)));
+    Ok(all)
+}
+
+#[tonic::async_trait]
+impl TopologyService for AdminApi {
+    type WatchTopologyStream = Receiver<pb::WatchTopologyResponse>;
+
+    async fn watch_topology(
+        &self,
+        request: Request<pb::WatchTopologyRequest>,
+    ) -> Result<Response<Self::WatchTopologyStream>, Status> {
+        let after = after(request.into_inner().after)?;
+        let place = self.place()?;
+        let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED);
+        let api = self.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(status) = watch_topology(&api, after, &sender).await {
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+async fn watch_topology(
+    api: &AdminApi,
+    after: Option<TopologyVersion>,
+    sender: &Sender<pb::WatchTopologyResponse>,
+) -> Result<(), Status> {
+    let mut applied = api.group0.applied();
+    let mut seen = after;
+    loop {
+        applied.borrow_and_update();
+        let part = api.group0.read(|machine| part_since(api, machine, seen))?;
+        let version = part.version;
+        let is_newer = seen != Some(version);
+        seen = Some(version);
+        if is_newer {
+            for message in part.into_messages() {
+                let _ = sender.send(Ok(message)).await;
+            }
+        }
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() {
+                return Ok(());
+            },
+            () = tokio::time::sleep(WATCH_HEARTBEAT) => {
+                let alive = pb::WatchTopologyResponse {
+                    version: Some(version.into()),
+                    last: true,
+                    ..Default::default()
+                };
+                let _ = sender.send(Ok(alive)).await;
+            }
+            () = sender.closed() => return Ok(()),
+        }
+    }
+}
+
+/// What brings a watcher from one version to the newest.
+struct Part {
+    version: TopologyVersion,
+    head: pb::WatchTopologyResponse,
+    tablets: Vec<proto::types::v1::TabletRecord>,
+}
+
+fn part_since(
+    api: &AdminApi,
+    machine: &Machine,
+    seen: Option<TopologyVersion>,
+) -> Result<Part, Status> {
+    let topology = &machine.topology;
+    let state = topology.state();
+    let version = topology.version();
+    let (touched, is_wider) = match seen {
+        None => (state.tablets.keys().copied().collect(), true),
+        Some(seen) => {
+            let changes = machine.changes_since(seen).ok_or_else(compacted)?;
+            let touched: BTreeSet<TabletId> =
+                changes.iter().flat_map(|change| change.touched.iter().copied()).collect();
+            (touched, changes.iter().any(|change| change.is_wider))
+        }
+    };
+    let records = touched.iter().filter_map(|id| topology.record(*id));
+    let tablets = records.map(|record| (&record).into()).collect();
+    let gone = touched.iter().filter(|id| topology.tablet(**id).is_none());
+    let tables = state.tables.iter().map(|(id, table)| views::table(*id, table));
+    let head = pb::WatchTopologyResponse {
+        cluster_id: state.cluster.map(|id| convert::bytes(id.as_uuid())).unwrap_or_default(),
+        version: Some(version.into()),
+        snapshot: seen.is_none(),
+        gone: gone.map(|id| id.as_u64()).collect(),
+        tables: if is_wider { tables.collect() } else { Vec::new() },
+        nodes: if is_wider { api.nodes(topology) } else { Vec::new() },
+        wider: is_wider,
+        settings: Some((&state.settings).into()),
+        ..Default::default()
+    };
+    Ok(Part { version, head, tablets })
+}
+
+impl Part {
+    /// In messages of a bounded size; the version is reached with the last.
+    fn into_messages(self) -> Vec<pb::WatchTopologyResponse> {
+        let Part { version, head, tablets } = self;
+        let mut messages = vec![head];
+        for records in tablets.chunks(RECORDS_PER_MESSAGE) {
+            messages.push(pb::WatchTopologyResponse {
+                version: Some(version.into()),
+                tablets: records.to_vec(),
+                ..Default::default()
+            });
+        }
+        if let Some(last) = messages.last_mut() {
+            last.last = true;
+        }
+        messages
+    }
+}

@@ -1,0 +1,13 @@
+//! Replica agents as a coordinator sees them: their attachments, their leases, and questions put
+//! to them.
+
+mod admission;
+mod attach;
+mod inbound;
+mod order;
+mod registry;
+mod service;
+
+pub(crate) use order::Orders;
+pub(crate) use registry::Agents;
+pub(crate) use service::AgentApi;

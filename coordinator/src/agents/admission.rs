@@ -1,0 +1,96 @@
+//! A process asks to be a node's: it is the admitted one already, or it is admitted by a commit.
+
+use crate::driving::fresh_session;
+use crate::group0::Group0;
+use crate::machine::Machine;
+use crate::proposer::{Proposer, SubmitError};
+use migrations::command::{Admit, Applied, Command, Rejected};
+use migrations::id::{ClusterId, NodeId, TabletId};
+use migrations::topology::Topology;
+use migrations::version::Incarnation;
+
+/// What a process says of itself when it attaches.
+#[derive(Debug, Clone)]
+pub(super) struct Greeting {
+    /// The cluster that its directory belongs to; `None` for a new one.
+    pub(super) cluster: Option<ClusterId>,
+    /// It was admitted under the incarnation that it names, and has not been fenced as far as it
+    /// knows.
+    pub(super) is_living: bool,
+    /// All that a request for admission needs, but the fresh sessions.
+    pub(super) admit: Admit,
+}
+
+/// Why a process is not let in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum NotAdmitted {
+    /// Its directory is of another cluster.
+    #[error("the directory belongs to cluster {theirs}; this is cluster {ours}")]
+    ClusterMismatch { theirs: ClusterId, ours: ClusterId },
+    /// group0 refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// No outcome.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+/// How often an admission is proposed anew because transitions have moved on meanwhile.
+const TRIES: usize = 16;
+
+/// The node and incarnation that a process has from here on.
+pub(super) async fn admit(
+    group0: &Group0<Machine>,
+    proposer: &Proposer,
+    greeting: Greeting,
+) -> Result<(ClusterId, NodeId, Incarnation), NotAdmitted> {
+    let ours = group0.read(|machine| machine.topology.state().cluster);
+    let ours = ours.ok_or(Rejected::NotBootstrapped)?;
+    if let Some(theirs) = greeting.cluster.filter(|theirs| *theirs != ours) {
+        return Err(NotAdmitted::ClusterMismatch { theirs, ours });
+    }
+    if greeting.is_living {
+        let living = group0.read(|machine| living(&machine.topology, &greeting));
+        // Fenced since it was asked to drain nothing: it has to come again, as another one.
+        let (node, incarnation) = living.ok_or(Rejected::NodeMismatch)?;
+        return Ok((ours, node, incarnation));
+    }
+    let mut admit = greeting.admit;
+    let mut tries = 0;
+    loop {
+        let open = group0.read(|machine| open_sessions(&machine.topology, &admit.name));
+        admit.fresh = open.into_iter().map(|tablet| (tablet, fresh_session())).collect();
+        let committed = proposer.submit(Command::Admit(Box::new(admit.clone()))).await?;
+        tries += 1;
+        match committed.outcome {
+            Ok(Applied::Admitted { node, incarnation }) => return Ok((ours, node, incarnation)),
+            // A transition that opened a session between the look and the commit.
+            Err(Rejected::FreshSessionMissing(_)) if tries < TRIES => {}
+            Err(rejected) => return Err(rejected.into()),
+            Ok(_) => return Err(Rejected::InvariantBroken(12).into()),
+        }
+    }
+}
+
+/// Whether a greeting is of a process that is admitted already.
+pub(super) fn is_living(group0: &Group0<Machine>, greeting: &Greeting) -> bool {
+    group0.read(|machine| living(&machine.topology, greeting)).is_some()
+}
+
+/// A living, unfenced process that attaches again keeps its incarnation and costs no commit.
+fn living(topology: &Topology, greeting: &Greeting) -> Option<(NodeId, Incarnation)> {
+    let (id, node) = topology.node_named(&greeting.admit.name)?;
+    let known = greeting.admit.known_incarnation?;
+    let is_it = greeting.is_living
+        && node.admitted() == Some(known)
+        && node.directory == greeting.admit.directory
+        && node.process == greeting.admit.process
+        && node.location == greeting.admit.location
+        && greeting.admit.lost.is_empty();
+    is_it.then_some((id, known))
+}
+
+fn open_sessions(topology: &Topology, name: &str) -> Vec<TabletId> {
+    let node = topology.node_named(name).map(|(id, _)| id);
+    node.map(|node| topology.open_sessions_of(node)).unwrap_or_default()
+}

@@ -1,0 +1,193 @@
+//! One attachment from its greeting to its end.
+
+use super::admission::{self, Greeting, NotAdmitted};
+use super::inbound::{self, Inbound};
+use super::{AgentApi, Agents};
+use crate::group0::Leadership;
+use crate::limits::{FULL_STATE_DEADLINE, HELLO_DEADLINE, RECORDS_PER_MESSAGE};
+use crate::now::wall_millis;
+use crate::status::{fenced, not_leader, read_error, rejected, submit_error};
+use migrations::driver::Event;
+use migrations::id::{ClusterId, NodeId};
+use migrations::node::Node;
+use migrations::record::TabletRecord;
+use migrations::version::{Incarnation, TopologyVersion};
+use proto::agent::v1::attach_request::Event as Said;
+use proto::agent::v1::attach_response::Order;
+use proto::agent::v1::{AttachRequest, AttachResponse, Barrier, CloseAll, FullState, Welcome};
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+type Outbox = mpsc::Sender<Result<AttachResponse, Status>>;
+
+/// Serves an attachment until it ends; with what it ends, if not with the agent's own end of it.
+pub(super) async fn serve(
+    api: AgentApi,
+    leadership: Leadership,
+    mut said: Streaming<AttachRequest>,
+    outbox: &Outbox,
+) -> Result<(), Status> {
+    let Said::Hello(hello) = next(&mut said, HELLO_DEADLINE).await? else {
+        return Err(protocol("an attachment begins with Hello"));
+    };
+    let mut greeting = inbound::greeting(hello)?;
+    greeting.is_living = admission::is_living(&api.group0, &greeting);
+    if !greeting.is_living {
+        // Before the commit that admits a process, all that an earlier admission left in it has
+        // drained, and it opens nothing.
+        send(outbox, Order::CloseAll(CloseAll {})).await?;
+        let Said::Drained(_) = next(&mut said, FULL_STATE_DEADLINE).await? else {
+            return Err(protocol("CloseAll is answered with Drained"));
+        };
+    }
+    let (cluster, node, incarnation) = admit(&api, greeting).await?;
+    let version = full_state(&api, outbox, cluster, node, incarnation).await?;
+    let Said::FullStateDone(_) = until_full_state_done(&mut said, &api, node, incarnation).await?
+    else {
+        return Err(protocol("no order is begun before the full state is worked off"));
+    };
+    let end = CancellationToken::new();
+    let (orders, mut waiting) = Agents::channel();
+    let attachment = api.agents.attach(node, incarnation, orders, end.clone());
+    tracing::info!(%node, %incarnation, "agent attached");
+    send_newer(&api, node, version);
+    api.driver.report(Event::Attached { node, attachment }).await;
+    let inbound = Inbound { api: &api, node, incarnation };
+    let mut leading = api.group0.leadership();
+    let ended = loop {
+        tokio::select! {
+            () = end.cancelled() => break Err(ended_here(&api, node, incarnation)),
+            order = waiting.recv() => {
+                let Some(order) = order else { break Ok(()) };
+                if outbox.send(Ok(order)).await.is_err() {
+                    break Ok(());
+                }
+            }
+            message = said.message() => match message {
+                Ok(Some(message)) => if let Err(status) = inbound.take(message).await {
+                    break Err(status);
+                },
+                Ok(None) | Err(_) => break Ok(()),
+            },
+            changed = leading.changed() => {
+                if changed.is_err() || *leading.borrow_and_update() != Some(leadership) {
+                    break Err(not_leader(&api.group0));
+                }
+            }
+        }
+    };
+    if api.agents.detach(node, attachment) {
+        tracing::info!(%node, %incarnation, "agent detached");
+        api.driver.report(Event::Detached { node, attachment }).await;
+    }
+    ended
+}
+
+async fn next(said: &mut Streaming<AttachRequest>, within: Duration) -> Result<Said, Status> {
+    let message = tokio::time::timeout(within, said.message()).await;
+    let late = |_| Status::from(Refusal::new(Reason::QueueTimeout, "the agent said nothing"));
+    let message = message.map_err(late)??;
+    let message = message.ok_or_else(|| protocol("the attachment ended in its greeting"))?;
+    message.event.ok_or_else(|| protocol("a message that this build doesn't know"))
+}
+
+/// Lost copies are reported while the full state is worked off; anything else is not in order.
+async fn until_full_state_done(
+    said: &mut Streaming<AttachRequest>,
+    api: &AgentApi,
+    node: NodeId,
+    incarnation: Incarnation,
+) -> Result<Said, Status> {
+    loop {
+        match next(said, FULL_STATE_DEADLINE).await? {
+            Said::Lost(lost) => Inbound { api, node, incarnation }.lost(lost).await?,
+            other => return Ok(other),
+        }
+    }
+}
+
+fn protocol(message: &str) -> Status {
+    Refusal::new(Reason::StreamProtocol, message).into()
+}
+
+async fn send(outbox: &Outbox, order: Order) -> Result<(), Status> {
+    let sent = outbox.send(Ok(AttachResponse { order: Some(order) })).await;
+    sent.map_err(|_| protocol("the agent is gone"))
+}
+
+async fn admit(
+    api: &AgentApi,
+    greeting: Greeting,
+) -> Result<(ClusterId, NodeId, Incarnation), Status> {
+    let name = greeting.admit.name.clone();
+    // Also a living process is taken up only by a leader that is confirmed to be one.
+    let confirmed = api.group0.confirm_leadership().await;
+    confirmed.map_err(|error| read_error(&error))?;
+    admission::admit(&api.group0, &api.proposer, greeting).await.map_err(|error| {
+        tracing::warn!(node = name, %error, "not admitted");
+        match error {
+            NotAdmitted::ClusterMismatch { .. } => {
+                Refusal::new(Reason::ClusterMismatch, error.to_string()).into()
+            }
+            NotAdmitted::Rejected(error) => rejected(&error),
+            NotAdmitted::Submit(error) => submit_error(&error),
+        }
+    })
+}
+
+/// Sends the full state, read now: at or after the commit that admitted the agent. Answers the
+/// version that it was read at.
+async fn full_state(
+    api: &AgentApi,
+    outbox: &Outbox,
+    cluster: ClusterId,
+    node: NodeId,
+    incarnation: Incarnation,
+) -> Result<TopologyVersion, Status> {
+    let (version, settings, records) = api.group0.read(|machine| {
+        let topology = &machine.topology;
+        (topology.version(), topology.state().settings, topology.records_of(node))
+    });
+    let welcome = Welcome {
+        cluster_id: proto::convert::bytes(cluster.as_uuid()),
+        node_id: node.as_u64(),
+        incarnation: Some(incarnation.0.into()),
+        settings: Some((&settings).into()),
+        wall_ms: wall_millis(),
+    };
+    send(outbox, Order::Welcome(welcome)).await?;
+    let mut parts = records.chunks(RECORDS_PER_MESSAGE).peekable();
+    loop {
+        let records: &[TabletRecord] = parts.next().unwrap_or_default();
+        let last = parts.peek().is_none();
+        let records = records.iter().map(Into::into).collect();
+        let part = FullState { version: Some(version.into()), records, last };
+        send(outbox, Order::FullState(part)).await?;
+        if last {
+            return Ok(version);
+        }
+    }
+}
+
+/// What has changed since the full state was read; transitions are the driver's business.
+fn send_newer(api: &AgentApi, node: NodeId, version: TopologyVersion) {
+    let records = api.group0.read(|machine| machine.topology.records_of(node));
+    let newer: Vec<_> = records.iter().filter(|record| record.version > version).collect();
+    for records in newer.chunks(RECORDS_PER_MESSAGE) {
+        let records = records.iter().map(|record| (*record).into()).collect();
+        api.agents.send(node, Order::Barrier(Barrier { records }));
+    }
+}
+
+/// Why this side has ended an attachment: fenced, or another one has taken its place.
+fn ended_here(api: &AgentApi, node: NodeId, incarnation: Incarnation) -> Status {
+    let admitted = api.group0.read(|machine| machine.topology.node(node).and_then(Node::admitted));
+    if admitted == Some(incarnation) {
+        return Refusal::new(Reason::NodeNotReady, "a newer attachment has taken its place").into();
+    }
+    fenced(incarnation)
+}

@@ -1,0 +1,63 @@
+//! Effects of the driver as messages to agents.
+
+use super::Agents;
+use crate::limits::RECORDS_PER_MESSAGE;
+use migrations::driver::Effect;
+use migrations::id::NodeId;
+use migrations::record::TabletRecord;
+use migrations::topology::Topology;
+use migrations::version::CopyId;
+use proto::agent::v1::{Barrier, Drop, Pull, attach_response::Order};
+use proto::types::v1 as types;
+use std::collections::BTreeMap;
+
+/// The records that one round of the driver has for each node.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    barriers: BTreeMap<NodeId, Vec<types::TabletRecord>>,
+    others: Vec<(NodeId, Order)>,
+}
+
+impl Orders {
+    /// Takes an order in; anything else comes back.
+    pub(crate) fn take(&mut self, effect: Effect, topology: &Topology) -> Option<Effect> {
+        match effect {
+            Effect::Barrier { node, record } => {
+                self.barriers.entry(node).or_default().push((&record).into());
+            }
+            Effect::Pull { pair, record } => {
+                // A source that is not admitted any more is no source; the driver will see it.
+                let source = topology.node(pair.source)?;
+                let pull = Pull {
+                    record: Some((&record).into()),
+                    source: pair.source.as_u64(),
+                    source_address: source.location.stream_address.clone(),
+                    source_incarnation: Some(source.incarnation.0.into()),
+                    bytes_per_second: topology.state().settings.bytes_per_second,
+                };
+                self.others.push((pair.receiver, Order::Pull(pull)));
+            }
+            Effect::Drop { replica, record } => {
+                self.others.push((replica.node, drop_order(&record, replica.copy)));
+            }
+            Effect::Propose(command) => return Some(Effect::Propose(command)),
+        }
+        None
+    }
+
+    /// Sends all of them: barriers first, many tablets in one message.
+    pub(crate) fn send(self, agents: &Agents) {
+        for (node, records) in self.barriers {
+            for records in records.chunks(RECORDS_PER_MESSAGE) {
+                agents.send(node, Order::Barrier(Barrier { records: records.to_vec() }));
+            }
+        }
+        for (node, order) in self.others {
+            agents.send(node, order);
+        }
+    }
+}
+
+fn drop_order(record: &TabletRecord, copy: CopyId) -> Order {
+    Order::Drop(Drop { record: Some(record.into()), copy: Some(copy.0.into()) })
+}

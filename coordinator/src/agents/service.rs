@@ -1,0 +1,101 @@
+//! The service that agents call. Only the coordinator that leads answers, and only after it has
+//! applied an entry of its own leadership.
+
+use super::{Agents, attach};
+use crate::driving::DriverHandle;
+use crate::group0::{Group0, Leadership, ReadError};
+use crate::limits::ORDERS_QUEUED;
+use crate::machine::Machine;
+use crate::now::boot_instant;
+use crate::observed::Observed;
+use crate::proposer::Proposer;
+use crate::status::{fenced, not_leader, read_error};
+use migrations::node::Node;
+use migrations::version::Incarnation;
+use proto::agent::v1::agent_service_server::AgentService;
+use proto::agent::v1::{AttachRequest, AttachResponse, RenewLeaseRequest, RenewLeaseResponse};
+use proto::convert;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Serves agents.
+#[derive(Clone)]
+pub(crate) struct AgentApi {
+    pub(super) group0: Group0<Machine>,
+    pub(super) proposer: Proposer,
+    pub(super) agents: Agents,
+    pub(super) driver: DriverHandle,
+    pub(super) observed: Observed,
+}
+
+impl AgentApi {
+    pub(crate) fn new(
+        group0: Group0<Machine>,
+        proposer: Proposer,
+        agents: Agents,
+        driver: DriverHandle,
+        observed: Observed,
+    ) -> AgentApi {
+        AgentApi { group0, proposer, agents, driver, observed }
+    }
+
+    /// The leadership of this process, or where to go.
+    pub(super) fn leadership(&self) -> Result<Leadership, Status> {
+        let leadership = *self.group0.leadership().borrow();
+        leadership.ok_or_else(|| not_leader(&self.group0))
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for AgentApi {
+    type AttachStream = ReceiverStream<Result<AttachResponse, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let leadership = self.leadership()?;
+        let (outbox, orders) = mpsc::channel(ORDERS_QUEUED);
+        let api = self.clone();
+        tokio::spawn(async move {
+            if let Err(status) = attach::serve(api, leadership, request.into_inner(), &outbox).await
+            {
+                // An agent that is gone needs no reason.
+                let _ = outbox.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(orders)))
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<RenewLeaseRequest>,
+    ) -> Result<Response<RenewLeaseResponse>, Status> {
+        let received = boot_instant();
+        self.leadership()?;
+        let RenewLeaseRequest { cluster_id, node_id, incarnation } = request.into_inner();
+        let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
+        let node = convert::node_id("node_id", node_id)?;
+        let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
+        // A confirmation that begins after the renewal came in: so no deposed leader extends a
+        // lease past the one that its successor waits out.
+        let looked = self.group0.linearizable_read(|machine| {
+            let state = machine.topology.state();
+            let admitted = state.nodes.get(&node).and_then(Node::admitted);
+            (state.cluster, admitted, state.settings.lease)
+        });
+        let (own, admitted, terms) = looked.await.map_err(|error: ReadError| read_error(&error))?;
+        if own != Some(cluster) {
+            let message = "the lease of another cluster";
+            return Err(Refusal::new(Reason::ClusterMismatch, message).into());
+        }
+        let may_answer = self.driver.renew(node, incarnation, received).await;
+        if admitted != Some(incarnation) || !may_answer {
+            return Err(fenced(incarnation));
+        }
+        Ok(Response::new(RenewLeaseResponse { lease: Some(terms.into()) }))
+    }
+}

@@ -1,0 +1,258 @@
+//! The loop around the driver: events in, effects performed. It decides nothing, and there is no
+//! `match` on a stage in it.
+//!
+//! A driver lives as long as one leadership: (term, node, a number drawn when it began). Nothing
+//! is carried over; the next one is built from the topology.
+
+use crate::agents::{Agents, Orders};
+use crate::group0::{Group0, Leadership};
+use crate::limits::{EVENTS_QUEUED, TICK};
+use crate::machine::{Change, Machine};
+use crate::now::boot_instant;
+use crate::observed::Observed;
+use crate::proposer::Proposer;
+use migrations::command::Command;
+use migrations::driver::{Driver, Effect, Event};
+use migrations::id::{NodeId, SessionId, TabletId};
+use migrations::lease::Instant;
+use migrations::version::{Incarnation, TopologyVersion};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What reaches the driver from outside.
+enum Input {
+    Event(Event),
+    Renew { node: NodeId, incarnation: Incarnation, at: Instant, answer: oneshot::Sender<bool> },
+}
+
+/// Hands events to the driver. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct DriverHandle {
+    inputs: mpsc::Sender<Input>,
+}
+
+impl DriverHandle {
+    /// Hands over what an agent has reported. Waits while the driver is behind: back-pressure
+    /// that ends at the agent's connection.
+    pub(crate) async fn report(&self, event: Event) {
+        // Without a driver there is nobody whom it could concern.
+        let _ = self.inputs.send(Input::Event(event)).await;
+    }
+
+    /// Counts a renewal; whether it may be answered. Not once a fence of it is being proposed.
+    pub(crate) async fn renew(&self, node: NodeId, incarnation: Incarnation, at: Instant) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let renew = Input::Renew { node, incarnation, at, answer };
+        self.inputs.send(renew).await.is_ok() && answered.await.unwrap_or(false)
+    }
+}
+
+/// A fresh session id.
+pub(crate) fn fresh_session() -> SessionId {
+    loop {
+        if let Some(session) = SessionId::from_uuid(Uuid::new_v4()) {
+            return session;
+        }
+    }
+}
+
+pub(crate) struct DriverLoop {
+    group0: Group0<Machine>,
+    proposer: Proposer,
+    agents: Agents,
+    observed: Observed,
+    inputs: mpsc::Receiver<Input>,
+}
+
+/// The driver of one leadership, and up to where it has seen the topology.
+struct Leading {
+    leadership: Leadership,
+    driver: Driver,
+    seen: TopologyVersion,
+    proposals: JoinSet<Event>,
+}
+
+impl DriverLoop {
+    pub(crate) fn new(
+        group0: Group0<Machine>,
+        proposer: Proposer,
+        agents: Agents,
+        observed: Observed,
+    ) -> (DriverLoop, DriverHandle) {
+        let (sender, inputs) = mpsc::channel(EVENTS_QUEUED);
+        let driving = DriverLoop { group0, proposer, agents, observed, inputs };
+        (driving, DriverHandle { inputs: sender })
+    }
+
+    /// Runs until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut leadership = self.group0.leadership();
+        let mut applied = self.group0.applied();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leading = self.begin(&mut leadership);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = leadership.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    leading = self.follow_leadership(leading, &mut leadership);
+                }
+                changed = applied.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if let Some(leading) = &mut leading {
+                        self.catch_up(leading);
+                    }
+                }
+                Some(ended) = next_ended(&mut leading) => {
+                    if let Some(leading) = &mut leading {
+                        self.handle(leading, ended);
+                    }
+                }
+                input = self.inputs.recv() => match (input, &mut leading) {
+                    (None, _) => return,
+                    // A report to a leader that is none any more; its agent attaches anew.
+                    (Some(_), None) => {}
+                    (Some(Input::Event(event)), Some(leading)) => self.handle(leading, event),
+                    (Some(Input::Renew { node, incarnation, at, answer }), Some(leading)) => {
+                        let may_answer = leading.driver.may_renew(node, incarnation);
+                        if may_answer {
+                            self.handle(leading, Event::Renewed { node, incarnation, at });
+                        }
+                        let _ = answer.send(may_answer);
+                    }
+                },
+                _ = tick.tick() => if let Some(leading) = &mut leading {
+                    self.handle(leading, Event::Tick(boot_instant()));
+                },
+            }
+        }
+    }
+
+    fn begin(&self, leadership: &mut watch::Receiver<Option<Leadership>>) -> Option<Leading> {
+        let leadership = (*leadership.borrow_and_update())?;
+        tracing::info!(term = leadership.term, "leads group0; drives the topology");
+        let (driver, seen) = self.group0.read(|machine| {
+            let topology = &machine.topology;
+            (Driver::new(topology, boot_instant()), topology.version())
+        });
+        Some(Leading { leadership, driver, seen, proposals: JoinSet::new() })
+    }
+
+    /// Ends what an earlier leadership had begun, and begins anew if there is another one.
+    fn follow_leadership(
+        &self,
+        leading: Option<Leading>,
+        now: &mut watch::Receiver<Option<Leadership>>,
+    ) -> Option<Leading> {
+        let current = *now.borrow_and_update();
+        if leading.as_ref().map(|leading| leading.leadership) == current {
+            return leading;
+        }
+        if let Some(leading) = leading {
+            tracing::info!(term = leading.leadership.term, "leads no more");
+            self.agents.end_all();
+            self.observed.clear();
+        }
+        self.begin(now)
+    }
+
+    /// Tells the driver what was applied since it last looked.
+    fn catch_up(&self, leading: &mut Leading) {
+        let (changes, version) = self
+            .group0
+            .read(|machine| (machine.changes_since(leading.seen), machine.topology.version()));
+        if version == leading.seen {
+            return;
+        }
+        leading.seen = version;
+        self.handle(leading, committed(changes));
+    }
+
+    fn handle(&self, leading: &mut Leading, event: Event) {
+        let mut effects = Vec::new();
+        let mut orders = Orders::default();
+        let proposals = self.group0.read(|machine| {
+            let topology = &machine.topology;
+            let concerned = concerned(&event);
+            leading.driver.handle(topology, event, &mut fresh_session, &mut effects);
+            for tablet in concerned {
+                let waiting_for = leading.driver.waiting_for(topology, tablet);
+                self.observed.waits(topology, tablet, waiting_for);
+            }
+            let proposals = std::mem::take(&mut effects).into_iter();
+            proposals.filter_map(|effect| orders.take(effect, topology)).collect::<Vec<_>>()
+        });
+        orders.send(&self.agents);
+        for effect in proposals {
+            if let Effect::Propose(command) = effect {
+                self.propose(leading, command);
+            }
+        }
+    }
+
+    /// Proposes in a task of its own. Bounded: the driver has one proposal a tablet, and one a
+    /// node, at the most.
+    fn propose(&self, leading: &mut Leading, command: Command) {
+        let Some(ended) = ended(&command) else { return };
+        if let Command::Fence { node, incarnation } = &command {
+            tracing::warn!(%node, %incarnation, "its lease has run out; it is being fenced");
+            self.agents.end(*node);
+        }
+        let proposer = self.proposer.clone();
+        leading.proposals.spawn(async move {
+            match proposer.submit(command).await {
+                Ok(committed) => {
+                    if let Err(rejected) = committed.outcome {
+                        tracing::debug!(%rejected, "a proposal of the driver was refused");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "a proposal of the driver came to nothing"),
+            }
+            ended
+        });
+    }
+}
+
+/// The next proposal that has come to an end; nothing while there is none.
+async fn next_ended(leading: &mut Option<Leading>) -> Option<Event> {
+    let ended = leading.as_mut()?.proposals.join_next().await?;
+    ended.ok()
+}
+
+/// What the driver is told when the proposal of this command is over.
+fn ended(command: &Command) -> Option<Event> {
+    match command {
+        Command::Advance(advance) => Some(Event::ProposalEnded {
+            tablet: advance.expected.tablet,
+            version: advance.expected.version,
+        }),
+        Command::Fence { node, .. } => Some(Event::FenceEnded { node: *node }),
+        _ => None,
+    }
+}
+
+/// The tablets that an event speaks of.
+fn concerned(event: &Event) -> Vec<TabletId> {
+    match event {
+        Event::Committed { touched, .. } => touched.iter().copied().collect(),
+        Event::Acknowledged { tablet, .. } => vec![*tablet],
+        _ => Vec::new(),
+    }
+}
+
+/// Many changes as one event; where they are no longer known, everything is looked at.
+fn committed(changes: Option<Vec<Change>>) -> Event {
+    let Some(changes) = changes else {
+        return Event::Committed { touched: Default::default(), is_wider: true };
+    };
+    let touched = changes.iter().flat_map(|change| change.touched.iter().copied()).collect();
+    Event::Committed { touched, is_wider: changes.iter().any(|change| change.is_wider) }
+}

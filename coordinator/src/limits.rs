@@ -1,0 +1,48 @@
+//! Every bound of a coordinator, in one place. Relations between them are proved here.
+
+use std::time::Duration;
+
+/// Commands in one entry of the log.
+pub(crate) const ENTRY_COMMANDS: usize = 1_024;
+/// Bytes of commands in one entry.
+pub(crate) const ENTRY_BYTES: usize = 8 << 20;
+/// Entries that are being committed at a time; more would only make smaller batches.
+pub(crate) const PROPOSALS_IN_FLIGHT: usize = 4;
+/// Commands that wait for a place in an entry.
+pub(crate) const PROPOSALS_QUEUED: usize = 16_384;
+/// After this an entry that was proposed has an unknown outcome.
+pub(crate) const PROPOSAL_DEADLINE: Duration = Duration::from_secs(10);
+/// Orders that wait to be sent to one agent. An agent that lets them pile up is detached, and
+/// gets a full state when it attaches again.
+pub(crate) const ORDERS_QUEUED: usize = 4_096;
+/// Records in one message to an agent.
+pub(crate) const RECORDS_PER_MESSAGE: usize = 256;
+/// What agents report waits here for the driver.
+pub(crate) const EVENTS_QUEUED: usize = 4_096;
+/// How often the driver looks at the time.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// An agent that attaches says who it is within this.
+pub(crate) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// An agent works off its full state within this, or is detached.
+pub(crate) const FULL_STATE_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest deadline of a unary call.
+pub(crate) const CALL_DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// A question to an agent (purge, digest) is answered within this.
+pub(crate) const ASK_DEADLINE: Duration = Duration::from_secs(30);
+/// Largest message that is taken.
+pub(crate) const MESSAGE_BYTES: usize = 4 << 20;
+/// Watches that may be open at a time.
+pub(crate) const WATCHES: usize = 1_024;
+/// A watch says that it is alive this often.
+pub(crate) const WATCH_HEARTBEAT: Duration = Duration::from_secs(5);
+/// A watch of migrations says this often how far streams are.
+pub(crate) const WATCH_PROGRESS: Duration = Duration::from_millis(500);
+/// Rows of a page, where the caller doesn't say.
+pub(crate) const PAGE_SIZE_DEFAULT: usize = 100;
+/// Most rows of a page.
+pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
+/// A request id may be this far ahead of the leader's clock.
+pub(crate) const REQUEST_ID_AHEAD: Duration = Duration::from_secs(300);
+
+const _: () = assert!(PROPOSAL_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());
+const _: () = assert!(ASK_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());

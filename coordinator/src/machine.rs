@@ -1,0 +1,113 @@
+//! The topology as group0's state machine: entries are decoded here and applied by the core.
+//!
+//! Beside the topology it keeps which tablets the newest versions touched, so that the driver and
+//! the watches learn what has changed without comparing states.
+
+use crate::group0::{Damaged, FormatTooNew, RestoreError, StateMachine};
+use migrations::apply::{AppliedEntry, apply};
+use migrations::command::{Entry, Outcome};
+use migrations::id::TabletId;
+use migrations::topology::Topology;
+use migrations::version::TopologyVersion;
+use proto::storage;
+use proto::storage::DecodeError;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// How many changes are kept. Who is further behind looks at everything.
+const CHANGES_KEPT: usize = 4_096;
+
+/// What one version changed.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) version: TopologyVersion,
+    pub(crate) touched: Arc<BTreeSet<TabletId>>,
+    pub(crate) is_wider: bool,
+}
+
+/// The state of group0 on this coordinator.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Machine {
+    pub(crate) topology: Topology,
+    changes: VecDeque<Change>,
+    /// No change at or below it is kept.
+    compacted: TopologyVersion,
+}
+
+/// What came of an entry: the outcome of each command.
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+impl Machine {
+    /// What has changed above `version`, oldest first; `None` if that is no longer known.
+    pub(crate) fn changes_since(&self, version: TopologyVersion) -> Option<Vec<Change>> {
+        if version < self.compacted || version > self.topology.version() {
+            return None;
+        }
+        Some(self.changes.iter().filter(|change| change.version > version).cloned().collect())
+    }
+
+    fn note(&mut self, applied: &AppliedEntry) {
+        if applied.touched.is_empty() && !applied.is_wider {
+            return;
+        }
+        if self.changes.len() >= CHANGES_KEPT
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.compacted = oldest.version;
+        }
+        self.changes.push_back(Change {
+            version: self.topology.version(),
+            touched: Arc::new(applied.touched.clone()),
+            is_wider: applied.is_wider,
+        });
+    }
+
+    fn apply_decoded(&mut self, entry: &Entry) -> Response {
+        let applied = apply(&mut self.topology, entry);
+        self.note(&applied);
+        Response { outcomes: applied.outcomes }
+    }
+}
+
+impl StateMachine for Machine {
+    type Response = Response;
+
+    fn apply(&mut self, entry: &[u8]) -> Result<Response, FormatTooNew> {
+        match storage::decode_entry(entry) {
+            Ok(entry) => Ok(self.apply_decoded(&entry)),
+            // Bytes that were never an entry are not known to this build either; to go on without
+            // them would make this coordinator's state another one than its peers'.
+            Err(error) => Err(too_new(&error)),
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        storage::encode_snapshot(self.topology.state())
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        let state = storage::decode_snapshot(snapshot).map_err(|error| restore_error(&error))?;
+        let topology = Topology::from_state(state);
+        self.topology = topology.map_err(|broken| Damaged(broken.to_string()))?;
+        self.changes.clear();
+        self.compacted = self.topology.version();
+        Ok(())
+    }
+}
+
+/// What this build does not know.
+fn too_new(error: &DecodeError) -> FormatTooNew {
+    FormatTooNew { found: error.to_string(), known: format!("format {}", storage::FORMAT) }
+}
+
+fn restore_error(error: &DecodeError) -> RestoreError {
+    match error {
+        DecodeError::Malformed(_) | DecodeError::NotProtobuf(_) => {
+            Damaged(error.to_string()).into()
+        }
+        DecodeError::TooNew { .. } | DecodeError::Unknown { .. } => too_new(error).into(),
+    }
+}

@@ -1,0 +1,116 @@
+//! What agents last said of work in progress: for those who look, never for a decision. Lost with
+//! a leadership, and gathered anew.
+
+use migrations::id::{NodeId, TabletId};
+use migrations::record::StreamPair;
+use migrations::topology::Topology;
+use migrations::version::TopologyVersion;
+use proto::agent::v1::Holder;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What is known of one tablet at one version.
+#[derive(Debug, Clone)]
+pub(crate) struct TabletView {
+    pub(crate) version: TopologyVersion,
+    /// Since when it has this version, by this coordinator's clock.
+    pub(crate) since: Instant,
+    /// Whose word is missing.
+    pub(crate) waiting_for: Vec<NodeId>,
+    /// Who holds up the barrier on a node.
+    pub(crate) holders: BTreeMap<NodeId, Vec<Holder>>,
+    /// Rows and bytes of each stream.
+    pub(crate) progress: BTreeMap<StreamPair, Progress>,
+}
+
+/// How far a stream is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) began: Instant,
+    pub(crate) is_paused: bool,
+}
+
+/// What was observed of all tablets in transition. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observed {
+    tablets: Arc<Mutex<BTreeMap<TabletId, TabletView>>>,
+}
+
+impl Observed {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TabletId, TabletView>> {
+        self.tablets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Whom a tablet waits for now. A tablet that is in no transition is forgotten.
+    pub(crate) fn waits(&self, topology: &Topology, id: TabletId, waiting_for: Vec<NodeId>) {
+        let version = topology.tablet(id).filter(|tablet| tablet.transition.is_some());
+        let Some(version) = version.map(|tablet| tablet.version) else {
+            self.lock().remove(&id);
+            return;
+        };
+        self.with(id, version, |view| {
+            view.holders.retain(|node, _| waiting_for.contains(node));
+            view.waiting_for = waiting_for;
+        });
+    }
+
+    /// Who holds up a tablet's barrier on a node.
+    pub(crate) fn holders(
+        &self,
+        id: TabletId,
+        version: TopologyVersion,
+        node: NodeId,
+        holders: Vec<Holder>,
+    ) {
+        self.with(id, version, |view| {
+            view.holders.insert(node, holders);
+        });
+    }
+
+    /// How far a stream is.
+    pub(crate) fn progress(
+        &self,
+        id: TabletId,
+        version: TopologyVersion,
+        pair: StreamPair,
+        said: (u64, u64, bool),
+    ) {
+        let (rows, bytes, is_paused) = said;
+        self.with(id, version, |view| {
+            let began = view.progress.get(&pair).map_or_else(Instant::now, |known| known.began);
+            view.progress.insert(pair, Progress { rows, bytes, began, is_paused });
+        });
+    }
+
+    /// What is known of a tablet.
+    pub(crate) fn of(&self, id: TabletId) -> Option<TabletView> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// Changes what is known of a tablet at a version. What was said of an older one is dropped.
+    fn with(&self, id: TabletId, version: TopologyVersion, change: impl FnOnce(&mut TabletView)) {
+        let mut tablets = self.lock();
+        let fresh = || TabletView {
+            version,
+            since: Instant::now(),
+            waiting_for: Vec::new(),
+            holders: BTreeMap::new(),
+            progress: BTreeMap::new(),
+        };
+        let view = tablets.entry(id).or_insert_with(fresh);
+        if view.version < version {
+            *view = fresh();
+        }
+        if view.version == version {
+            change(view);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Errors of a coordinator as statuses: the only place where they are mapped. Each says what is
+//! wrong, in the closed list's words, and for a change how far it got.
+
+use crate::group0::{Group0, ProposeError, ReadError};
+use crate::machine::Machine;
+use crate::proposer::SubmitError;
+use migrations::command::{Missing, Rejected};
+use migrations::retry::ChangeOutcome;
+use migrations::version::Incarnation;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::time::Duration;
+use tonic::Status;
+
+/// When a client may look again for a leader.
+const LEADER_RETRY: Duration = Duration::from_millis(200);
+/// When a client may come again after an overload.
+const OVERLOAD_RETRY: Duration = Duration::from_millis(500);
+
+/// This coordinator does not lead; where to go, if it knows.
+pub(crate) fn not_leader(group0: &Group0<Machine>) -> Status {
+    let leader = group0.metrics().leader;
+    match leader {
+        Some(leader) => {
+            let refusal = Refusal::new(Reason::NotLeader, "this coordinator does not lead");
+            outcome(refusal.with("leader", leader.to_string()).into(), ChangeOutcome::NotApplied)
+        }
+        None => no_leader(),
+    }
+}
+
+fn no_leader() -> Status {
+    let refusal = Refusal::new(Reason::NoLeader, "group0 has no leader");
+    outcome(refusal.retry_after(LEADER_RETRY).into(), ChangeOutcome::NotApplied)
+}
+
+/// An incarnation is fenced, or is not the admitted one.
+pub(crate) fn fenced(incarnation: Incarnation) -> Status {
+    let message = format!("incarnation {incarnation} is not admitted");
+    Refusal::new(Reason::NodeFenced, message).into()
+}
+
+fn outcome(mut status: Status, outcome: ChangeOutcome) -> Status {
+    proto::status::set_outcome(status.metadata_mut(), outcome);
+    status
+}
+
+/// A read that could not be shown to be the newest.
+pub(crate) fn read_error(error: &ReadError) -> Status {
+    match error {
+        ReadError::NotLeader { leader, address } => {
+            let refusal = Refusal::new(Reason::NotLeader, error.to_string());
+            refusal.with("leader", leader.to_string()).with("address", address.clone()).into()
+        }
+        ReadError::NoLeader | ReadError::NoQuorum => no_leader(),
+        ReadError::ShuttingDown | ReadError::Fatal(_) => {
+            Refusal::new(Reason::ShuttingDown, error.to_string()).retry_after(LEADER_RETRY).into()
+        }
+    }
+}
+
+/// A change that has no outcome.
+pub(crate) fn submit_error(error: &SubmitError) -> Status {
+    let message = error.to_string();
+    let SubmitError::Propose(propose) = error else {
+        let refusal = Refusal::new(Reason::Overloaded, message).retry_after(OVERLOAD_RETRY);
+        return outcome(refusal.into(), ChangeOutcome::NotApplied);
+    };
+    let known = match propose.outcome_unknown() {
+        true => ChangeOutcome::Unknown,
+        false => ChangeOutcome::NotApplied,
+    };
+    let refusal = match propose {
+        ProposeError::NotLeader { leader, address } => Refusal::new(Reason::NotLeader, message)
+            .with("leader", leader.to_string())
+            .with("address", address.clone()),
+        ProposeError::NoLeader => Refusal::new(Reason::NoLeader, message).retry_after(LEADER_RETRY),
+        ProposeError::ShuttingDown => {
+            Refusal::new(Reason::ShuttingDown, message).retry_after(LEADER_RETRY)
+        }
+        ProposeError::TooLate => Refusal::new(Reason::QueueTimeout, message),
+        ProposeError::TooLarge { .. } => Refusal::invalid_field("request", message),
+        ProposeError::LeadershipLost | ProposeError::Fatal(_) => {
+            Refusal::new(Reason::LeadershipLost, message)
+        }
+        ProposeError::CommitTimeout => Refusal::new(Reason::CommitTimeout, message),
+    };
+    outcome(refusal.into(), known)
+}
+
+/// A change that the state machine refused.
+pub(crate) fn rejected(rejected: &Rejected) -> Status {
+    let message = rejected.to_string();
+    let refusal = match rejected {
+        Rejected::NotBootstrapped => Refusal::new(Reason::NoLeader, message),
+        Rejected::AlreadyBootstrapped(_) | Rejected::TableExists(_) => {
+            Refusal::new(Reason::AlreadyExists, message)
+        }
+        Rejected::NotFound(missing) => {
+            let (kind, name) = resource(missing);
+            Refusal::new(Reason::NotFound, format!("{kind} {name} does not exist"))
+                .of_resource(kind, name)
+        }
+        Rejected::TabletBusy(migration) => Refusal::new(Reason::TabletBusy, message)
+            .of_resource("migration", migration.to_string()),
+        Rejected::NotInTransition(_) | Rejected::Moved { .. } => {
+            Refusal::new(Reason::NotInTransition, message)
+        }
+        Rejected::PlacementViolation { rule, node } => {
+            Refusal::new(Reason::PlacementViolation, message)
+                .with("rule", format!("{rule:?}"))
+                .with("node", node.to_string())
+        }
+        Rejected::InvalidField { field, problem } => Refusal::invalid_field(field, *problem),
+        Rejected::NodeFenced(node) | Rejected::ReceiverFenced(node) => {
+            Refusal::new(Reason::NodeFenced, message).with("node", node.to_string())
+        }
+        Rejected::NodeNotFenced(node) => Refusal::new(Reason::NodeNotReady, message)
+            .with("node", node.to_string())
+            .retry_after(OVERLOAD_RETRY),
+        Rejected::NodeMismatch => Refusal::new(Reason::NodeMismatch, message),
+        Rejected::PastPointOfNoReturn => Refusal::new(Reason::PastPointOfNoReturn, message),
+        Rejected::RequestIdReused => Refusal::new(Reason::RequestIdReused, message),
+        Rejected::RequestIdExpired => Refusal::new(Reason::RequestIdExpired, message),
+        Rejected::SessionInUse(_)
+        | Rejected::FreshSessionMissing(_)
+        | Rejected::IllegalEdge { .. }
+        | Rejected::EvidenceMissing(_)
+        | Rejected::SilentMajority
+        | Rejected::DigestMismatch
+        | Rejected::NoLiveMajority
+        | Rejected::NoSources
+        | Rejected::Ending => Refusal::new(Reason::NotInTransition, message),
+        Rejected::InvariantBroken(_) => Refusal::new(Reason::InvariantBroken, message),
+    };
+    let known = match rejected {
+        Rejected::RequestIdExpired => ChangeOutcome::Unknown,
+        _ => ChangeOutcome::Rejected,
+    };
+    outcome(refusal.into(), known)
+}
+
+fn resource(missing: &Missing) -> (&'static str, String) {
+    match missing {
+        Missing::Table(table) => ("table", table.to_string()),
+        Missing::Tablet(tablet) => ("tablet", tablet.to_string()),
+        Missing::Node(node) => ("node", node.to_string()),
+        Missing::Migration(migration) => ("migration", migration.to_string()),
+    }
+}
