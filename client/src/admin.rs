@@ -1,0 +1,219 @@
+//! The admin client: every RPC of the admin API, typed. Changes are tried under one request id
+//! until it is known what became of them; lists are read to their end.
+
+use crate::channel::timed;
+use crate::error::ClientError;
+use crate::leader::{AdminOptions, Leader, new_request_id};
+use crate::limits::PAGE_ROWS;
+use migrations::id::{RequestId, TabletId};
+use proto::Malformed;
+use proto::admin::v1 as pb;
+use proto::admin::v1::barrier_service_client::BarrierServiceClient;
+use proto::admin::v1::cluster_service_client::ClusterServiceClient;
+use proto::admin::v1::migration_service_client::MigrationServiceClient;
+use proto::admin::v1::node_service_client::NodeServiceClient;
+use proto::admin::v1::table_service_client::TableServiceClient;
+use proto::admin::v1::tablet_service_client::TabletServiceClient;
+use uuid::Uuid;
+
+/// Speaks to the leader of the coordinators. Cheap to clone; clones share a connection.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    pub(crate) leader: Leader,
+}
+
+/// One change: the request id is taken from the request, or made if it names none.
+macro_rules! change {
+    ($(#[$doc:meta])* $name:ident, $client:ident, $request:ident -> $response:ident) => {
+        $(#[$doc])*
+        pub async fn $name(
+            &self,
+            mut request: pb::$request,
+        ) -> Result<pb::$response, ClientError> {
+            let id = request_id(&mut request.request_id)?;
+            let call = |channel, timeout| {
+                let request = timed(request.clone(), timeout);
+                async move { $client::new(channel).$name(request).await }
+            };
+            self.leader.change(id, call).await
+        }
+    };
+}
+
+/// One list, read page by page to its end.
+macro_rules! list {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*), $client:ident,
+     $request:ident -> $rows:ident: $row:ident) => {
+        $(#[$doc])*
+        pub async fn $name(&self, $($arg: $type),*) -> Result<Vec<pb::$row>, ClientError> {
+            let mut rows = Vec::new();
+            let mut page_token = String::new();
+            loop {
+                let request = pb::$request {
+                    $($arg: $arg.to_owned(),)*
+                    page_size: PAGE_ROWS,
+                    page_token,
+                };
+                let call = |channel, timeout| {
+                    let request = timed(request.clone(), timeout);
+                    async move { $client::new(channel).$name(request).await }
+                };
+                let page = self.leader.read(self.leader.options.try_timeout, call).await?;
+                rows.extend(page.$rows);
+                if page.next_page_token.is_empty() {
+                    return Ok(rows);
+                }
+                page_token = page.next_page_token;
+            }
+        }
+    };
+}
+
+/// One read of one thing, which has to be in the answer.
+macro_rules! get {
+    ($name:ident, $client:ident, $request:ident -> $field:ident: $type:ident) => {
+        async fn $name(&self, request: pb::$request) -> Result<pb::$type, ClientError> {
+            let call = |channel, timeout| {
+                let request = timed(request.clone(), timeout);
+                async move { $client::new(channel).$name(request).await }
+            };
+            // One try may take all the time there is: it may ask every replica.
+            let answer = self.leader.read(self.leader.options.deadline, call).await?;
+            Ok(answer.$field.ok_or(Malformed::Missing { field: stringify!($field) })?)
+        }
+    };
+}
+
+impl AdminClient {
+    /// A client of the coordinators at these addresses (`host:port`). Connects at the first call.
+    pub fn connect(endpoints: Vec<String>) -> AdminClient {
+        AdminClient::connect_with(endpoints, AdminOptions::default())
+    }
+
+    /// The same with bounds of its own.
+    pub fn connect_with(endpoints: Vec<String>, options: AdminOptions) -> AdminClient {
+        AdminClient { leader: Leader::new(endpoints, options) }
+    }
+
+    /// One screen: leader, nodes, tables, running migrations.
+    pub async fn status(&self) -> Result<pb::GetStatusResponse, ClientError> {
+        let call = |channel, timeout| async move {
+            let request = timed(pb::GetStatusRequest {}, timeout);
+            ClusterServiceClient::new(channel).get_status(request).await
+        };
+        self.leader.read(self.leader.options.try_timeout, call).await
+    }
+
+    change! {
+        /// Makes a table. With `validate_only`, nothing is done.
+        create_table, TableServiceClient, CreateTableRequest -> CreateTableResponse
+    }
+    change! {
+        /// Drops a table and all its data.
+        drop_table, TableServiceClient, DropTableRequest -> DropTableResponse
+    }
+    change! {
+        /// Moves one replica to another node.
+        migrate, MigrationServiceClient, MigrateRequest -> MigrateResponse
+    }
+    change! {
+        /// One more replica.
+        add_replica, MigrationServiceClient, AddReplicaRequest -> AddReplicaResponse
+    }
+    change! {
+        /// One replica fewer.
+        remove_replica, MigrationServiceClient, RemoveReplicaRequest -> RemoveReplicaResponse
+    }
+    change! {
+        /// The replicas exchange what differs.
+        repair_tablet, MigrationServiceClient, RepairTabletRequest -> RepairTabletResponse
+    }
+    change! {
+        /// Asks a migration to end without its aim.
+        cancel_migration, MigrationServiceClient, CancelMigrationRequest -> CancelMigrationResponse
+    }
+
+    list! {
+        /// All tables, in order of id.
+        list_tables(), TableServiceClient, ListTablesRequest -> tables: Table
+    }
+    list! {
+        /// Tablets in order of id, of one table or, if that is empty, of all.
+        list_tablets(table: &str), TabletServiceClient, ListTabletsRequest -> tablets: Tablet
+    }
+    list! {
+        /// Migrations: running ones, then (unless `running_only`) finished ones, newest first.
+        list_migrations(running_only: bool), MigrationServiceClient,
+        ListMigrationsRequest -> migrations: Migration
+    }
+    list! {
+        /// All nodes, in order of id.
+        list_nodes(), NodeServiceClient, ListNodesRequest -> nodes: Node
+    }
+    list! {
+        /// Barriers that wait, of one tablet or, if that is 0, of all.
+        list_barriers(tablet: u64), BarrierServiceClient, ListBarriersRequest -> barriers: Barrier
+    }
+
+    get! {
+        get_table, TableServiceClient, GetTableRequest -> table: Table
+    }
+    get! {
+        get_tablet, TabletServiceClient, GetTabletRequest -> tablet: Tablet
+    }
+    get! {
+        get_migration, MigrationServiceClient, GetMigrationRequest -> migration: Migration
+    }
+    get! {
+        get_node, NodeServiceClient, GetNodeRequest -> node: Node
+    }
+
+    /// The table of this name.
+    pub async fn table(&self, name: &str) -> Result<pb::Table, ClientError> {
+        self.get_table(pb::GetTableRequest { name: name.to_owned() }).await
+    }
+
+    /// A tablet, if asked for with the digest of each replica.
+    pub async fn tablet(
+        &self,
+        tablet: TabletId,
+        with_digest: bool,
+    ) -> Result<pb::Tablet, ClientError> {
+        let tablet = tablet.as_u64();
+        self.get_tablet(pb::GetTabletRequest { tablet, with_digest }).await
+    }
+
+    /// The migration of this id, or the only one whose id begins so.
+    pub async fn migration(&self, id: &str) -> Result<pb::Migration, ClientError> {
+        self.get_migration(pb::GetMigrationRequest { id: id.to_owned() }).await
+    }
+
+    /// The node of this name.
+    pub async fn node(&self, name: &str) -> Result<pb::Node, ClientError> {
+        self.get_node(pb::GetNodeRequest { name: name.to_owned() }).await
+    }
+
+    /// Removes tombstones that every replica has, on each replica. What is gone stays gone, so
+    /// it is tried again as it is.
+    pub async fn purge_tablet(
+        &self,
+        tablet: TabletId,
+    ) -> Result<Vec<pb::ReplicaPurge>, ClientError> {
+        let call = |channel, timeout| async move {
+            let request = timed(pb::PurgeTabletRequest { tablet: tablet.as_u64() }, timeout);
+            TabletServiceClient::new(channel).purge_tablet(request).await
+        };
+        Ok(self.leader.read(self.leader.options.deadline, call).await?.replicas)
+    }
+}
+
+/// The id that a request names, or a fresh one, which it names from now on.
+fn request_id(named: &mut String) -> Result<RequestId, ClientError> {
+    if named.is_empty() {
+        let id = new_request_id();
+        *named = id.to_string();
+        return Ok(id);
+    }
+    let uuid = Uuid::parse_str(named).ok();
+    uuid.and_then(RequestId::from_uuid).ok_or(ClientError::NotARequestId)
+}

@@ -1,0 +1,349 @@
+//! Calls to the leader: finding it, trying again, and for changes knowing what became of them.
+//! The next try of a change is decided by the core from the outcome that the answer names.
+
+use crate::backoff::Backoff;
+use crate::channel::endpoint;
+use crate::error::ClientError;
+use crate::limits::{ADMIN_DEADLINE, ADMIN_PAUSE, ADMIN_PAUSE_MAX, ADMIN_TRY, HINTS_IN_A_ROW};
+use crate::reasons::is_passing;
+use migrations::id::RequestId;
+use migrations::retry::NextTry;
+use proto::reasons::Reason;
+use proto::status::{Refusal, outcome_of};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use uuid::Uuid;
+
+/// Bounds of an admin client.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminOptions {
+    /// For a call in all, with every try.
+    pub deadline: Duration,
+    /// For one try of it.
+    pub try_timeout: Duration,
+}
+
+impl Default for AdminOptions {
+    fn default() -> AdminOptions {
+        AdminOptions { deadline: ADMIN_DEADLINE, try_timeout: ADMIN_TRY }
+    }
+}
+
+/// A fresh request id: a UUIDv7.
+pub fn new_request_id() -> RequestId {
+    RequestId::from_uuid(Uuid::now_v7()).expect("a v7 UUID has its version bits and is not nil")
+}
+
+/// Where the leader is thought to be, with the connection there. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Leader {
+    state: Arc<Mutex<State>>,
+    pub(crate) options: AdminOptions,
+}
+
+#[derive(Debug)]
+struct State {
+    endpoints: Vec<String>,
+    /// Which endpoint is tried after the current address.
+    next: usize,
+    address: Option<String>,
+    channel: Option<Channel>,
+    /// Raised whenever the connection is given up, so that of many callers one does it.
+    generation: u64,
+}
+
+/// A connection, and which one it was.
+#[derive(Debug, Clone)]
+pub(crate) struct Connected {
+    pub(crate) channel: Channel,
+    address: String,
+    generation: u64,
+}
+
+/// What one failed try says about the next.
+struct Failed {
+    error: ClientError,
+    next: NextTry,
+    is_unknown: bool,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Leader {
+    pub(crate) fn new(endpoints: Vec<String>, options: AdminOptions) -> Leader {
+        let state = State { endpoints, next: 0, address: None, channel: None, generation: 0 };
+        Leader { state: Arc::new(Mutex::new(state)), options }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Every change of it is a single assignment: a panic elsewhere leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection to where the leader is thought to be. A connection is made before anything
+    /// is sent, so that a failure to connect is known to have changed nothing.
+    pub(crate) async fn connected(&self) -> Result<Connected, ClientError> {
+        let (address, generation) = {
+            let mut state = self.state();
+            if state.endpoints.is_empty() {
+                let detail = "no coordinator's address was given".to_owned();
+                return Err(ClientError::Unreachable { detail });
+            }
+            let next = state.endpoints[state.next % state.endpoints.len()].clone();
+            let address = state.address.get_or_insert(next).clone();
+            if let Some(channel) = state.channel.clone() {
+                return Ok(Connected { channel, address, generation: state.generation });
+            }
+            (address, state.generation)
+        };
+        let unreachable = |detail: String| ClientError::Unreachable { detail };
+        let endpoint = match endpoint(&address) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                self.give_up(generation, None);
+                return Err(unreachable(error.to_string()));
+            }
+        };
+        match endpoint.connect().await {
+            Ok(channel) => {
+                let mut state = self.state();
+                if state.generation == generation {
+                    state.channel = Some(channel.clone());
+                }
+                Ok(Connected { channel, address, generation })
+            }
+            Err(error) => {
+                self.give_up(generation, None);
+                Err(unreachable(format!("{address}: {}", causes(&error))))
+            }
+        }
+    }
+
+    /// Drops a connection that did not serve, and turns to the hinted address or the next one.
+    pub(crate) fn give_up(&self, generation: u64, hint: Option<String>) {
+        let mut state = self.state();
+        if state.generation != generation {
+            return;
+        }
+        state.generation += 1;
+        state.channel = None;
+        if hint.is_none() {
+            state.next = state.next.wrapping_add(1);
+        }
+        state.address = hint;
+    }
+
+    /// The same for the connection itself.
+    pub(crate) fn leave(&self, connected: &Connected, hint: Option<String>) {
+        self.give_up(connected.generation, hint);
+    }
+
+    /// A call that changes nothing, tried until it is answered or the deadline has come.
+    pub(crate) async fn read<T, F, Fut>(
+        &self,
+        try_timeout: Duration,
+        call: F,
+    ) -> Result<T, ClientError>
+    where
+        F: Fn(Channel, Duration) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.tried(None, try_timeout, call).await
+    }
+
+    /// A change, tried under one request id until it is known what became of it.
+    pub(crate) async fn change<T, F, Fut>(&self, id: RequestId, call: F) -> Result<T, ClientError>
+    where
+        F: Fn(Channel, Duration) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.tried(Some(id), self.options.try_timeout, call).await
+    }
+
+    async fn tried<T, F, Fut>(
+        &self,
+        change: Option<RequestId>,
+        try_timeout: Duration,
+        call: F,
+    ) -> Result<T, ClientError>
+    where
+        F: Fn(Channel, Duration) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + self.options.deadline;
+        let mut backoff = Backoff::new(ADMIN_PAUSE, ADMIN_PAUSE_MAX);
+        // Once one try may have taken effect, no later failure makes the outcome known again.
+        let mut is_unknown = false;
+        let mut hints = 0;
+        loop {
+            let failed = match self.one_try(change, deadline, try_timeout, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if failed.next == NextTry::Tell {
+                return Err(failed.error);
+            }
+            is_unknown |= failed.is_unknown;
+            let pause = match failed.hint {
+                Some(_) if hints < HINTS_IN_A_ROW => {
+                    hints += 1;
+                    Duration::ZERO
+                }
+                Some(_) | None => {
+                    hints = 0;
+                    backoff.pause_at_least(failed.retry_after)
+                }
+            };
+            tracing::debug!(error = %failed.error, ?pause, "admin call is tried again");
+            if Instant::now() + pause >= deadline {
+                return Err(match (change, is_unknown) {
+                    (Some(request_id), true) => {
+                        let detail = failed.error.to_string();
+                        ClientError::OutcomeUnknown { request_id, detail }
+                    }
+                    (Some(_) | None, _) => at_deadline(failed.error),
+                });
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn one_try<T, F, Fut>(
+        &self,
+        change: Option<RequestId>,
+        deadline: Instant,
+        try_timeout: Duration,
+        call: &F,
+    ) -> Result<T, Failed>
+    where
+        F: Fn(Channel, Duration) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let connected = timeout_at(deadline, self.connected()).await;
+        let connected = connected.unwrap_or_else(|_| {
+            Err(ClientError::Unreachable { detail: "no connection in time".to_owned() })
+        });
+        let connected = connected.map_err(|error| Failed {
+            error,
+            next: NextTry::Again,
+            is_unknown: false,
+            hint: None,
+            retry_after: None,
+        })?;
+        let try_until = deadline.min(Instant::now() + try_timeout);
+        let left = try_until.saturating_duration_since(Instant::now());
+        let answered = timeout_at(try_until, call(connected.channel.clone(), left)).await;
+        let status = match answered {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => status,
+            Err(_) => Status::deadline_exceeded(format!("{} did not answer", connected.address)),
+        };
+        let failed = judge(&status, change.is_some());
+        self.react(&connected, &failed, &status);
+        Err(failed)
+    }
+
+    /// Keeps a connection only if its other end is the leader, as far as it knows itself, and no
+    /// late answer can be on it.
+    fn react(&self, connected: &Connected, failed: &Failed, status: &Status) {
+        let refusal = Refusal::from_status(status);
+        let is_overloaded = refusal.is_some_and(|refusal| {
+            matches!(refusal.reason, Reason::Overloaded | Reason::QueueTimeout)
+        });
+        match failed.next {
+            NextTry::Tell => {}
+            NextTry::Again if is_overloaded => {}
+            NextTry::Again | NextTry::AgainOnNewConnection => {
+                self.leave(connected, failed.hint.clone());
+            }
+        }
+    }
+}
+
+/// What a failed try means.
+fn judge(status: &Status, is_change: bool) -> Failed {
+    let refusal = Refusal::from_status(status);
+    let is_final = match &refusal {
+        Some(refusal) => !is_passing(refusal.reason),
+        None => is_final_code(status.code()),
+    };
+    let hint = refusal.as_ref().filter(|refusal| refusal.reason == Reason::NotLeader);
+    let hint = hint.and_then(|refusal| refusal.get("address"));
+    let hint = hint.filter(|address| !address.is_empty()).map(str::to_owned);
+    let outcome = outcome_of(status);
+    let next = match is_change {
+        true => outcome.next_try(is_final),
+        false if is_final => NextTry::Tell,
+        false => NextTry::Again,
+    };
+    Failed {
+        next,
+        is_unknown: is_change && outcome == migrations::retry::ChangeOutcome::Unknown,
+        hint,
+        retry_after: refusal.as_ref().and_then(|refusal| refusal.retry_after),
+        error: match refusal {
+            Some(refusal) => ClientError::Refused(Box::new(refusal)),
+            None => ClientError::Unexpected {
+                code: status.code(),
+                message: status.message().to_owned(),
+            },
+        },
+    }
+}
+
+/// Codes of a stranger that another try won't change.
+fn is_final_code(code: Code) -> bool {
+    match code {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => false,
+    }
+}
+
+/// What is told when time is up and nothing was changed.
+fn at_deadline(last: ClientError) -> ClientError {
+    match last {
+        ClientError::Refused(refusal) => match refusal.reason {
+            Reason::Overloaded | Reason::QueueTimeout | Reason::CommitTimeout => {
+                ClientError::DeadlineExceeded { detail: refusal.message }
+            }
+            _ => ClientError::Unreachable { detail: refusal.message },
+        },
+        ClientError::Unexpected { code: Code::DeadlineExceeded, message } => {
+            ClientError::DeadlineExceeded { detail: message }
+        }
+        ClientError::Unexpected { code, message } => {
+            ClientError::Unreachable { detail: format!("{code:?}: {message}") }
+        }
+        other => other,
+    }
+}
+
+/// An error with what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,47 @@
+//! Every bound of this crate, in one place.
+
+use std::time::Duration;
+
+/// A coordinator or agent must take a connection within this.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection whose other end is silent is asked for a sign of life this often.
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// And is given up when none comes within this.
+pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes in flight on one HTTP/2 stream.
+pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes in flight on one HTTP/2 connection.
+pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The largest HTTP/2 frame that is taken.
+pub(crate) const FRAME_SIZE: u32 = 1 << 20;
+
+/// An admin call in all, with every try.
+pub(crate) const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+/// One try of an admin call: longer than a coordinator's deadline for a proposal.
+pub(crate) const ADMIN_TRY: Duration = Duration::from_secs(12);
+/// The first pause between two tries of an admin call; it doubles.
+pub(crate) const ADMIN_PAUSE: Duration = Duration::from_millis(50);
+/// The longest.
+pub(crate) const ADMIN_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Hints that are followed without a pause; then it is assumed that nobody knows the leader.
+pub(crate) const HINTS_IN_A_ROW: u32 = 2;
+/// Rows of a page in a listing.
+pub(crate) const PAGE_ROWS: u32 = 200;
+/// A watch without so much as a heartbeat for this long is begun anew.
+pub(crate) const WATCH_IDLE: Duration = Duration::from_secs(15);
+
+/// An operation of a router in all, with every attempt.
+pub(crate) const DATA_DEADLINE: Duration = Duration::from_secs(10);
+/// One attempt of it.
+pub(crate) const DATA_ATTEMPT: Duration = Duration::from_secs(3);
+/// The first pause between two attempts; it doubles.
+pub(crate) const DATA_PAUSE: Duration = Duration::from_millis(10);
+/// The longest.
+pub(crate) const DATA_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Rows that one replica is asked for in a scan.
+pub(crate) const SCAN_ROWS: u32 = 1_000;
+/// Bytes that one replica is asked for in a scan; a message with one more row stays in bounds.
+pub(crate) const SCAN_BYTES: u32 = 1 << 20;
+
+const _: () = assert!(ADMIN_TRY.as_millis() < ADMIN_DEADLINE.as_millis());
+const _: () = assert!(DATA_ATTEMPT.as_millis() < DATA_DEADLINE.as_millis());

@@ -1,0 +1,131 @@
+//! What a router's operations share: the picture of the topology, the clock, the connections.
+
+use super::topology::TopologyMap;
+use crate::channel::endpoint;
+use migrations::clock::{HybridClock, HybridTime};
+use migrations::id::{NodeId, RouterId};
+use migrations::record::TabletRecord;
+use migrations::settings::Settings;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+/// Shared by all operations and by the task that keeps the picture. Its locks are never held
+/// while anything is waited for.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Drawn at start: no other router, nor this one before a restart, has the same.
+    pub(crate) router: RouterId,
+    map: RwLock<TopologyMap>,
+    clock: Mutex<HybridClock>,
+    channels: Mutex<HashMap<String, Channel>>,
+    /// Raised at each change of the picture.
+    changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        let router = RouterId::from_uuid(Uuid::new_v4());
+        Shared {
+            router: router.expect("a v4 UUID has its version bits and is not nil"),
+            map: RwLock::default(),
+            clock: Mutex::default(),
+            channels: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn map(&self) -> RwLockReadGuard<'_, TopologyMap> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees every change of the picture from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes a message of the watch. A new picture closes the connections to addresses that
+    /// nobody has any more.
+    pub(crate) fn take(
+        &self,
+        message: proto::admin::v1::WatchTopologyResponse,
+    ) -> Result<(), proto::Malformed> {
+        let is_wider = message.wider;
+        let has_changed = self.map.write().unwrap_or_else(PoisonError::into_inner).take(message)?;
+        if !has_changed {
+            return Ok(());
+        }
+        if is_wider {
+            let map = self.map();
+            self.channels().retain(|address, _| map.is_address(address));
+        }
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Takes on a record that came with a refusal.
+    pub(crate) fn learn(&self, record: TabletRecord) {
+        if self.map.write().unwrap_or_else(PoisonError::into_inner).learn(record) {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection to a node, made when it is first used.
+    pub(crate) fn channel(&self, node: NodeId) -> Result<Channel, String> {
+        let address = self.map().address(node).map(str::to_owned);
+        let address = address.ok_or_else(|| format!("node {node} has no address"))?;
+        let mut channels = self.channels();
+        if let Some(channel) = channels.get(&address) {
+            return Ok(channel.clone());
+        }
+        let channel = endpoint(&address).map_err(|error| error.to_string())?.connect_lazy();
+        channels.insert(address, channel.clone());
+        Ok(channel)
+    }
+
+    fn clock(&self) -> MutexGuard<'_, HybridClock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A time above each that was drawn or observed here.
+    pub(crate) fn draw(&self) -> HybridTime {
+        self.clock().now(wall_millis())
+    }
+
+    /// The clock as it is carried on requests.
+    pub(crate) fn reading(&self) -> HybridTime {
+        self.clock().reading(wall_millis())
+    }
+
+    /// Takes on a time from elsewhere; if it is too far ahead, how long until it no longer is.
+    pub(crate) fn observe(&self, time: HybridTime) -> Result<(), Duration> {
+        let (wall, bound) = (wall_millis(), self.skew_bound_ms());
+        let observed = self.clock().observe(time, wall, bound);
+        observed.map_err(|_| {
+            Duration::from_millis(time.millis().saturating_sub(wall.saturating_add(bound)))
+        })
+    }
+
+    /// How long until an agent whose clock says this will take a time of ours.
+    pub(crate) fn until_taken(&self, agent: HybridTime) -> Duration {
+        let allowed = agent.millis().saturating_add(self.skew_bound_ms());
+        Duration::from_millis(self.reading().millis().saturating_sub(allowed))
+    }
+
+    fn skew_bound_ms(&self) -> u64 {
+        u64::from(self.map().skew_bound_ms().unwrap_or(Settings::DEFAULT.skew_bound_ms))
+    }
+}
+
+fn wall_millis() -> u64 {
+    // Before 1970 the clock is wrong, and the agents' bound on skew says so.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
