@@ -1,0 +1,79 @@
+//! The form on disk, byte by byte. A change here can't read what clusters have written: it needs
+//! a new format number, and a reader of the old one.
+
+use super::examples::{admit, advance, cluster, stamp, start};
+use migrations::command::{Bootstrap, Change, Command, Entry};
+use migrations::settings::Settings;
+use migrations::stage::{Stage, TransitionKind};
+use proto::storage::{decode_entry, encode_entry};
+use std::fmt::Write as _;
+
+fn assert_written_as(command: Command, golden: &str) {
+    let entry = Entry { proposed_ms: 1_790_000_000_000, commands: vec![command] };
+    let written = encode_entry(&entry);
+    let mut hex = String::new();
+    for byte in &written {
+        write!(hex, "{byte:02x}").expect("a string takes everything");
+    }
+    let golden: String = golden.split_whitespace().collect();
+    assert_eq!(hex, golden);
+    assert_eq!(decode_entry(&written), Ok(entry));
+}
+
+#[test]
+fn a_bootstrap() {
+    let bootstrap = Bootstrap { cluster: cluster(7), settings: Settings::DEFAULT };
+    assert_written_as(
+        Command::Bootstrap(bootstrap),
+        "
+        08011080d8c1a28c341a310a2f0a1000000000000000000000000000000007121b0a0508f02e1014
+        100318c80120882728b0ea0130882738f4034004
+    ",
+    );
+}
+
+#[test]
+fn an_admission() {
+    assert_written_as(
+        Command::Admit(Box::new(admit())),
+        "
+        08011080d8c1a28c341ab60112b3010a026e311210000000000000000000000000000000011a0808
+        80f7c4d5061003221000000000000000000000000000000009221000000000000000000000000000
+        0000082a100000000000000000000000000000000232100a016210ffffffffffffffffff0118023a
+        0d0a03613a311203613a321a017240014a1408011210000000000000000000000000000000014a14
+        0802121000000000000000000000000000000002520c080312080880f7c4d5061004
+    ",
+    );
+}
+
+#[test]
+fn a_migration_begins() {
+    let change = Change::Start(start(TransitionKind::Migrate));
+    let stamp = stamp(1, "operator");
+    assert_written_as(
+        Command::Change { stamp, change },
+        "
+        08011080d8c1a28c341a7c327a0a10000000000000000000000000000000011210ffffffffffffff
+        fffffffffffffffffe1a086f70657261746f72224a1a480a10000000000000000000000000000000
+        031001180120012804321000000000000000000000000000000005380042187261636b2072312069
+        7320746f20626520656d7074696564
+    ",
+    );
+}
+
+#[test]
+fn a_stage_advances() {
+    let advance = advance(Some(Stage::WriteBothReadNew));
+    assert_written_as(
+        Command::Advance(Box::new(advance)),
+        "
+        08011080d8c1a28c341a89022a86020a34080112080880f7c4d50610091a10000000000000000000
+        0000000000000320032a1000000000000000000000000000000005300210041a1000000000000000
+        00000000000000000622b3010a16080112080880f7c4d50610021a080880f7c4d50610090a180801
+        12080880f7c4d50610021a080880f7c4d50610092000125d0a100000000000000000000000000000
+        00051204080110041a080880f7c4d506100222080880f7c4d5061005280730ffffffffffffffffff
+        013a10000000000000000000000000000000014210fffffffffffffffffffffffffffffffe1a2008
+        0412080880f7c4d50610021a080880f7c4d506100622080880f7c4d50610092a0210043002
+    ",
+    );
+}
