@@ -18,7 +18,7 @@ mod text;
 use crate::Malformed;
 use crate::generated::storage::v1 as pb;
 use migrations::command::{Command, Entry};
-use migrations::state::State;
+use migrations::state::{FEATURE_LEVEL, State};
 use prost::Message;
 
 /// The format that this build writes, and the newest one that it reads.
@@ -68,8 +68,11 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
 /// Any [`DecodeError`]. Of what `encode_entry` of this build or of an older one wrote, none.
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     check_format(bytes)?;
-    let pb::Entry { format: _, proposed_ms, commands } = pb::Entry::decode(bytes)?;
+    let wire = pb::Entry::decode(bytes)?;
+    let read = wire.encoded_len();
+    let pb::Entry { format: _, proposed_ms, commands } = wire;
     let commands = commands.into_iter().map(Command::try_from).collect::<Result<_, _>>()?;
+    check_whole(bytes, read)?;
     Ok(Entry { proposed_ms, commands })
 }
 
@@ -84,7 +87,14 @@ pub fn encode_snapshot(state: &State) -> Vec<u8> {
 /// Any [`DecodeError`]. Of what `encode_snapshot` of this build or of an older one wrote, none.
 pub fn decode_snapshot(bytes: &[u8]) -> Result<State, DecodeError> {
     check_format(bytes)?;
-    pb::Snapshot::decode(bytes)?.try_into()
+    let wire = pb::Snapshot::decode(bytes)?;
+    if wire.feature_level > FEATURE_LEVEL {
+        return Err(DecodeError::Unknown { what: "feature level" });
+    }
+    let read = wire.encoded_len();
+    let state = wire.try_into()?;
+    check_whole(bytes, read)?;
+    Ok(state)
 }
 
 /// How many bytes a command adds to an entry.
@@ -101,4 +111,11 @@ fn check_format(bytes: &[u8]) -> Result<(), DecodeError> {
         1..=FORMAT => Ok(()),
         found => Err(DecodeError::TooNew { found, known: FORMAT }),
     }
+}
+
+/// Protobuf passes over fields that it has no name for. Here that would leave a part of a command
+/// undone on this coordinator alone. What was read is written as long as it was, or something was
+/// passed over.
+fn check_whole(bytes: &[u8], read: usize) -> Result<(), DecodeError> {
+    if bytes.len() == read { Ok(()) } else { Err(DecodeError::Unknown { what: "field" }) }
 }
