@@ -16,3 +16,13 @@ pub mod tablets;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod stream;
+pub mod agent;
+pub mod data;
+pub mod attach;
+#[cfg(feature = "faults")]
+mod faults_api;
+mod options;
+mod server;
+
+pub use options::ReplicaArgs;
+pub use server::{ServeError, run};

@@ -36,3 +36,24 @@ const PAGE_ENTRIES: usize = 18;
 // A page of the longest entries stays inline in the log.
 const _: () = assert!(PAGE_ENTRIES * (PIECE_BYTES + POSITION_BYTES + 64) < SEGMENT_BYTES / 4 - 64);
 const _: () = assert!(BALLAST_BYTES < RESERVE_BYTES);
+
+/// Most bytes that one page of a scan gives.
+pub const SCAN_BYTES: usize = 2 << 20;
+/// What an agent has to say waits here for its connection.
+pub const EVENTS_QUEUED: usize = 1_024;
+/// Orders that are performed at a time; more wait in the connection.
+pub const ORDERS_AT_ONCE: usize = 4_096;
+/// The first pause before attaching again; it doubles.
+pub const ATTACH_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest pause before attaching again.
+pub const ATTACH_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How long the next message of a greeting is waited for: it stands for a commit of group0 and,
+/// before it, a drain.
+pub const GREETING_DEADLINE: Duration = Duration::from_secs(60);
+/// How often a barrier that waits says who holds it up.
+pub const WAITING_REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// A request with a newer version than the tablet's here waits for it no longer than this, and no
+/// longer than a quarter of its deadline.
+pub const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+/// Between two slices of a purge, so that requests come in.
+pub const PURGE_PAUSE: Duration = Duration::from_millis(1);

@@ -4,6 +4,7 @@ use migrations::floor::StaleVersion;
 use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::row::TimestampBehind;
 use migrations::version::{CopyId, TopologyVersion};
+use proto::reasons::Reason;
 use std::io;
 use std::path::PathBuf;
 
@@ -52,6 +53,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The reason on the closed list.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            StoreError::DiskFull { .. } => Reason::DiskFull,
+            StoreError::Disk { .. } => Reason::DiskError,
+            StoreError::Damaged { .. } => Reason::DataDamaged,
+            StoreError::AlreadyRunning(_) => Reason::AlreadyExists,
+            StoreError::NodeMismatch { .. } => Reason::NodeMismatch,
+            StoreError::FormatTooNew { .. } => Reason::FormatTooNew,
+        }
+    }
+
     /// What the system said when `tried` was tried.
     pub(crate) fn io(tried: &str, error: &io::Error) -> StoreError {
         let detail = format!("{tried}: {error}");

@@ -8,6 +8,7 @@ use super::{CHUNKS_IN_FLIGHT, CallClock, Failure, Own, STREAMS, Standing};
 use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::store::StreamState;
 use crate::tablets::{CopyState, Tablets};
+use futures::{Stream, StreamExt, stream};
 use migrations::evidence::FailureReason;
 use migrations::id::{ClusterId, NodeId, SessionId, TabletId};
 use migrations::pull::{ReceiverSays, Source, SourceEvent, SourceStep};
@@ -21,8 +22,10 @@ use proto::status::Refusal;
 use proto::stream::v1 as pb;
 use proto::stream::v1::pull_request::Event;
 use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServer};
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -35,6 +38,9 @@ pub struct StreamApi {
     limiter: RateLimiter,
     slots: Arc<Semaphore>,
 }
+
+/// What a call is answered with.
+type Responses = Pin<Box<dyn Stream<Item = Result<pb::PullResponse, Status>> + Send>>;
 
 /// What a receiver asks for, as far as its form tells.
 #[derive(Debug)]
@@ -181,7 +187,7 @@ fn check_record(record: &TabletRecord, begin: &Begin) -> Result<(), Status> {
 
 #[tonic::async_trait]
 impl StreamService for StreamApi {
-    type PullStream = ReceiverStream<Result<pb::PullResponse, Status>>;
+    type PullStream = Responses;
 
     async fn pull(
         &self,
@@ -211,9 +217,13 @@ impl StreamService for StreamApi {
         })?;
         let serving = self.serve(begin, guard, slot);
         let (out, responses) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let (over, is_over) = oneshot::channel();
         // A task of its own: it gives the guard back whatever becomes of the handler.
-        tokio::spawn(serving.run(machine, clock, requests, out));
-        Ok(Response::new(ReceiverStream::new(responses)))
+        tokio::spawn(async move {
+            serving.run(machine, clock, requests, out).await;
+            let _hung_up = over.send(());
+        });
+        Ok(Response::new(until_over(responses, is_over)))
     }
 
     async fn get_outcome(
@@ -267,6 +277,17 @@ impl StreamApi {
             sum: convert::sum_bytes(stream.progress.sum.0),
         })
     }
+}
+
+/// The responses of a call. If its task goes away before its end, with its process say, the call
+/// doesn't end as if it had been meant to.
+fn until_over(
+    responses: mpsc::Receiver<Result<pb::PullResponse, Status>>,
+    is_over: oneshot::Receiver<()>,
+) -> Responses {
+    let gone = || Err(Failure::closed("the source is being stopped").refusal().into());
+    let last = stream::once(is_over).filter_map(move |over| ready(over.err().map(|_| gone())));
+    Box::pin(ReceiverStream::new(responses).chain(last))
 }
 
 /// What the first message of a call is for the machine, and what it asks for.

@@ -96,8 +96,10 @@ impl Tablets {
         unlisted: Unlisted,
     ) -> Result<FullState, StoreError> {
         let mut done = FullState::default();
-        let taking_on = records.iter().map(|record| self.take_on(record, own));
-        let mut taking_on = stream::iter(taking_on).buffer_unordered(TAKE_ON_AT_ONCE);
+        let taking_on = stream::iter(records.to_vec());
+        let mut taking_on = taking_on
+            .map(|record| async move { self.take_on(&record, own).await })
+            .buffer_unordered(TAKE_ON_AT_ONCE);
         while let Some(taken) = taking_on.next().await {
             match taken {
                 Ok(taken) => done.taken.push(taken),

@@ -1,0 +1,167 @@
+//! What the parts of a replica agent share: who it is, what it obeys, and its attachment.
+
+use crate::clock::NodeClock;
+use crate::lock::locked;
+use crate::sessions::Sessions;
+use crate::store::{Directory, StepError};
+use crate::stream::{Own, Standing};
+use crate::tablets::{Tablets, TakenOn};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use migrations::id::{AdmissionToken, ClusterId, NodeId, TabletId};
+use migrations::node::NodeLocation;
+use migrations::pull::Bounds;
+use migrations::record::TabletRecord;
+use migrations::settings::Settings;
+use migrations::version::TopologyVersion;
+use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+/// A replica agent.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) tablets: Arc<Tablets>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) clock: Arc<NodeClock>,
+    location: NodeLocation,
+    admitted: ArcSwapOption<Own>,
+    settings: ArcSwap<Settings>,
+    /// The token that this process last asked for admission with.
+    asking: Mutex<Option<AdmissionToken>>,
+    outbox: Mutex<Option<mpsc::Sender<AttachRequest>>>,
+    /// Told whenever a tablet was taken on.
+    taken_on: Notify,
+}
+
+impl Agent {
+    /// An agent over a directory and its tablets, where others reach it; not admitted yet.
+    pub fn new(
+        directory: Arc<Directory>,
+        tablets: Arc<Tablets>,
+        clock: Arc<NodeClock>,
+        location: NodeLocation,
+    ) -> Agent {
+        Agent {
+            tablets,
+            directory,
+            clock,
+            location,
+            admitted: ArcSwapOption::empty(),
+            settings: ArcSwap::from_pointee(Settings::DEFAULT),
+            asking: Mutex::new(None),
+            outbox: Mutex::new(None),
+            taken_on: Notify::new(),
+        }
+    }
+
+    /// The sessions that it has.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        self.tablets.sessions()
+    }
+
+    /// As whom this process was admitted, unless it was fenced since.
+    pub fn admitted(&self) -> Option<Own> {
+        self.admitted.load().as_deref().copied()
+    }
+
+    pub(crate) fn set_admitted(&self, admitted: Option<Own>) {
+        self.admitted.store(admitted.map(Arc::new));
+    }
+
+    /// The cluster that its directory belongs to, also before this process was admitted.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.directory.identity().cluster
+    }
+
+    /// Its node's id, also before this process was admitted.
+    pub fn own(&self) -> Option<NodeId> {
+        self.directory.identity().node.map(|(node, _)| node)
+    }
+
+    /// Where others reach it.
+    pub fn location(&self) -> &NodeLocation {
+        &self.location
+    }
+
+    pub(crate) fn set_asking(&self, token: AdmissionToken) {
+        *locked(&self.asking) = Some(token);
+    }
+
+    pub(crate) fn asking(&self) -> Option<AdmissionToken> {
+        *locked(&self.asking)
+    }
+
+    /// What is the same everywhere, as last heard.
+    pub fn settings(&self) -> Settings {
+        **self.settings.load()
+    }
+
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    pub(crate) fn set_outbox(&self, outbox: Option<mpsc::Sender<AttachRequest>>) {
+        *locked(&self.outbox) = outbox;
+    }
+
+    /// Says something to the coordinator that it is attached to; nothing if there is none: what
+    /// counts is asked for again by the next one.
+    pub(crate) async fn say(&self, event: Event) {
+        let outbox = locked(&self.outbox).clone();
+        if let Some(outbox) = outbox {
+            let _ = outbox.send(AttachRequest { event: Some(event) }).await;
+        }
+    }
+
+    /// Takes a record on, and wakes those who wait for its version.
+    pub(crate) async fn take_on(
+        &self,
+        record: &Arc<TabletRecord>,
+        own: NodeId,
+    ) -> Result<TakenOn, StepError> {
+        let taken = self.tablets.take_on(record, own).await;
+        self.taken_on.notify_waiters();
+        taken
+    }
+
+    pub(crate) fn wake_catching_up(&self) {
+        self.taken_on.notify_waiters();
+    }
+
+    /// Asks for a newer version of a tablet, and waits until it was taken on; whether it was,
+    /// within the bound.
+    pub(crate) async fn catch_up(
+        &self,
+        tablet: TabletId,
+        version: TopologyVersion,
+        within: Duration,
+    ) -> bool {
+        let deadline = Instant::now() + within;
+        let ask = CatchUp { tablet: tablet.as_u64(), version: Some(version.into()) };
+        self.say(Event::CatchUp(ask)).await;
+        loop {
+            let taken = self.taken_on.notified();
+            tokio::pin!(taken);
+            taken.as_mut().enable(); // Before the look, so that no wake-up falls between.
+            let known = self.tablets.record(tablet).map(|record| record.version);
+            if known.is_some_and(|known| known >= version) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, taken).await.is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+impl Standing for Agent {
+    fn own(&self) -> Option<Own> {
+        self.admitted()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { stall: Duration::from_millis(u64::from(self.settings().stall_ms)) }
+    }
+}

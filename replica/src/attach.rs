@@ -1,0 +1,115 @@
+//! The attachment to the coordinator that leads: greeting, admission, full state, orders.
+//!
+//! One attachment at a time, the newest. Whatever ends it, the next one begins with a full state,
+//! and the leader repeats what it still needs: nothing that was said here has to arrive.
+
+mod greeting;
+mod lease;
+mod orders;
+mod reports;
+
+pub(crate) use lease::watch_expiry;
+pub(crate) use reports::forward;
+
+use crate::agent::Agent;
+use crate::limits::{ATTACH_BACKOFF, ATTACH_BACKOFF_MAX, EVENTS_QUEUED};
+use crate::stream::Puller;
+use crate::stream::transport::endpoint;
+use proto::agent::v1::agent_service_client::AgentServiceClient;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// Keeps an agent attached.
+#[derive(Debug)]
+pub struct Attachments {
+    agent: Arc<Agent>,
+    puller: Puller,
+    coordinators: Vec<String>,
+}
+
+/// Why an attachment ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("can't reach it: {0}")]
+    Unreachable(#[from] tonic::transport::Error),
+    #[error("{}", .0.message())]
+    Refused(#[from] Status),
+    #[error("it closed the attachment")]
+    Closed,
+    #[error("it sent what doesn't belong: {0}")]
+    Protocol(String),
+    #[error("this node can't go on: {0}")]
+    Store(#[from] crate::store::StoreError),
+    #[error("this incarnation is fenced")]
+    Fenced,
+}
+
+impl Attachments {
+    /// Attachments to one of these coordinators, `host:port` each.
+    pub fn new(agent: Arc<Agent>, puller: Puller, coordinators: Vec<String>) -> Attachments {
+        Attachments { agent, puller, coordinators }
+    }
+
+    /// Attaches, and attaches again, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = ATTACH_BACKOFF;
+        for coordinator in self.coordinators.iter().cycle() {
+            let began = tokio::time::Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.attach(coordinator) => ended,
+            };
+            self.agent.set_outbox(None);
+            if matches!(ended, Ended::Fenced) {
+                // From here on this process is a new one: admitted only after all has drained.
+                self.agent.set_admitted(None);
+            }
+            let message = "the attachment ended; trying again";
+            match &ended {
+                Ended::Store(_) | Ended::Fenced => {
+                    tracing::warn!(%coordinator, error = %ended, "{message}");
+                }
+                _ => tracing::info!(%coordinator, error = %ended, "{message}"),
+            }
+            // An attachment that held for a while was no failure.
+            backoff = match began.elapsed() > ATTACH_BACKOFF_MAX {
+                true => ATTACH_BACKOFF,
+                false => (backoff * 2).min(ATTACH_BACKOFF_MAX),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff) => {}
+            }
+        }
+    }
+
+    async fn attach(&self, coordinator: &str) -> Ended {
+        match self.try_attach(coordinator).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn try_attach(&self, coordinator: &str) -> Result<std::convert::Infallible, Ended> {
+        let channel: Channel = endpoint(coordinator)?.connect().await?;
+        let mut client = AgentServiceClient::new(channel.clone());
+        let (outbox, messages) = mpsc::channel(EVENTS_QUEUED);
+        greeting::greet(&self.agent, &outbox).await?;
+        let mut orders = client.attach(ReceiverStream::new(messages)).await?.into_inner();
+        let admitted = greeting::welcomed(&self.agent, &self.puller, &outbox, &mut orders).await?;
+        self.agent.set_outbox(Some(outbox.clone()));
+        tracing::info!(%coordinator, node = %admitted.node, incarnation = %admitted.incarnation,
+            "attached");
+        let mut performing = orders::Performing::new(&self.agent, &self.puller, admitted);
+        tokio::select! {
+            ended = performing.run(&mut orders) => Err(ended),
+            ended = lease::keep(&self.agent, AgentServiceClient::new(channel), admitted) => {
+                Err(ended)
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The begin of an attachment: who is there, the drain before an admission, the full state.
+
+use super::Ended;
+use crate::agent::Agent;
+use crate::limits::GREETING_DEADLINE;
+use crate::stream::{Own, Puller};
+use crate::tablets::{CopyState, TakenOn, Unlisted};
+use migrations::id::NodeId;
+use migrations::record::TabletRecord;
+use migrations::state::FEATURE_LEVEL;
+use migrations::version::{Incarnation, TopologyVersion};
+use proto::agent::v1::attach_request::Event;
+use proto::agent::v1::attach_response::Order;
+use proto::agent::v1::{
+    AttachRequest, AttachResponse, Drained, FullStateDone, Hello, Lost, Welcome,
+};
+use proto::convert;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+
+type Outbox = mpsc::Sender<AttachRequest>;
+
+pub(super) async fn say(outbox: &Outbox, event: Event) -> Result<(), Ended> {
+    outbox.send(AttachRequest { event: Some(event) }).await.map_err(|_| Ended::Closed)
+}
+
+pub(super) async fn next(orders: &mut Streaming<AttachResponse>) -> Result<Order, Ended> {
+    let next = tokio::time::timeout(GREETING_DEADLINE, orders.message()).await;
+    let message = next.map_err(|_| Ended::Closed)??.ok_or(Ended::Closed)?;
+    message.order.ok_or_else(|| Ended::Protocol("an order that this build doesn't know".into()))
+}
+
+/// Says who is there. A process that was not admitted draws a token first, durably: by it group0
+/// knows the directory again, should the answer be lost.
+pub(super) async fn greet(agent: &Agent, outbox: &Outbox) -> Result<(), Ended> {
+    let admitted = agent.admitted();
+    let identity = agent.directory.identity();
+    let token = match admitted {
+        Some(_) => identity.tokens.first().copied(),
+        None => Some(agent.directory.draw_token()?),
+    };
+    let token = token.ok_or_else(|| Ended::Protocol("an admission without a token".into()))?;
+    let proof = agent.directory.proof()?;
+    let location = agent.location().clone();
+    let hello = Hello {
+        cluster_id: identity.cluster.map(|id| convert::bytes(id.as_uuid())).unwrap_or_default(),
+        node_name: identity.node_name.clone(),
+        directory_id: convert::bytes(identity.directory.as_uuid()),
+        held_tokens: identity.tokens.iter().map(|held| convert::bytes(held.as_uuid())).collect(),
+        token: convert::bytes(token.as_uuid()),
+        incarnation: identity.node.map(|(_, incarnation)| incarnation.0.into()),
+        living: admitted.is_some(),
+        boot_id: proof.boot.to_string(),
+        lock_device: proof.lock_device,
+        lock_inode: proof.lock_inode,
+        data_address: location.data_address,
+        stream_address: location.stream_address,
+        rack: location.rack,
+        feature_level: FEATURE_LEVEL,
+        lost: agent.tablets.lost().into_iter().map(lost).collect(),
+    };
+    agent.set_asking(token);
+    say(outbox, Event::Hello(hello)).await
+}
+
+fn lost((tablet, copy): (migrations::id::TabletId, migrations::version::CopyId)) -> Lost {
+    Lost { tablet: tablet.as_u64(), copy: Some(copy.0.into()) }
+}
+
+/// Waits for the welcome and works off the full state. No other order of this attachment is
+/// begun before that.
+pub(super) async fn welcomed(
+    agent: &Arc<Agent>,
+    puller: &Puller,
+    outbox: &Outbox,
+    orders: &mut Streaming<AttachResponse>,
+) -> Result<Own, Ended> {
+    let mut first = next(orders).await?;
+    if let Order::CloseAll(_) = first {
+        // Every session is closed, every guard of both kinds is gone, nothing is opened: then,
+        // and only then, may this process be admitted.
+        agent.sessions().lease().give_up();
+        puller.stop_all().await;
+        agent.tablets.close_and_drain_all().await;
+        say(outbox, Event::Drained(Drained {})).await?;
+        first = next(orders).await?;
+    }
+    let Order::Welcome(welcome) = first else {
+        return Err(Ended::Protocol("no welcome".into()));
+    };
+    let admitted = note_welcome(agent, welcome)?;
+    let (version, records) = full_state(orders).await?;
+    let done = agent.tablets.full_state(version, &records, admitted.node, Unlisted::Drop).await?;
+    agent.wake_catching_up();
+    for taken in &done.taken {
+        report_lost(outbox, taken).await?;
+    }
+    for (tablet, copy) in &done.dropped {
+        tracing::info!(%tablet, %copy, "dropped what the full state does not give this node");
+    }
+    say(outbox, Event::FullStateDone(FullStateDone { version: Some(version.into()) })).await?;
+    Ok(admitted)
+}
+
+pub(super) async fn report_lost(outbox: &Outbox, taken: &TakenOn) -> Result<(), Ended> {
+    if let CopyState::Lost(copy) = taken.copy {
+        say(outbox, Event::Lost(lost((taken.tablet, copy)))).await?;
+    }
+    Ok(())
+}
+
+/// Takes the welcome in: durably, if it is an admission.
+fn note_welcome(agent: &Agent, welcome: Welcome) -> Result<Own, Ended> {
+    let Welcome { cluster_id, node_id, incarnation, settings, wall_ms: _ } = welcome;
+    let malformed = |error: proto::Malformed| Ended::Protocol(error.to_string());
+    let cluster = convert::cluster_id("cluster_id", &cluster_id).map_err(malformed)?;
+    let node: NodeId = convert::node_id("node_id", node_id).map_err(malformed)?;
+    let version = convert::version("incarnation", incarnation).map_err(malformed)?;
+    let settings = convert::settings("settings", settings).map_err(malformed)?;
+    let admitted = Own { cluster, node, incarnation: Incarnation(version) };
+    if agent.admitted() != Some(admitted) {
+        let token = agent.asking();
+        let token =
+            token.ok_or_else(|| Ended::Protocol("a welcome that nobody asked for".into()))?;
+        agent.directory.admitted(cluster, node, admitted.incarnation, token)?;
+        agent.set_admitted(Some(admitted));
+        agent.sessions().lease().take_up();
+    }
+    agent.set_settings(settings);
+    Ok(admitted)
+}
+
+async fn full_state(
+    orders: &mut Streaming<AttachResponse>,
+) -> Result<(TopologyVersion, Vec<Arc<TabletRecord>>), Ended> {
+    let mut records = Vec::new();
+    loop {
+        let Order::FullState(part) = next(orders).await? else {
+            return Err(Ended::Protocol("an order before the end of the full state".into()));
+        };
+        let malformed = |error: proto::Malformed| Ended::Protocol(error.to_string());
+        for record in part.records {
+            let record = TabletRecord::try_from(record).map_err(malformed)?;
+            records.push(Arc::new(record));
+        }
+        if part.last {
+            let version = convert::version("version", part.version).map_err(malformed)?;
+            return Ok((version, records));
+        }
+    }
+}

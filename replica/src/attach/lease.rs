@@ -1,0 +1,87 @@
+//! Keeping the lease: renewals on their own way, so that they never wait behind orders.
+
+use super::Ended;
+use crate::agent::Agent;
+use crate::lease::{self, LeaseTerms};
+use crate::stream::Own;
+use proto::agent::v1::agent_service_client::AgentServiceClient;
+use proto::agent::v1::{RenewLeaseRequest, RenewLeaseResponse};
+use proto::convert;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::time::Duration;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// Renewals in the length of one lease.
+const RENEWALS_PER_LEASE: u32 = 4;
+
+/// Renews until the attachment has to end: fenced, or no answer for half a lease.
+pub(super) async fn keep(
+    agent: &Agent,
+    mut client: AgentServiceClient<Channel>,
+    admitted: Own,
+) -> Ended {
+    let mut silent_since = tokio::time::Instant::now();
+    loop {
+        let terms = agent.settings().lease;
+        let length = Duration::from_millis(u64::from(terms.length_ms));
+        let interval = length / RENEWALS_PER_LEASE;
+        // Counted from before it is sent: the leader counts from when it comes in.
+        let sent = lease::now();
+        let renewal = tokio::time::timeout(interval, client.renew_lease(request(admitted))).await;
+        match renewal.map(|answer| answer.map(tonic::Response::into_inner)) {
+            Ok(Ok(RenewLeaseResponse { lease })) => {
+                let terms = lease.map_or(terms, |said| LeaseTerms {
+                    length_ms: said.length_ms,
+                    drift_per_mille: said.drift_per_mille,
+                });
+                agent.sessions().lease().renewed(terms, sent);
+                silent_since = tokio::time::Instant::now();
+            }
+            Ok(Err(status)) if is_fenced(&status) => {
+                agent.sessions().lease().give_up();
+                agent.sessions().fire_all();
+                return Ended::Fenced;
+            }
+            Ok(Err(status)) => tracing::debug!(error = %status.message(), "no renewal"),
+            Err(_) => tracing::debug!("a renewal was not answered in time"),
+        }
+        // What still runs under a lease that has run out is told to stop; data requests go on.
+        if !agent.sessions().lease().is_held() {
+            agent.sessions().fire_all();
+        }
+        if silent_since.elapsed() > length / 2 {
+            return Ended::Closed;
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn request(admitted: Own) -> RenewLeaseRequest {
+    RenewLeaseRequest {
+        cluster_id: convert::bytes(admitted.cluster.as_uuid()),
+        node_id: admitted.node.as_u64(),
+        incarnation: Some(admitted.incarnation.0.into()),
+    }
+}
+
+fn is_fenced(status: &Status) -> bool {
+    Refusal::from_status(status).is_some_and(|refusal| refusal.reason == Reason::NodeFenced)
+}
+
+/// Fires what runs under the lease when it runs out, also while no coordinator is attached to.
+/// Runs as long as the process.
+pub(crate) async fn watch_expiry(agent: std::sync::Arc<Agent>) {
+    let mut was_held = false;
+    loop {
+        let length = u64::from(agent.settings().lease.length_ms);
+        tokio::time::sleep(Duration::from_millis(length / 20 + 1)).await;
+        let is_held = agent.sessions().lease().is_held();
+        if was_held && !is_held {
+            tracing::warn!("the lease has run out: session work stops, data requests go on");
+            agent.sessions().fire_all();
+        }
+        was_held = is_held;
+    }
+}

@@ -1,0 +1,358 @@
+//! Orders of a leader, performed. Each in a task of its own: a slow tablet delays no other one.
+//! An order may come twice; the second is answered with what came of the first.
+
+use super::Ended;
+use crate::agent::Agent;
+use crate::holders::{HeldUnder, Holder};
+use crate::limits::{ORDERS_AT_ONCE, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
+use crate::store::{PurgeError, StepError, StoreError};
+use crate::stream::Own;
+use crate::stream::{PullOrder, Puller};
+use crate::tablets::{CopyState, DropError, TakenOn};
+use migrations::clock::HybridTime;
+use migrations::id::TabletId;
+use migrations::record::TabletRecord;
+use migrations::version::{CopyId, TopologyVersion};
+use proto::agent::v1 as pb;
+use proto::agent::v1::attach_request::Event;
+use proto::agent::v1::attach_response::Order;
+use proto::convert;
+use proto::reasons::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tonic::Streaming;
+
+/// The orders of one attachment that are being performed. They end with it; what they had begun
+/// durably stays, and is ordered again.
+pub(super) struct Performing {
+    agent: Arc<Agent>,
+    puller: Puller,
+    admitted: Own,
+    tasks: JoinSet<()>,
+}
+
+impl Performing {
+    pub(super) fn new(agent: &Arc<Agent>, puller: &Puller, admitted: Own) -> Performing {
+        let (agent, puller) = (Arc::clone(agent), puller.clone());
+        Performing { agent, puller, admitted, tasks: JoinSet::new() }
+    }
+
+    /// Performs orders until the attachment ends.
+    pub(super) async fn run(&mut self, orders: &mut Streaming<pb::AttachResponse>) -> Ended {
+        loop {
+            let is_full = self.tasks.len() >= ORDERS_AT_ONCE;
+            tokio::select! {
+                _ = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                message = orders.message(), if !is_full => match message {
+                    Ok(Some(message)) => {
+                        if let Err(ended) = self.begin(message.order) {
+                            return ended;
+                        }
+                    }
+                    Ok(None) => return Ended::Closed,
+                    Err(status) => return Ended::Refused(status),
+                },
+            }
+        }
+    }
+
+    fn begin(&mut self, order: Option<Order>) -> Result<(), Ended> {
+        let protocol = |what: &str| Ended::Protocol(what.to_owned());
+        match order.ok_or_else(|| protocol("an order that this build doesn't know"))? {
+            Order::Barrier(barrier) => {
+                for record in barrier.records {
+                    let record = parse(Some(record))?;
+                    self.spawn(|one| async move { one.barrier(&record).await });
+                }
+            }
+            Order::Pull(pull) => {
+                let record = parse(pull.record)?;
+                let source = convert::node_id("source", pull.source).map_err(malformed)?;
+                let incarnation = convert::version("source_incarnation", pull.source_incarnation)
+                    .map_err(malformed)?;
+                self.puller.set_rate(pull.bytes_per_second);
+                let order = PullOrder {
+                    record,
+                    source,
+                    source_address: pull.source_address,
+                    source_incarnation: migrations::version::Incarnation(incarnation),
+                };
+                self.spawn(|one| async move { one.pull(order).await });
+            }
+            Order::Drop(drop) => {
+                let record = parse(drop.record)?;
+                let copy = CopyId(convert::version("copy", drop.copy).map_err(malformed)?);
+                self.spawn(move |one| async move { one.drop_copy(&record, copy).await });
+            }
+            Order::TakeOn(take_on) => {
+                let record = parse(take_on.record)?;
+                self.spawn(|one| async move { one.take_on(&record).await });
+            }
+            Order::Ask(ask) => self.spawn(|one| async move { one.answer(ask).await }),
+            Order::SettingsChanged(changed) => {
+                let settings = convert::settings("settings", changed.settings);
+                self.agent.set_settings(settings.map_err(malformed)?);
+            }
+            Order::Welcome(_) | Order::FullState(_) | Order::CloseAll(_) => {
+                return Err(protocol("a greeting in the middle of an attachment"));
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, perform: impl FnOnce(One) -> F) {
+        let one = One {
+            agent: Arc::clone(&self.agent),
+            puller: self.puller.clone(),
+            admitted: self.admitted,
+        };
+        self.tasks.spawn(perform(one));
+    }
+}
+
+fn malformed(error: proto::Malformed) -> Ended {
+    Ended::Protocol(error.to_string())
+}
+
+fn parse(record: Option<proto::types::v1::TabletRecord>) -> Result<Arc<TabletRecord>, Ended> {
+    let record = record.ok_or_else(|| Ended::Protocol("an order without a record".into()))?;
+    TabletRecord::try_from(record).map(Arc::new).map_err(malformed)
+}
+
+/// One order.
+struct One {
+    agent: Arc<Agent>,
+    puller: Puller,
+    admitted: Own,
+}
+
+impl One {
+    /// Steps 1 to 5 of a barrier.
+    async fn barrier(self, record: &Arc<TabletRecord>) {
+        let Some(taken) = self.taken_on(record, pb::OrderKind::Barrier).await else { return };
+        self.drained(record).await;
+        let is_asked = matches!(taken.copy, CopyState::Here(_))
+            && record.transition.as_ref().is_some_and(|t| t.proposed_promise.is_some());
+        let acknowledged = pb::Acknowledged {
+            tablet: record.tablet.as_u64(),
+            version: Some(record.version.into()),
+            incarnation: Some(self.admitted.incarnation.0.into()),
+            promised: is_asked.then_some(taken.promise.0),
+        };
+        self.agent.say(Event::Acknowledged(acknowledged)).await;
+    }
+
+    /// Waits for the drain, and says meanwhile who holds it up. Past the deadline what was
+    /// admitted earlier is refused by the store; nothing is acknowledged before it is over.
+    async fn drained(&self, record: &TabletRecord) {
+        let deadline = Duration::from_millis(u64::from(self.agent.settings().drain_deadline_ms));
+        let began = tokio::time::Instant::now();
+        let mut is_forced = false;
+        let drain = self.agent.tablets.drain(record.tablet, record.version);
+        tokio::pin!(drain);
+        loop {
+            if tokio::time::timeout(WAITING_REPORT_INTERVAL, &mut drain).await.is_ok() {
+                return;
+            }
+            let holders = self.agent.tablets.holders(record.tablet);
+            let waiting = pb::Waiting {
+                tablet: record.tablet.as_u64(),
+                version: Some(record.version.into()),
+                holders: holders.into_iter().map(holder).collect(),
+            };
+            self.agent.say(Event::Waiting(waiting)).await;
+            if !is_forced && began.elapsed() > deadline {
+                tracing::warn!(tablet = %record.tablet, "the drain is forced");
+                self.agent.tablets.force(record.tablet).await;
+                is_forced = true;
+            }
+        }
+    }
+
+    async fn taken_on(&self, record: &Arc<TabletRecord>, order: pb::OrderKind) -> Option<TakenOn> {
+        match self.agent.take_on(record, self.admitted.node).await {
+            Ok(taken) => {
+                if let CopyState::Lost(copy) = taken.copy {
+                    let tablet = taken.tablet.as_u64();
+                    let lost = pb::Lost { tablet, copy: Some(copy.0.into()) };
+                    self.agent.say(Event::Lost(lost)).await;
+                }
+                Some(taken)
+            }
+            Err(StepError::Stale(stale)) => {
+                self.refuse(record, order, Reason::StaleVersion, &stale, Some(stale.floor)).await;
+                None
+            }
+            Err(StepError::Store(error)) => {
+                self.disk_trouble(record, order, &error).await;
+                None
+            }
+        }
+    }
+
+    async fn take_on(self, record: &Arc<TabletRecord>) {
+        // Older than the floor is fine: it was caught up with by a barrier meanwhile.
+        if let Err(StepError::Store(error)) = self.agent.take_on(record, self.admitted.node).await {
+            tracing::warn!(tablet = %record.tablet, %error, "can't take a record on");
+        }
+    }
+
+    async fn pull(self, order: PullOrder) {
+        if self.taken_on(&order.record, pb::OrderKind::Pull).await.is_some() {
+            self.puller.pull(order).await;
+        }
+    }
+
+    async fn drop_copy(self, record: &Arc<TabletRecord>, copy: CopyId) {
+        let dropped = self.agent.tablets.drop_copy(record, copy, self.admitted.node).await;
+        self.agent.wake_catching_up();
+        match dropped {
+            Ok(()) => {
+                let dropped = pb::Dropped {
+                    tablet: record.tablet.as_u64(),
+                    copy: Some(copy.0.into()),
+                    version: Some(record.version.into()),
+                    incarnation: Some(self.admitted.incarnation.0.into()),
+                };
+                tracing::info!(tablet = %record.tablet, %copy, "copy dropped");
+                self.agent.say(Event::Dropped(dropped)).await;
+            }
+            Err(DropError::Stale(stale)) => {
+                let floor = Some(stale.floor);
+                self.refuse(record, pb::OrderKind::Drop, Reason::StaleVersion, &stale, floor).await;
+            }
+            Err(DropError::Given(given)) => {
+                let said = DropError::Given(given);
+                self.refuse(record, pb::OrderKind::Drop, Reason::InvariantBroken, &said, None)
+                    .await;
+            }
+            Err(DropError::Store(error)) => {
+                self.disk_trouble(record, pb::OrderKind::Drop, &error).await;
+            }
+        }
+    }
+
+    async fn disk_trouble(&self, record: &TabletRecord, order: pb::OrderKind, error: &StoreError) {
+        tracing::error!(tablet = %record.tablet, %error, "an order failed on this node's disk");
+        self.refuse(record, order, error.reason(), error, None).await;
+    }
+
+    async fn refuse(
+        &self,
+        record: &TabletRecord,
+        order: pb::OrderKind,
+        reason: Reason,
+        detail: &impl ToString,
+        current: Option<TopologyVersion>,
+    ) {
+        let refused = pb::Refused {
+            tablet: record.tablet.as_u64(),
+            version: Some(record.version.into()),
+            order: order.into(),
+            reason: reason.name().to_owned(),
+            detail: detail.to_string(),
+            current: current.map(Into::into),
+        };
+        self.agent.say(Event::Refused(refused)).await;
+    }
+
+    async fn answer(self, ask: pb::Ask) {
+        let outcome = match ask.question {
+            Some(pb::ask::Question::Purge(purge)) => self.purge(purge).await,
+            Some(pb::ask::Question::Digest(digest)) => self.digest(digest).await,
+            None => Err((Reason::InvalidField, "a question that this build doesn't know".into())),
+        };
+        let outcome = outcome.unwrap_or_else(|(reason, detail)| {
+            pb::answer::Outcome::Failed(pb::AskFailed { reason: reason.name().into(), detail })
+        });
+        let answer = pb::Answer { ticket: ask.ticket, outcome: Some(outcome) };
+        self.agent.say(Event::Answer(answer)).await;
+    }
+
+    /// Removes tombstones at or below T, slice by slice, so that requests come in between.
+    async fn purge(&self, purge: pb::AskPurge) -> Answered {
+        let (tablet, version) = asked(purge.tablet, purge.version)?;
+        let promise = HybridTime(purge.promise);
+        let (mut removed, mut after) = (0, None);
+        loop {
+            let guard = self.version_guard(tablet, version)?;
+            let store = Arc::clone(self.agent.tablets.store());
+            let slice =
+                tokio::task::spawn_blocking(move || store.purge(&guard, promise, after.as_deref()));
+            let slice = slice.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
+            let slice = slice.map_err(|error| (purge_reason(&error), error.to_string()))?;
+            removed += slice.removed;
+            after = slice.after;
+            if after.is_none() {
+                let synced = self.agent.tablets.store().durable().wait().await;
+                synced.map_err(|error| (error.reason(), error.to_string()))?;
+                return Ok(pb::answer::Outcome::Purged(pb::Purged { removed }));
+            }
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+    }
+
+    async fn digest(&self, digest: pb::AskDigest) -> Answered {
+        let (tablet, version) = asked(digest.tablet, digest.version)?;
+        let guard = self.version_guard(tablet, version)?;
+        let store = Arc::clone(self.agent.tablets.store());
+        let digest = tokio::task::spawn_blocking(move || store.digest(&guard));
+        let digest = digest.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
+        let digest = digest.map_err(|error| (Reason::DataDamaged, error.to_string()))?;
+        Ok(pb::answer::Outcome::Digest(pb::Digest {
+            rows: digest.rows,
+            tombstones: digest.tombstones,
+            bytes: 0,
+            sum: digest.sum.0.to_be_bytes().to_vec().into(),
+        }))
+    }
+
+    fn version_guard(
+        &self,
+        tablet: TabletId,
+        version: TopologyVersion,
+    ) -> Result<crate::guard::VersionGuard, (Reason, String)> {
+        let guard = self.agent.tablets.version_guard(tablet, version);
+        guard.map_err(|refused| (Reason::StaleVersion, refused.to_string()))
+    }
+}
+
+type Answered = Result<pb::answer::Outcome, (Reason, String)>;
+
+fn asked(
+    tablet: u64,
+    version: Option<proto::types::v1::TopologyVersion>,
+) -> Result<(TabletId, TopologyVersion), (Reason, String)> {
+    let invalid = |error: proto::Malformed| (Reason::InvalidField, error.to_string());
+    let tablet = convert::tablet_id("tablet", tablet).map_err(invalid)?;
+    Ok((tablet, convert::version("version", version).map_err(invalid)?))
+}
+
+fn purge_reason(error: &PurgeError) -> Reason {
+    match error {
+        PurgeError::NotNow => Reason::StaleVersion,
+        PurgeError::LeaseExpired => Reason::LeaseExpired,
+        PurgeError::Data(_) => Reason::DiskError,
+    }
+}
+
+fn holder(holder: Holder) -> pb::Holder {
+    let (session, version) = match holder.under {
+        HeldUnder::Session(session) => (Some(convert::bytes(session.as_uuid())), None),
+        HeldUnder::Version(version) => (None, Some(version.into())),
+    };
+    let held = holder.held_for.map_or(0, |held| held.as_millis());
+    let operation = match holder.operation {
+        Some(operation) => operation.to_owned(),
+        None => format!("{} short requests", holder.guards),
+    };
+    pb::Holder {
+        session,
+        version,
+        operation,
+        peer: holder.peer.map_or_else(String::new, |peer| peer.to_string()),
+        held_ms: u64::try_from(held).unwrap_or(u64::MAX),
+        bytes: holder.bytes,
+    }
+}

@@ -1,0 +1,252 @@
+//! The data service: puts, deletes, gets and scans of routers, each under a version guard of the
+//! tablet's version that the router goes by.
+
+use crate::agent::Agent;
+use crate::guard::VersionGuard;
+use crate::limits::{CATCH_UP_MAX, POSITION_BYTES, SCAN_BYTES, SCAN_ROWS, VALUE_BYTES};
+use crate::store::DataError;
+use crate::tablets::Refused;
+use migrations::clock::{HybridTime, Timestamp, TimestampAhead};
+use migrations::id::{ClusterId, RouterId, TabletId};
+use migrations::record::TabletRecord;
+use migrations::router::Access;
+use migrations::row::RowVersion;
+use migrations::version::TopologyVersion;
+use proto::convert;
+use proto::data::v1 as pb;
+use proto::data::v1::data_service_server::DataService;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+/// Serves routers.
+#[derive(Debug, Clone)]
+pub struct DataApi {
+    agent: Arc<Agent>,
+}
+
+/// A request's header, checked in form.
+struct Header {
+    cluster: ClusterId,
+    tablet: TabletId,
+    version: TopologyVersion,
+    clock: HybridTime,
+}
+
+impl Header {
+    fn parse(header: Option<pb::RequestHeader>) -> Result<Header, Status> {
+        let header = header.ok_or_else(|| Refusal::invalid_field("header", "is missing"))?;
+        let pb::RequestHeader { cluster_id, tablet, version, clock } = header;
+        Ok(Header {
+            cluster: convert::cluster_id("header.cluster_id", &cluster_id)?,
+            tablet: convert::tablet_id("header.tablet", tablet)?,
+            version: convert::version("header.version", version)?,
+            clock: HybridTime(clock),
+        })
+    }
+}
+
+impl DataApi {
+    /// A service over an agent.
+    pub fn new(agent: Arc<Agent>) -> DataApi {
+        DataApi { agent }
+    }
+
+    /// Admits a request: its cluster is this one, its clock not too far ahead, and its version
+    /// the tablet's. For a newer version the agent first catches up.
+    async fn admit(
+        &self,
+        header: &Header,
+        access: Access,
+        deadline: Duration,
+    ) -> Result<VersionGuard, Status> {
+        let own = self.agent.cluster();
+        if own != Some(header.cluster) {
+            let own = own.map_or_else(|| "none yet".to_owned(), |own| own.to_string());
+            let message = format!("this agent belongs to cluster {own}");
+            return Err(Refusal::new(Reason::ClusterMismatch, message).into());
+        }
+        self.observe(header.clock)?;
+        let (tablet, version) = (header.tablet, header.version);
+        let mut guard = self.agent.tablets.version_guard(tablet, version);
+        if let Err(Refused::Ahead(_)) = guard {
+            self.agent.catch_up(tablet, version, (deadline / 4).min(CATCH_UP_MAX)).await;
+            guard = self.agent.tablets.version_guard(tablet, version);
+        }
+        let guard = guard.map_err(refused)?;
+        // A pending replica has a copy before it may be read, a leaving one after.
+        let record = guard.record();
+        let is_named = self.agent.own().is_some_and(|own| match access {
+            Access::Read => record.read_set().is_some_and(|set| set.contains(own)),
+            Access::Write => record.write_sets().iter().any(|set| set.contains(own)),
+        });
+        match is_named {
+            true => Ok(guard),
+            false => Err(refused(Refused::NotReplica(Some(Arc::clone(record))))),
+        }
+    }
+
+    fn observe(&self, clock: HybridTime) -> Result<(), Status> {
+        let bound = u64::from(self.agent.settings().skew_bound_ms);
+        self.agent.clock.observe(clock, bound).map_err(ahead)
+    }
+
+    fn reading(&self) -> u64 {
+        self.agent.clock.reading().0
+    }
+
+    /// Stores a put or delete, and answers once it is durable. The work owns the guard: it goes
+    /// on to its end, and the barrier waits for it, also when the caller is gone.
+    async fn write(
+        &self,
+        deadline: Duration,
+        header: Option<pb::RequestHeader>,
+        position: bytes::Bytes,
+        row: RowVersion,
+    ) -> Result<(), Status> {
+        let header = Header::parse(header)?;
+        check_size("position", position.len(), POSITION_BYTES)?;
+        check_size("value", row.value.as_ref().map_or(0, Vec::len), VALUE_BYTES)?;
+        // Also the write's own time: it would outlive the clock that it came from.
+        self.observe(row.timestamp.time)?;
+        let guard = self.admit(&header, Access::Write, deadline).await?;
+        let store = Arc::clone(self.agent.tablets.store());
+        let work = tokio::spawn(async move {
+            let written = tokio::task::spawn_blocking(move || {
+                let step = store.put(&guard, &position, &row);
+                (guard, step.map(|_| store.durable()))
+            });
+            let (guard, durable) = written.await.map_err(|_| panicked())?;
+            let record = Arc::clone(guard.record());
+            let durable = durable.map_err(|error| data_error(error, &record))?;
+            let synced = durable.wait().await;
+            drop(guard);
+            synced.map_err(|error| data_error(DataError::Store(error), &record))
+        });
+        work.await.map_err(|_| panicked())?
+    }
+}
+
+#[tonic::async_trait]
+impl DataService for DataApi {
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        let deadline = convert::deadline(request.metadata());
+        let pb::PutRequest { header, position, time, router, value } = request.into_inner();
+        let row = RowVersion { timestamp: timestamp(time, &router)?, value: Some(value.to_vec()) };
+        self.write(deadline, header, position, row).await?;
+        Ok(Response::new(pb::PutResponse { clock: self.reading() }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteRequest>,
+    ) -> Result<Response<pb::DeleteResponse>, Status> {
+        let deadline = convert::deadline(request.metadata());
+        let pb::DeleteRequest { header, position, time, router } = request.into_inner();
+        let row = RowVersion { timestamp: timestamp(time, &router)?, value: None };
+        self.write(deadline, header, position, row).await?;
+        Ok(Response::new(pb::DeleteResponse { clock: self.reading() }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRequest>,
+    ) -> Result<Response<pb::GetResponse>, Status> {
+        let deadline = convert::deadline(request.metadata());
+        let pb::GetRequest { header, position } = request.into_inner();
+        let header = Header::parse(header)?;
+        let guard = self.admit(&header, Access::Read, deadline).await?;
+        let store = Arc::clone(self.agent.tablets.store());
+        let read = tokio::task::spawn_blocking(move || {
+            let row = store.get(&guard, &position);
+            row.map_err(|error| data_error(error, guard.record()))
+        });
+        let row = read.await.map_err(|_| panicked())??;
+        let row = row.as_ref().map(Into::into);
+        Ok(Response::new(pb::GetResponse { clock: self.reading(), row }))
+    }
+
+    async fn scan(
+        &self,
+        request: Request<pb::ScanRequest>,
+    ) -> Result<Response<pb::ScanResponse>, Status> {
+        let deadline = convert::deadline(request.metadata());
+        let pb::ScanRequest { header, start, limit_rows, limit_bytes } = request.into_inner();
+        let header = Header::parse(header)?;
+        let guard = self.admit(&header, Access::Read, deadline).await?;
+        let store = Arc::clone(self.agent.tablets.store());
+        let rows = (limit_rows as usize).clamp(1, SCAN_ROWS);
+        let bytes = (limit_bytes as usize).clamp(1, SCAN_BYTES);
+        let read = tokio::task::spawn_blocking(move || {
+            let page = store.scan(&guard, &start, rows, bytes);
+            page.map_err(|error| data_error(error, guard.record()))
+        });
+        let page = read.await.map_err(|_| panicked())??;
+        let row = |(position, version): (Vec<u8>, RowVersion)| pb::Row {
+            position: position.into(),
+            version: Some((&version).into()),
+        };
+        Ok(Response::new(pb::ScanResponse {
+            clock: self.reading(),
+            more: !page.is_last,
+            rows: page.rows.into_iter().map(row).collect(),
+        }))
+    }
+}
+
+fn timestamp(time: u64, router: &[u8]) -> Result<Timestamp, Status> {
+    let router: RouterId = convert::router_id("router", router)?;
+    Ok(Timestamp { time: HybridTime(time), router })
+}
+
+fn check_size(field: &'static str, len: usize, limit: usize) -> Result<(), Status> {
+    if len > limit {
+        return Err(Refusal::invalid_field(field, format!("{len} bytes; at most {limit}")).into());
+    }
+    Ok(())
+}
+
+fn ahead(ahead: TimestampAhead) -> Status {
+    let refusal = Refusal::new(Reason::TimestampAhead, ahead.to_string());
+    refusal.with("clock", ahead.clock.0.to_string()).into()
+}
+
+fn panicked() -> Status {
+    Refusal::new(Reason::DiskError, "the store gave up on the request").into()
+}
+
+fn refused(refused: Refused) -> Status {
+    let message = refused.to_string();
+    let (reason, record) = match refused {
+        Refused::Stale(record) => (Reason::StaleVersion, record),
+        Refused::Ahead(record) => (Reason::VersionAhead, record),
+        Refused::NotReplica(record) => (Reason::NotReplica, record),
+        Refused::Lost(record) => (Reason::DataDamaged, Some(record)),
+        Refused::Awaiting => (Reason::NodeNotReady, None),
+    };
+    Refusal::new(reason, message).with_record(record.as_deref()).into()
+}
+
+fn data_error(error: DataError, record: &TabletRecord) -> Status {
+    let message = error.to_string();
+    match error {
+        DataError::StaleVersion { .. } => {
+            Refusal::new(Reason::StaleVersion, message).with_record(Some(record)).into()
+        }
+        DataError::TimestampBehind(behind) => {
+            let refusal = Refusal::new(Reason::TimestampBehind, message);
+            refusal.with("highest", behind.highest.0.to_string()).into()
+        }
+        DataError::NoCopy { .. } => {
+            Refusal::new(Reason::NotReplica, message).with_record(Some(record)).into()
+        }
+        DataError::OutOfRange => Refusal::invalid_field("position", message).into(),
+        DataError::TooLarge(_) => Refusal::invalid_field("value", message).into(),
+        DataError::Store(error) => Refusal::new(error.reason(), message).into(),
+    }
+}

@@ -1,0 +1,46 @@
+//! How a replica agent is started: flags, each with its `PALISADE_*` variable. No file.
+
+use clap::Args;
+use process::ProcessArgs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags of `palisade replica` and of `palisade-replica`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplicaArgs {
+    /// The node's name; the directory keeps it.
+    #[arg(long, env = "PALISADE_NAME")]
+    pub name: String,
+
+    /// Directory that holds its copies of tablets; made if it is missing.
+    #[arg(long, env = "PALISADE_DATA")]
+    pub data: PathBuf,
+
+    /// Where coordinators take agents, `host:port`, separated by commas.
+    #[arg(long, env = "PALISADE_COORDINATORS", value_delimiter = ',', required = true)]
+    pub coordinators: Vec<String>,
+
+    /// Where routers reach it.
+    #[arg(long, env = "PALISADE_DATA_LISTEN", default_value = "127.0.0.1:7410")]
+    pub data_listen: SocketAddr,
+
+    /// Where other agents reach it.
+    #[arg(long, env = "PALISADE_STREAM_LISTEN", default_value = "127.0.0.1:7411")]
+    pub stream_listen: SocketAddr,
+
+    /// The host that others are told; needed where it listens on a wildcard.
+    #[arg(long, env = "PALISADE_ADVERTISE")]
+    pub advertise: Option<String>,
+
+    /// Its rack: at most one replica of a tablet in each. Empty: racks are not told apart.
+    #[arg(long, env = "PALISADE_RACK", default_value = "")]
+    pub rack: String,
+
+    /// What all servers have.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+
+    /// Serve the fault switches on the stream port: for demonstrations and tests only.
+    #[arg(long, env = "PALISADE_FAULTS", hide = true)]
+    pub faults: bool,
+}

@@ -1,0 +1,164 @@
+//! A replica agent put together: what is opened, what serves, and in which order it ends.
+
+use crate::agent::Agent;
+use crate::attach::{self, Attachments};
+use crate::clock::NodeClock;
+use crate::data::DataApi;
+use crate::lease::Lease;
+use crate::limits::EVENTS_QUEUED;
+use crate::options::ReplicaArgs;
+use crate::sessions::Sessions;
+use crate::store::{Directory, SledStore, StoreError, StoreOptions, TabletStore};
+use crate::stream::{Puller, Standing, StreamApi, transport};
+use crate::tablets::Tablets;
+use migrations::node::NodeLocation;
+use process::ListenError;
+use proto::data::v1::data_service_server::DataServiceServer;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long calls that are under way may take at the end.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why an agent could not be started, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A port could not be served on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Others could not reach it under a wildcard.
+    #[error("{0} is a wildcard: say with --advertise under which host others reach this node")]
+    Wildcard(SocketAddr),
+    /// The directory, or the store in it.
+    #[error("{}: {source}{}", path.display(), hint(source))]
+    Store {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: StoreError,
+    },
+    /// A server ended by itself.
+    #[error("a server ended: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// What to do about a store that can't be opened.
+fn hint(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::DiskFull { .. } => ". Free some space, then start it again",
+        StoreError::Disk { .. } => ". Look at the disk and its permissions, then start it again",
+        StoreError::Damaged { .. } => {
+            ". Keep the directory aside; start this node on an empty one under a new name"
+        }
+        StoreError::AlreadyRunning(_) => ". Stop that process, or choose another with --data",
+        StoreError::NodeMismatch { .. } => ". Start it with its own --name, or on another --data",
+        StoreError::FormatTooNew { .. } => ". Start it with the newer program",
+    }
+}
+
+/// Runs an agent until `stop`.
+///
+/// # Errors
+///
+/// Every [`ServeError`]; nothing acknowledged is lost by any.
+pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    let data = listen(args.data_listen, "--data-listen", &args).await?;
+    let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
+    let location = NodeLocation {
+        data_address: advertised(&data, &args),
+        stream_address: advertised(&stream, &args),
+        rack: args.rack.clone(),
+    };
+    let agent = Arc::new(open(&args, location).await?);
+    let tasks = TaskTracker::new();
+    let (events, reports) = mpsc::channel(EVENTS_QUEUED);
+    let standing: Arc<dyn Standing> = Arc::clone(&agent) as Arc<dyn Standing>;
+    let tablets = Arc::clone(&agent.tablets);
+    let puller = Puller::new(Arc::clone(&standing), Arc::clone(&tablets), events);
+    let reporting = tokio::spawn(attach::forward(Arc::clone(&agent), reports));
+    let attachments =
+        Attachments::new(Arc::clone(&agent), puller.clone(), args.coordinators.clone());
+    tasks.spawn(attachments.run(stop.clone()));
+    let expiry = tokio::spawn(attach::watch_expiry(Arc::clone(&agent)));
+    let data_service = DataServiceServer::new(DataApi::new(Arc::clone(&agent)))
+        .max_decoding_message_size(transport::MESSAGE_BYTES);
+    let stream_service = StreamApi::new(standing, tablets).into_service();
+    let ports = [("data", data.local_addr().ok()), ("stream", stream.local_addr().ok())];
+    let serve_data = transport::server()
+        .add_service(data_service)
+        .serve_with_incoming_shutdown(transport::incoming(data), stop.clone().cancelled_owned());
+    #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
+    let mut streams = transport::server().add_service(stream_service);
+    #[cfg(feature = "faults")]
+    if args.faults {
+        streams = streams.add_service(crate::faults_api::service(&agent, &puller));
+    }
+    #[cfg(not(feature = "faults"))]
+    if args.faults {
+        tracing::error!("this build has no fault switches");
+    }
+    let serve_streams = streams
+        .serve_with_incoming_shutdown(transport::incoming(stream), stop.clone().cancelled_owned());
+    args.process.announce(&ports);
+    let ended = tokio::select! {
+        ended = async { tokio::try_join!(serve_data, serve_streams) } => ended.map(drop),
+        () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_PATIENCE).await } => Ok(()),
+    };
+    stop.cancel();
+    expiry.abort();
+    reporting.abort();
+    puller.stop_all().await;
+    tasks.close();
+    tasks.wait().await;
+    if let Err(error) = agent.tablets.store().durable().wait().await {
+        tracing::warn!(%error, "the last sync failed; nothing acknowledged is lost");
+    }
+    Ok(ended?)
+}
+
+async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<Agent, ServeError> {
+    let (path, name) = (args.data.clone(), args.name.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let directory = Arc::new(Directory::open(&path, &name)?);
+        let lease = Arc::new(Lease::new());
+        let sessions = Arc::new(Sessions::new(Arc::clone(&lease)));
+        let clock = Arc::new(NodeClock::new());
+        let store: Arc<dyn TabletStore> =
+            Arc::new(SledStore::open(Arc::clone(&directory), lease, StoreOptions::default())?);
+        let own = directory.identity().node.map(|(node, _)| node);
+        let tablets = Arc::new(Tablets::open(store, sessions, Arc::clone(&clock), own));
+        Ok((directory, tablets, clock))
+    });
+    let store = |source| ServeError::Store { path: args.data.clone(), source };
+    let gave_up = |error: tokio::task::JoinError| {
+        store(StoreError::Damaged { detail: format!("opening it failed: {error}") })
+    };
+    let (directory, tablets, clock) = opened.await.map_err(gave_up)?.map_err(store)?;
+    Ok(Agent::new(directory, tablets, clock, location))
+}
+
+async fn listen(
+    address: SocketAddr,
+    flag: &'static str,
+    args: &ReplicaArgs,
+) -> Result<TcpListener, ServeError> {
+    if address.ip().is_unspecified() && args.advertise.is_none() {
+        return Err(ServeError::Wildcard(address));
+    }
+    Ok(args.process.listen(address, flag).await?)
+}
+
+/// Under which address others reach a listener.
+fn advertised(listener: &TcpListener, args: &ReplicaArgs) -> String {
+    let Ok(bound) = listener.local_addr() else { return String::new() };
+    match &args.advertise {
+        Some(host) => format!("{host}:{}", bound.port()),
+        None => bound.to_string(),
+    }
+}
