@@ -1,0 +1,5 @@
+//! The client library against coordinators and agents that answer as each test says.
+
+mod fakes;
+mod leader;
+mod router;
