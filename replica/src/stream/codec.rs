@@ -226,8 +226,9 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn rows_come_out_as_they_went_in(rows in vec(any_row(), 0..300)) {
+        fn rows_come_out_as_they_went_in(rows in vec(any_row(), 0..250)) {
             let (chunks, sum) = in_chunks(&rows);
             let (mut out, mut summed) = (Vec::new(), RowSum::default());
             for chunk in &chunks {

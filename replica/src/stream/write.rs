@@ -59,6 +59,9 @@ pub(super) struct Writer {
 impl Writer {
     /// Checks a chunk and stores it, behind how far the stream was; how far it is now. Blocks. The
     /// guard lives exactly as long as the write, whoever still waits for it.
+    ///
+    /// The sum is compared before the write as well as after it: a row that was bent on its way
+    /// must not get into the store, where a later attempt might find it to be the greater one.
     pub(super) fn write(&self, chunk: &InChunk, before: &Progress) -> Result<Progress, Failure> {
         if crc32fast::hash(&chunk.rows) != chunk.checksum {
             let detail = format!("chunk {} is not what its checksum says", chunk.number);
@@ -66,15 +69,23 @@ impl Writer {
         }
         let rows = codec::unpack_all(&chunk.rows);
         let rows = rows.map_err(|error| Failure::protocol(error.to_string()))?;
+        let mut sum = before.sum;
+        rows.iter().for_each(|(position, row)| sum.add(position, row));
+        Writer::compare(chunk, sum)?;
         let (call, source, bytes) = (self.call, self.source, chunk.rows.len() as u64);
         let guard = self.tablets.sessions().enter(self.session, self.tablet)?;
         let chunk_in_order = Chunk { call, source, before, rows: &rows, bytes };
         let ingested = self.tablets.store().ingest(&guard, chunk_in_order)?;
         drop(guard);
-        if ingested.progress.sum != chunk.sum {
-            let detail = format!("the sums differ after chunk {}", chunk.number);
-            return Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail));
-        }
+        Writer::compare(chunk, ingested.progress.sum)?;
         Ok(ingested.progress)
+    }
+
+    fn compare(chunk: &InChunk, sum: RowSum) -> Result<(), Failure> {
+        if sum == chunk.sum {
+            return Ok(());
+        }
+        let detail = format!("the sums differ after chunk {}", chunk.number);
+        Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail))
     }
 }

@@ -15,9 +15,7 @@ use palisade_replica::sessions::Sessions;
 use palisade_replica::store::{Directory, SledStore, StoreOptions, TabletStore};
 use palisade_replica::stream::rate::RateLimiter;
 use palisade_replica::stream::transport;
-use palisade_replica::stream::{
-    Failure, Own, PullOrder, Puller, Standing, StreamApi, StreamEvent,
-};
+use palisade_replica::stream::{Failure, Own, PullOrder, Puller, Standing, StreamApi, StreamEvent};
 use palisade_replica::tablets::Tablets;
 use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServer};
 use std::path::Path;

@@ -1,0 +1,252 @@
+//! What a stream gives, beside what the machine gives: `cargo bench -p palisade-replica --bench
+//! stream`. Both numbers of a line are taken in the same run; the ratio is what counts.
+//!
+//! - memory: rows through codec, sums, checksums and gRPC, beside a bare TCP copy of as many bytes
+//! - disk: a pull from one store into another, beside bulk insertion of its rows into sled
+#![allow(clippy::print_stdout)]
+
+#[path = "../tests/stream/agents.rs"]
+#[allow(dead_code)]
+mod agents;
+
+use agents::*;
+use migrations::position::Position;
+use migrations::pull::Totals;
+use migrations::row::{RowSum, RowVersion};
+use palisade_replica::store::TabletStore;
+use palisade_replica::stream::codec::{self, CHUNK_BYTES};
+use palisade_replica::stream::{StreamEvent, transport};
+use proto::convert;
+use proto::stream::v1 as pb;
+use proto::stream::v1::pull_response::Event as Says;
+use proto::stream::v1::stream_service_client::StreamServiceClient;
+use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServer};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Rows that the memory part sends over and over.
+const PAGE_ROWS: u32 = 16_000;
+const TIMES: usize = 64;
+/// Rows of the disk part.
+const DISK_ROWS: u32 = 60_000;
+const BATCH_ROWS: usize = 1_500;
+/// Each measurement is the best of so many.
+const ROUNDS: usize = 3;
+
+type Failed = Box<dyn Error + Send + Sync>;
+type Rows = Vec<(Position, RowVersion)>;
+
+fn main() -> Result<(), Failed> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(memory())?;
+    runtime.block_on(disk())
+}
+
+fn mib_per_second(bytes: u64, time: Duration) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // For people.
+    let mib = bytes as f64 / f64::from(1 << 20);
+    mib / time.as_secs_f64()
+}
+
+/// The memory part.
+async fn memory() -> Result<(), Failed> {
+    let source = Memory { rows: Arc::new(rows(PAGE_ROWS)) };
+    let address = serve(StreamServiceServer::new(source)).await;
+    let (mut stream, mut copy, mut bytes) = (Duration::MAX, Duration::MAX, 0);
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        bytes = pull_memory(&address).await?;
+        stream = stream.min(began.elapsed());
+        copy = copy.min(copy_over_tcp(bytes).await?);
+    }
+    let (stream, copy) = (mib_per_second(bytes, stream), mib_per_second(bytes, copy));
+    println!("memory, {} MiB", bytes >> 20);
+    println!("  stream with sums     {stream:>8.0} MiB/s");
+    println!("  TCP copy             {copy:>8.0} MiB/s");
+    println!("  ratio                {:>8.2}", stream / copy);
+    Ok(())
+}
+
+/// A source whose rows are in memory.
+struct Memory {
+    rows: Arc<Rows>,
+}
+
+#[tonic::async_trait]
+impl StreamService for Memory {
+    type PullStream = ReceiverStream<Result<pb::PullResponse, Status>>;
+
+    async fn pull(
+        &self,
+        _request: Request<Streaming<pb::PullRequest>>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        let (out, responses) = mpsc::channel(8);
+        let rows = Arc::clone(&self.rows);
+        tokio::task::spawn_blocking(move || send_memory(&rows, &out));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn get_outcome(
+        &self,
+        _request: Request<pb::GetOutcomeRequest>,
+    ) -> Result<Response<pb::GetOutcomeResponse>, Status> {
+        Err(Status::unimplemented("nobody asks here"))
+    }
+}
+
+fn send_memory(rows: &Rows, out: &mpsc::Sender<Result<pb::PullResponse, Status>>) {
+    let (mut totals, mut number) = (Totals::default(), 0);
+    for _ in 0..TIMES {
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let packed = codec::pack(rest, &mut totals.sum);
+            rest = &rest[packed.rows..];
+            totals.rows += packed.rows as u64;
+            totals.bytes += packed.bytes.len() as u64;
+            number += 1;
+            let checksum = crc32fast::hash(&packed.bytes);
+            let sum = convert::sum_bytes(totals.sum.0);
+            let chunk = pb::Chunk { number, checksum, rows: packed.bytes, sum };
+            let said = pb::PullResponse { event: Some(Says::Chunk(chunk)) };
+            if out.blocking_send(Ok(said)).is_err() {
+                return;
+            }
+        }
+    }
+    let sum = convert::sum_bytes(totals.sum.0);
+    let complete = pb::Complete { rows: totals.rows, bytes: totals.bytes, sum };
+    let _gone = out.blocking_send(Ok(pb::PullResponse { event: Some(Says::Complete(complete)) }));
+}
+
+/// Receives all of it, checked and summed; how many bytes of rows it was.
+async fn pull_memory(address: &str) -> Result<u64, Failed> {
+    let channel = transport::endpoint(address)?.connect().await?;
+    let mut client = StreamServiceClient::new(channel);
+    let begin = pb::PullRequest { event: None };
+    let mut said = client.pull(tokio_stream::iter([begin])).await?.into_inner();
+    let (chunks, mut checked) = mpsc::channel::<pb::Chunk>(8);
+    let checking = tokio::task::spawn_blocking(move || {
+        let mut totals = Totals::default();
+        while let Some(chunk) = checked.blocking_recv() {
+            if crc32fast::hash(&chunk.rows) != chunk.checksum {
+                return Err("a checksum is wrong");
+            }
+            for row in codec::unpack(&chunk.rows) {
+                let row = row.map_err(|_| "no rows")?;
+                totals.sum.add_parts(row.position, row.timestamp, row.value);
+                totals.rows += 1;
+            }
+            totals.bytes += chunk.rows.len() as u64;
+        }
+        Ok(totals)
+    });
+    let mut sent = Totals::default();
+    while let Some(message) = said.message().await? {
+        match message.event {
+            Some(Says::Chunk(chunk)) => chunks.send(chunk).await?,
+            Some(Says::Complete(pb::Complete { rows, bytes, sum })) => {
+                sent = Totals { rows, bytes, sum: RowSum(convert::sum("sum", &sum)?) };
+            }
+            _ => return Err("a message that doesn't belong".into()),
+        }
+    }
+    drop(chunks);
+    let stored = checking.await??;
+    if stored != sent || sent.rows == 0 {
+        return Err("the sums differ".into());
+    }
+    Ok(sent.bytes)
+}
+
+/// Copies so many bytes over a bare connection.
+async fn copy_over_tcp(bytes: u64) -> Result<Duration, Failed> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let sending = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        let block = vec![7u8; CHUNK_BYTES];
+        let mut left = bytes;
+        while left > 0 {
+            let length = block.len().min(usize::try_from(left).unwrap_or(block.len()));
+            socket.write_all(&block[..length]).await?;
+            left -= length as u64;
+        }
+        socket.shutdown().await
+    });
+    let began = Instant::now();
+    let mut socket = TcpStream::connect(address).await?;
+    let mut block = vec![0u8; CHUNK_BYTES];
+    let mut copied = 0;
+    loop {
+        let read = socket.read(&mut block).await?;
+        if read == 0 {
+            break;
+        }
+        copied += read as u64;
+    }
+    let took = began.elapsed();
+    sending.await??;
+    if copied != bytes {
+        return Err("the copy is short".into());
+    }
+    Ok(took)
+}
+
+/// The disk part.
+async fn disk() -> Result<(), Failed> {
+    let rows = rows(DISK_ROWS);
+    let theirs = tempfile::tempdir()?;
+    let source = source(theirs.path(), &rows).await;
+    let (address, _) = source.serve().await;
+    let (mut pull, mut bulk, mut bytes) = (Duration::MAX, Duration::MAX, 0);
+    for _ in 0..ROUNDS {
+        let ours = tempfile::tempdir()?;
+        let mut receiver = receiver(ours.path()).await;
+        let began = Instant::now();
+        receiver.puller.pull(order_of_session_1(&address)).await;
+        let ended = receiver.ended().await;
+        let StreamEvent::Complete { report, .. } = ended else {
+            return Err(format!("{ended:?}").into());
+        };
+        pull = pull.min(began.elapsed());
+        bytes = report.bytes;
+        close(receiver.store).await?;
+        bulk = bulk.min(bulk_insert(&rows)?);
+    }
+    let (pull, bulk) = (mib_per_second(bytes, pull), mib_per_second(bytes, bulk));
+    println!("disk, {DISK_ROWS} rows, {} MiB", bytes >> 20);
+    println!("  pull, durable        {pull:>8.0} MiB/s");
+    println!("  bulk insert, flushed {bulk:>8.0} MiB/s");
+    println!("  ratio                {:>8.2}", pull / bulk);
+    Ok(())
+}
+
+/// So that one round's syncs don't fall into the next one's time.
+async fn close(store: Arc<dyn TabletStore>) -> Result<(), Failed> {
+    Ok(store.durable().wait().await?)
+}
+
+fn bulk_insert(rows: &Rows) -> Result<Duration, Failed> {
+    let dir = tempfile::tempdir()?;
+    let config = sled::Config::new().path(dir.path()).cache_capacity(16 << 20);
+    let db = config.flush_every_ms(None).open()?;
+    let tree = db.open_tree("rows")?;
+    let began = Instant::now();
+    for rows in rows.chunks(BATCH_ROWS) {
+        let mut batch = sled::Batch::default();
+        for (position, row) in rows {
+            let value = row.value.as_deref().unwrap_or_default();
+            batch.insert(position.as_slice(), value);
+        }
+        tree.apply_batch(batch)?;
+    }
+    db.flush()?;
+    Ok(began.elapsed())
+}
