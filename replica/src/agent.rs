@@ -1,11 +1,12 @@
 //! What the parts of a replica agent share: who it is, what it obeys, and its attachment.
 
 use crate::clock::NodeClock;
+use crate::guard::VersionGuard;
 use crate::lock::locked;
 use crate::sessions::Sessions;
 use crate::store::{Directory, StepError};
 use crate::stream::{Own, Standing};
-use crate::tablets::{Tablets, TakenOn};
+use crate::tablets::{Refused, Tablets, TakenOn};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use migrations::id::{AdmissionToken, ClusterId, NodeId, TabletId};
 use migrations::node::NodeLocation;
@@ -130,14 +131,25 @@ impl Agent {
         self.taken_on.notify_waiters();
     }
 
-    /// Asks for a newer version of a tablet, and waits until it was taken on; whether it was,
+    /// Admits work at a version of a tablet. For a newer one than was heard of, catches up first,
     /// within the bound.
-    pub(crate) async fn catch_up(
+    pub(crate) async fn version_guard(
         &self,
         tablet: TabletId,
         version: TopologyVersion,
         within: Duration,
-    ) -> bool {
+    ) -> Result<VersionGuard, Refused> {
+        match self.tablets.version_guard(tablet, version) {
+            Err(Refused::Ahead(_)) => {}
+            decided => return decided,
+        }
+        self.catch_up(tablet, version, within).await;
+        self.tablets.version_guard(tablet, version)
+    }
+
+    /// Asks for a newer version of a tablet, and waits until it was taken on; whether it was,
+    /// within the bound.
+    async fn catch_up(&self, tablet: TabletId, version: TopologyVersion, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let ask = CatchUp { tablet: tablet.as_u64(), version: Some(version.into()) };
         self.say(Event::CatchUp(ask)).await;

@@ -70,12 +70,8 @@ impl DataApi {
         }
         self.observe(header.clock)?;
         let (tablet, version) = (header.tablet, header.version);
-        let mut guard = self.agent.tablets.version_guard(tablet, version);
-        if let Err(Refused::Ahead(_)) = guard {
-            self.agent.catch_up(tablet, version, (deadline / 4).min(CATCH_UP_MAX)).await;
-            guard = self.agent.tablets.version_guard(tablet, version);
-        }
-        let guard = guard.map_err(refused)?;
+        let within = (deadline / 4).min(CATCH_UP_MAX);
+        let guard = self.agent.version_guard(tablet, version, within).await.map_err(refused)?;
         // A pending replica has a copy before it may be read, a leaving one after.
         let record = guard.record();
         let is_named = self.agent.own().is_some_and(|own| match access {

@@ -4,7 +4,7 @@
 use super::Ended;
 use crate::agent::Agent;
 use crate::holders::{HeldUnder, Holder};
-use crate::limits::{ORDERS_AT_ONCE, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
+use crate::limits::{CATCH_UP_MAX, ORDERS_AT_ONCE, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
 use crate::store::{PurgeError, StepError, StoreError};
 use crate::stream::Own;
 use crate::stream::{PullOrder, Puller};
@@ -276,7 +276,7 @@ impl One {
         let promise = HybridTime(purge.promise);
         let (mut removed, mut after) = (0, None);
         loop {
-            let guard = self.version_guard(tablet, version)?;
+            let guard = self.version_guard(tablet, version).await?;
             let store = Arc::clone(self.agent.tablets.store());
             let slice =
                 tokio::task::spawn_blocking(move || store.purge(&guard, promise, after.as_deref()));
@@ -295,7 +295,7 @@ impl One {
 
     async fn digest(&self, digest: pb::AskDigest) -> Answered {
         let (tablet, version) = asked(digest.tablet, digest.version)?;
-        let guard = self.version_guard(tablet, version)?;
+        let guard = self.version_guard(tablet, version).await?;
         let store = Arc::clone(self.agent.tablets.store());
         let digest = tokio::task::spawn_blocking(move || store.digest(&guard));
         let digest = digest.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
@@ -308,12 +308,12 @@ impl One {
         }))
     }
 
-    fn version_guard(
+    async fn version_guard(
         &self,
         tablet: TabletId,
         version: TopologyVersion,
     ) -> Result<crate::guard::VersionGuard, (Reason, String)> {
-        let guard = self.agent.tablets.version_guard(tablet, version);
+        let guard = self.agent.version_guard(tablet, version, CATCH_UP_MAX).await;
         guard.map_err(|refused| (Reason::StaleVersion, refused.to_string()))
     }
 }

@@ -138,8 +138,10 @@ impl From<IngestError> for Failure {
         match error {
             IngestError::Revoked(revoked) => revoked.into(),
             IngestError::Store(store) => store.into(),
+            // Whoever asks the store holds a guard, so the session was open: the tablet's record
+            // has gone on, and the session's close is a moment away. One reason for both moments.
             IngestError::SessionUnknown(_) | IngestError::WrongCopy { .. } => {
-                Failure::new(FailureReason::SessionUnknown, Origin::Session, detail)
+                Failure::new(FailureReason::SessionClosing, Origin::Session, detail)
             }
             // Another call of the same stream, or none, is the current one.
             IngestError::WrongCall { .. } => {

@@ -224,8 +224,11 @@ impl Puller {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             // Fires also if the task panics or is dropped with its runtime.
-            let _over = live.over.clone().drop_guard();
+            let over = live.over.clone().drop_guard();
             inner.perform(order, stream, own, &live).await;
+            // Whoever waits for the end finds that nothing of this node is in use by it.
+            drop(inner);
+            drop(over);
         });
     }
 

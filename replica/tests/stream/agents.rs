@@ -180,6 +180,20 @@ impl Agent {
         self.tablets.take_on(record, node(self.node)).await.expect("not stale");
     }
 
+    /// Ends its calls, and returns once its directory is free.
+    pub(crate) async fn close(self) {
+        self.puller.stop_all().await;
+        let store = Arc::downgrade(&self.store);
+        drop(self);
+        let free = async {
+            // A write whose call has been ended may still run.
+            while store.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, free).await.expect("nobody holds it for long");
+    }
+
     /// Serves streams; the address, and the bound on bytes a second out of it.
     pub(crate) async fn serve(&self) -> (String, RateLimiter) {
         let api = StreamApi::new(Arc::new(Admitted(own(self.node))), Arc::clone(&self.tablets));

@@ -35,7 +35,7 @@ async fn a_stream_ends_with_equal_sums_on_both_ends() {
     receiver.puller.pull(order_of_session_1(&address)).await;
     let again = receiver.ended().await;
     assert_eq!(again, StreamEvent::Complete { stream, report });
-    drop(receiver);
+    receiver.close().await;
     let mut receiver = Agent::open(ours.path(), RECEIVER);
     receiver.take_on(&moving(7, Stage::Streaming, Some(1))).await;
     receiver.puller.pull(order_of_session_1("127.0.0.1:1")).await;
@@ -190,7 +190,7 @@ async fn d10_a_receiver_started_anew_goes_on_where_it_was() {
     let copy = migrations::version::CopyId(version(5));
     let stored = receiver.store.stream(tablet(), copy, node(SOURCE)).expect("on record").progress;
     assert!(stored.rows > 0 && stored.rows < u64::from(ROWS));
-    drop(receiver);
+    receiver.close().await;
 
     // What was stored is sent no more: the bound on bytes counts what is.
     let mut receiver = Agent::open(ours.path(), RECEIVER);

@@ -1,0 +1,9 @@
+//! The process deck: real binaries on loopback, driven through the client library.
+
+mod accident;
+mod data;
+mod harness;
+mod kills;
+mod moves;
+mod trouble;
+mod workload;

@@ -1,0 +1,95 @@
+//! Starts that can't be: each ends with a sentence that says what to do, and harms nothing.
+
+use crate::harness::{Cluster, Server};
+
+fn replica_args<'a>(name: &'a str, data: &'a str, coordinators: &'a str) -> Vec<&'a str> {
+    vec![
+        "replica",
+        "--name",
+        name,
+        "--data",
+        data,
+        "--coordinators",
+        coordinators,
+        "--data-listen=127.0.0.1:0",
+        "--stream-listen=127.0.0.1:0",
+    ]
+}
+
+fn refused(log: &std::path::Path, args: &[&str], expected: &[&str]) {
+    let Err(said) = Server::start(log, args) else { panic!("{args:?} was started") };
+    for part in expected {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_that_cannot_be_say_what_to_do() {
+    let mut cluster = Cluster::start(1).await;
+    let log = cluster.path().join("refused.log");
+    let at = |name: &str| cluster.path().join(name).to_str().expect("text").to_owned();
+    let coordinators = cluster.agents_address.clone();
+    // A second process on the same directory.
+    refused(
+        &log,
+        &replica_args("n1", &at("n1"), &coordinators),
+        &["another process has", "--data"],
+    );
+    // A port that is in use.
+    let taken = cluster.agent("n1").port("data");
+    let mut args = replica_args("n9", "unused", &coordinators);
+    args[7] = "--data-listen";
+    args.insert(8, &taken);
+    refused(&log, &args, &["can't listen on", "--data-listen"]);
+    // Plaintext on an address that is not loopback; a wildcard without --advertise.
+    let mut args = replica_args("n9", "unused", &coordinators);
+    args[7] = "--data-listen=192.0.2.1:7410";
+    refused(&log, &args, &["is not a loopback address", "--insecure"]);
+    args[7] = "--data-listen=0.0.0.0:0";
+    args.push("--insecure");
+    refused(&log, &args, &["is a wildcard", "--advertise"]);
+    // The directory of another node, and of a newer format.
+    let (directory, name) = (at("n1"), "n2");
+    cluster.kill("n1");
+    let at_n1 = replica_args(name, &directory, &coordinators);
+    refused(&log, &at_n1, &["belongs to node n1, not to n2", "--name"]);
+    std::fs::write(cluster.path().join("n1/format"), "99\n").expect("written");
+    let at_n1 = replica_args("n1", &directory, &coordinators);
+    refused(&log, &at_n1, &["format 99", "newer"]);
+    // A coordinator without a cluster, and on a directory that is in use.
+    let empty = cluster.path().join("empty");
+    let empty = empty.to_str().expect("text");
+    let coordinator = |data| {
+        let listen = ["--admin-listen=127.0.0.1:0", "--agents-listen=127.0.0.1:0"];
+        ["coordinator", "--data", data, listen[0], listen[1]]
+    };
+    refused(&log, &coordinator(empty), &["holds no cluster", "--bootstrap-expect 1"]);
+    let c1 = cluster.path().join("c1");
+    refused(&log, &coordinator(c1.to_str().expect("text")), &["is in use by another coordinator"]);
+}
+
+/// An agent of another cluster is not let in: it says so, and goes on trying without harm.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_another_cluster_is_not_let_in() {
+    let mut ours = Cluster::start(1).await;
+    let theirs = Cluster::start(1).await;
+    ours.kill("n1");
+    let directory = ours.path().join("n1");
+    let log = ours.path().join("foreign.log");
+    let args = replica_args("n1", directory.to_str().expect("text"), &theirs.agents_address);
+    let foreign = Server::start(&log, &args).expect("it starts, and is refused");
+    let said = async {
+        loop {
+            let said = std::fs::read_to_string(&log).expect("a log");
+            if said.contains("belongs to cluster") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::harness::soon("the refusal in its log", said).await;
+    drop(foreign);
+    let nodes = theirs.admin().list_nodes().await.expect("the nodes");
+    assert_eq!(nodes.len(), 1, "{nodes:?}");
+}
