@@ -12,7 +12,7 @@ use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use palisade_replica::clock::NodeClock;
 use palisade_replica::lease::{Lease, LeaseTerms, now};
 use palisade_replica::sessions::Sessions;
-use palisade_replica::store::{Directory, SledStore, StoreOptions, TabletStore};
+use palisade_replica::store::{Directory, SledStore, StoreError, StoreOptions, TabletStore};
 use palisade_replica::stream::rate::RateLimiter;
 use palisade_replica::stream::transport;
 use palisade_replica::stream::{Failure, Own, PullOrder, Puller, Standing, StreamApi, StreamEvent};
@@ -161,7 +161,7 @@ impl Agent {
         id: u64,
         through: impl FnOnce(Arc<dyn TabletStore>) -> Arc<dyn TabletStore>,
     ) -> Agent {
-        let directory = Arc::new(Directory::open(path, "n").expect("the directory is free"));
+        let directory = Arc::new(take(path));
         let lease = Arc::new(Lease::new());
         lease.renewed(LeaseTerms { length_ms: 3_600_000, drift_per_mille: 20 }, now());
         let options = StoreOptions { cache_bytes: 16 << 20, ..StoreOptions::default() };
@@ -180,18 +180,9 @@ impl Agent {
         self.tablets.take_on(record, node(self.node)).await.expect("not stale");
     }
 
-    /// Ends its calls, and returns once its directory is free.
+    /// Ends its calls and the agent.
     pub(crate) async fn close(self) {
         self.puller.stop_all().await;
-        let store = Arc::downgrade(&self.store);
-        drop(self);
-        let free = async {
-            // A write whose call has been ended may still run.
-            while store.strong_count() > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, free).await.expect("nobody holds it for long");
     }
 
     /// Serves streams; the address, and the bound on bytes a second out of it.
@@ -242,6 +233,19 @@ impl Agent {
         let guard = self.tablets.version_guard(tablet(), version(at)).expect("current");
         for (position, row) in rows {
             self.store.put(&guard, position, row).expect("newer");
+        }
+    }
+}
+
+/// Takes a directory, from which a write of the agent before it may still have to go.
+fn take(path: &Path) -> Directory {
+    let began = std::time::Instant::now();
+    loop {
+        match Directory::open(path, "n") {
+            Err(StoreError::AlreadyRunning(_)) if began.elapsed() < PATIENCE => {
+                std::thread::yield_now();
+            }
+            taken => return taken.expect("the directory is free"),
         }
     }
 }
