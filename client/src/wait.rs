@@ -80,13 +80,21 @@ impl AdminClient {
 
     /// Waits for a migration; `on_change` sees it each time something about it is new. Cancel
     /// safe: the migration doesn't care who waits.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` at once if there is none of this id, or it is no longer remembered.
     pub async fn wait_migration(
         &self,
         id: &str,
         wait_for: WaitFor,
         mut on_change: impl FnMut(&pb::Migration),
     ) -> Result<pb::Migration, ClientError> {
-        let mut watch = self.watch_migrations(id, None);
+        let now = self.migration(id).await?;
+        on_change(&now);
+        if wait_for.is_reached(&now) {
+            return Ok(now);
+        }
+        let mut watch = self.watch_migrations(&now.id, None);
         loop {
             for migration in watch.next().await? {
                 on_change(&migration);

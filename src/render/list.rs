@@ -1,0 +1,247 @@
+//! Lists: as tables for people, as JSON, as names.
+
+use super::json::Json;
+use super::words::{enum_name, millis, or_dash, range, short_id, stage, version};
+use crate::args::Output;
+use proto::admin::v1 as pb;
+use proto::types::v1 as types;
+use serde_json::{Value, json};
+
+/// A thing of which there are lists.
+pub(crate) trait Row: Json {
+    /// The list's name in JSON.
+    const LIST: &'static str;
+    /// The columns.
+    const HEADER: &'static [&'static str];
+
+    /// What stands in them.
+    fn cells(&self) -> Vec<String>;
+
+    /// What it is called.
+    fn name(&self) -> String;
+}
+
+/// A list, ending with a new line.
+pub(crate) fn list<R: Row>(output: Output, rows: &[R]) -> String {
+    match output {
+        Output::Table => table(R::HEADER, rows.iter().map(Row::cells)),
+        Output::Json => {
+            let rows: Vec<Value> = rows.iter().map(Json::json).collect();
+            format!("{:#}\n", json!({ R::LIST: rows }))
+        }
+        Output::Name => rows.iter().map(|row| format!("{}\n", row.name())).collect(),
+    }
+}
+
+/// Columns of text, without lines.
+pub(super) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(header.iter().map(|name| name.to_uppercase()));
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines = table.to_string();
+    lines.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Names, with spaces between.
+fn joined<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    or_dash(&names.join(" "))
+}
+
+impl Row for pb::Table {
+    const LIST: &'static str = "tables";
+    const HEADER: &'static [&'static str] = &["name", "id", "tablets", "rf", "order", "state"];
+
+    fn cells(&self) -> Vec<String> {
+        let order = enum_name(self.partitioning().as_str_name(), "PARTITIONING_");
+        let state = if self.dropping { "dropping" } else { "ready" };
+        let (tablets, rf) = (self.tablet_count.to_string(), self.replication_factor.to_string());
+        vec![self.name.clone(), self.id.to_string(), tablets, rf, order, state.to_owned()]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// The replicas of a tablet: `+n4` is coming, `-n1` is leaving, `n2!` is lost.
+pub(super) fn replicas(tablet: &pb::Tablet) -> String {
+    let shown = tablet.replicas.iter().map(|replica| {
+        let sign = match (replica.old, replica.next) {
+            (true, false) => "-",
+            (false, true) => "+",
+            (true, true) | (false, false) => "",
+        };
+        format!("{sign}{}{}", replica.node, if replica.lost { "!" } else { "" })
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+impl Row for pb::Tablet {
+    const LIST: &'static str = "tablets";
+    const HEADER: &'static [&'static str] =
+        &["tablet", "version", "replicas", "stage", "migration", "range"];
+
+    fn cells(&self) -> Vec<String> {
+        let stage = match self.stage() {
+            types::Stage::Unspecified => "-".to_owned(),
+            running => stage(running),
+        };
+        let migration = or_dash(short_id(&self.migration));
+        let (version, range) = (version(self.version), range(self.range.as_ref()));
+        vec![self.name.clone(), version, replicas(self), stage, migration, range]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// From where to where a migration goes.
+pub(super) fn way(migration: &pb::Migration) -> String {
+    match (migration.from.as_str(), migration.to.as_str()) {
+        ("", "") => migration.before.join(" "),
+        (from, "") => format!("-{from}"),
+        ("", to) => format!("+{to}"),
+        (from, to) => format!("{from} → {to}"),
+    }
+}
+
+/// The stage while it runs, then how it ended.
+pub(super) fn standing(migration: &pb::Migration) -> String {
+    match migration.state() {
+        pb::MigrationState::Running => stage(migration.stage()),
+        ended => enum_name(ended.as_str_name(), "MIGRATION_STATE_"),
+    }
+}
+
+pub(super) fn kind(migration: &pb::Migration) -> String {
+    enum_name(migration.kind().as_str_name(), "TRANSITION_KIND_")
+}
+
+impl Row for pb::Migration {
+    const LIST: &'static str = "migrations";
+    const HEADER: &'static [&'static str] =
+        &["migration", "tablet", "kind", "nodes", "state", "attempt", "waits for", "reason"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            short_id(&self.id).to_owned(),
+            self.tablet_name.clone(),
+            kind(self),
+            way(self),
+            standing(self),
+            self.attempt.to_string(),
+            joined(&self.waiting_for),
+            or_dash(&self.reason),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Row for pb::Node {
+    const LIST: &'static str = "nodes";
+    const HEADER: &'static [&'static str] =
+        &["name", "state", "attached", "rack", "replicas", "data", "stream", "incarnation"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            enum_name(self.state().as_str_name(), "NODE_STATE_"),
+            if self.attached { "yes" } else { "no" }.to_owned(),
+            or_dash(&self.rack),
+            self.replica_count.to_string(),
+            self.data_address.clone(),
+            self.stream_address.clone(),
+            version(self.incarnation),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Row for pb::Barrier {
+    const LIST: &'static str = "barriers";
+    const HEADER: &'static [&'static str] = &["tablet", "version", "stage", "for", "waits for"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.tablet_name.clone(),
+            version(self.version),
+            stage(self.stage()),
+            millis(self.waiting_ms),
+            joined(&self.waiting_for),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.tablet_name.clone()
+    }
+}
+
+impl Row for pb::BarrierHolder {
+    const LIST: &'static str = "holders";
+    const HEADER: &'static [&'static str] = &["node", "operation", "for", "held", "bytes", "of"];
+
+    fn cells(&self) -> Vec<String> {
+        let holder = self.holder.clone().unwrap_or_default();
+        let of = match &holder.session {
+            Some(session) => format!("session {}", super::json::uuid(session)),
+            None => format!("version {}", version(holder.version)),
+        };
+        vec![
+            self.node.clone(),
+            or_dash(&holder.operation),
+            or_dash(&holder.peer),
+            millis(holder.held_ms),
+            super::words::bytes(holder.bytes),
+            of,
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.node.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tablet() -> pb::Tablet {
+        let replica = |node: &str, old, next| pb::TabletReplica {
+            node: node.to_owned(),
+            old,
+            next,
+            ..Default::default()
+        };
+        pb::Tablet {
+            name: "orders/17".to_owned(),
+            replicas: vec![replica("n1", true, false), replica("n4", false, true)],
+            stage: types::Stage::Streaming.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_list_has_columns_names_or_json() {
+        let rows = [tablet()];
+        let shown = list(Output::Table, &rows);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[0].starts_with("TABLET     VERSION  REPLICAS  STAGE"), "{shown}");
+        assert!(lines[1].starts_with("orders/17  -        -n1 +n4   streaming"), "{shown}");
+        assert_eq!(list(Output::Name, &rows), "orders/17\n");
+        let json: Value = serde_json::from_str(&list(Output::Json, &rows)).expect("JSON");
+        assert_eq!(json["tablets"][0]["stage"], "STAGE_STREAMING");
+        assert_eq!(json["tablets"][0]["replicas"][1]["node"], "n4");
+    }
+}

@@ -1,0 +1,164 @@
+//! One thing at a time: what `describe` and `status` show to people.
+
+use super::list::{Row, kind, list, replicas, standing, table as columns, way};
+use super::progress::Progress;
+use super::words::{millis, or_dash, range, stage, version};
+use crate::args::Output;
+use proto::admin::v1 as pb;
+use std::fmt::Write;
+
+/// Lines of name and value.
+fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (name, value) in facts {
+        // Writing to a text can't fail.
+        let _ = writeln!(text, "{name:width$}  {value}");
+    }
+    text
+}
+
+/// One screen about the cluster.
+pub(crate) fn status(status: &pb::GetStatusResponse) -> String {
+    let is_up = |node: &&pb::Node| node.attached && node.state() == pb::NodeState::Admitted;
+    let up = status.nodes.iter().filter(is_up).count();
+    let tolerance = status.voters.len().saturating_sub(1) / 2;
+    let leader = match status.leader {
+        0 => "none: transitions stand still, tablets go on being served".to_owned(),
+        leader => format!("{leader}, term {}", status.term),
+    };
+    let mut text = facts(&[
+        ("cluster", or_dash(&status.cluster_id)),
+        ("leader", leader),
+        ("coordinators", format!("{}; the loss of {tolerance} is borne", status.voters.len())),
+        ("applied", format!("{} of {}", status.applied_index, status.committed_index)),
+        ("version", version(status.version)),
+        ("nodes", format!("{up} of {} are up", status.nodes.len())),
+        ("tablets", format!("{} in {} tables", status.tablet_count, status.tables.len())),
+        ("migrations", format!("{} under way", status.migration_count)),
+    ]);
+    fn section<R: Row>(text: &mut String, rows: &[R]) {
+        if !rows.is_empty() {
+            text.push('\n');
+            text.push_str(&list(Output::Table, rows));
+        }
+    }
+    section(&mut text, &status.nodes);
+    section(&mut text, &status.tables);
+    section(&mut text, &status.migrations);
+    let hidden = (status.migration_count as usize).saturating_sub(status.migrations.len());
+    if hidden > 0 {
+        let _ = writeln!(text, "and {hidden} more: palisade migration list --running");
+    }
+    text
+}
+
+/// A table with its tablets.
+pub(crate) fn table(table: &pb::Table, tablets: &[pb::Tablet]) -> String {
+    let mut text = list(Output::Table, std::slice::from_ref(table));
+    if !tablets.is_empty() {
+        text.push('\n');
+        text.push_str(&list(Output::Table, tablets));
+    }
+    text
+}
+
+/// A tablet, with digests if they were asked for.
+pub(crate) fn tablet(tablet: &pb::Tablet) -> String {
+    let running = match tablet.migration.as_str() {
+        "" => "-".to_owned(),
+        migration => format!("{migration}, {}", stage(tablet.stage())),
+    };
+    let repaired = match tablet.repaired_to_ms {
+        0 => "never".to_owned(),
+        at => format!("up to {at} ms since 1970"),
+    };
+    let mut text = facts(&[
+        ("tablet", tablet.name.clone()),
+        ("version", version(tablet.version)),
+        ("range", range(tablet.range.as_ref())),
+        ("replicas", replicas(tablet)),
+        ("migration", running),
+        ("repaired", repaired),
+    ]);
+    if !tablet.digests.is_empty() {
+        let row = |digest: &pb::ReplicaDigest| {
+            let sum = if digest.error.is_empty() { &digest.sum } else { &digest.error };
+            let (rows, tombstones) = (digest.rows.to_string(), digest.tombstones.to_string());
+            vec![digest.node.clone(), rows, tombstones, sum.clone()]
+        };
+        text.push('\n');
+        let header = ["node", "rows", "tombstones", "sum"];
+        text.push_str(&columns(&header, tablet.digests.iter().map(row)));
+    }
+    text
+}
+
+/// What a purge did on each replica.
+pub(crate) fn purge(replicas: &[pb::ReplicaPurge]) -> String {
+    let row = |replica: &pb::ReplicaPurge| {
+        vec![replica.node.clone(), replica.removed.to_string(), or_dash(&replica.error)]
+    };
+    columns(&["node", "removed", "error"], replicas.iter().map(row))
+}
+
+/// A node.
+pub(crate) fn node(node: &pb::Node) -> String {
+    let names = <pb::Node as Row>::HEADER.iter().copied();
+    facts(&names.zip(node.cells()).collect::<Vec<_>>())
+}
+
+/// A migration with all its stages.
+pub(crate) fn migration(migration: &pb::Migration, now_ms: u64) -> String {
+    let mut text = facts(&[
+        ("migration", migration.id.clone()),
+        ("tablet", migration.tablet_name.clone()),
+        ("kind", kind(migration)),
+        ("nodes", way(migration)),
+        ("state", standing(migration)),
+        ("before", or_dash(&migration.before.join(" "))),
+        ("after", or_dash(&migration.after.join(" "))),
+        ("session", or_dash(&migration.session)),
+        ("reason", or_dash(&migration.reason)),
+        ("note", or_dash(&migration.note)),
+    ]);
+    text.push('\n');
+    let mut progress = Progress::default();
+    for line in progress.changes(migration) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if migration.state() == pb::MigrationState::Running {
+        for line in Progress::waiting(migration, now_ms) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    } else if let Some(first) = migration.stages.first() {
+        let took = millis(migration.ended_ms.saturating_sub(first.entered_ms));
+        let _ = writeln!(text, "  {} after {took}", standing(migration));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_leader_the_screen_says_what_goes_on() {
+        let shown = status(&pb::GetStatusResponse { voters: vec![1, 2, 3], ..Default::default() });
+        assert!(shown.contains("leader        none: transitions stand still"), "{shown}");
+        assert!(shown.contains("3; the loss of 1 is borne"), "{shown}");
+    }
+
+    #[test]
+    fn a_digest_that_is_missing_says_why() {
+        let digest = pb::ReplicaDigest {
+            node: "n1".to_owned(),
+            error: "not reachable".to_owned(),
+            ..Default::default()
+        };
+        let shown = tablet(&pb::Tablet { digests: vec![digest], ..Default::default() });
+        assert!(shown.contains("n1    0     0           not reachable"), "{shown}");
+    }
+}
