@@ -116,7 +116,7 @@ impl Serving {
             }
             (Ok(()), _) => {
                 tracing::debug!(%tablet, %session, peer = %receiver,
-                    "a stream out ended before its outcome was heard: it is on the receiver's record");
+                    "a stream out ended unheard: its outcome is on the receiver's record");
             }
             (Err(failure), _) => {
                 tracing::info!(%tablet, %session, peer = %receiver, error = %failure,

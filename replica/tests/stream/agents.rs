@@ -12,7 +12,7 @@ use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use palisade_replica::clock::NodeClock;
 use palisade_replica::lease::{Lease, LeaseTerms, now};
 use palisade_replica::sessions::Sessions;
-use palisade_replica::store::{Directory, SledStore, StoreError, StoreOptions, TabletStore};
+use palisade_replica::store::{Directory, SledStore, StoreOptions, TabletStore};
 use palisade_replica::stream::rate::RateLimiter;
 use palisade_replica::stream::transport;
 use palisade_replica::stream::{Failure, Own, PullOrder, Puller, Standing, StreamApi, StreamEvent};
@@ -161,12 +161,10 @@ impl Agent {
         id: u64,
         through: impl FnOnce(Arc<dyn TabletStore>) -> Arc<dyn TabletStore>,
     ) -> Agent {
-        let directory = Arc::new(take(path));
         let lease = Arc::new(Lease::new());
         lease.renewed(LeaseTerms { length_ms: 3_600_000, drift_per_mille: 20 }, now());
         let options = StoreOptions { cache_bytes: 16 << 20, ..StoreOptions::default() };
-        let store = SledStore::open(directory, Arc::clone(&lease), options);
-        let store = through(Arc::new(store.expect("the store opens")));
+        let store = through(take(path, &lease, options));
         let sessions = Arc::new(Sessions::new(Arc::clone(&lease)));
         let clock = Arc::new(NodeClock::new());
         let (own_store, own_sessions) = (Arc::clone(&store), Arc::clone(&sessions));
@@ -237,15 +235,15 @@ impl Agent {
     }
 }
 
-/// Takes a directory, from which a write of the agent before it may still have to go.
-fn take(path: &Path) -> Directory {
+/// Takes a directory, from which the last writes of the agent before it may still have to go.
+fn take(path: &Path, lease: &Arc<Lease>, options: StoreOptions) -> Arc<dyn TabletStore> {
     let began = std::time::Instant::now();
     loop {
-        match Directory::open(path, "n") {
-            Err(StoreError::AlreadyRunning(_)) if began.elapsed() < PATIENCE => {
-                std::thread::yield_now();
-            }
-            taken => return taken.expect("the directory is free"),
+        let directory = Directory::open(path, "n");
+        let open = |directory| SledStore::open(Arc::new(directory), Arc::clone(lease), options);
+        match directory.and_then(open) {
+            Err(_) if began.elapsed() < PATIENCE => std::thread::yield_now(),
+            opened => return Arc::new(opened.expect("the store opens")),
         }
     }
 }
