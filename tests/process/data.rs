@@ -83,9 +83,8 @@ async fn malformed_and_foreign_requests_are_refused_typed() {
     let mut direct = DataServiceClient::new(cluster.channel("n1", "data"));
     let good = put(own.clone(), &tablet, b"12345678key");
     let header = good.header.clone().expect("a header");
-    let with = |header: data::RequestHeader| {
-        data::PutRequest { header: Some(header), ..good.clone() }
-    };
+    let with =
+        |header: data::RequestHeader| data::PutRequest { header: Some(header), ..good.clone() };
     let cases = [
         ("no header", data::PutRequest { header: None, ..good.clone() }, Reason::InvalidField),
         (
@@ -142,9 +141,8 @@ async fn a4_a_stream_without_its_session_is_refused() {
     let tablets = cluster.create_table("orders", 2).await;
     let own = cluster_id(&cluster).await;
     let nodes = cluster.admin().list_nodes().await.expect("the nodes");
-    let incarnation = |name: &str| {
-        nodes.iter().find(|node| node.name == name).and_then(|node| node.incarnation)
-    };
+    let incarnation =
+        |name: &str| nodes.iter().find(|node| node.name == name).and_then(|node| node.incarnation);
     let begin = |session: &[u8], tablet: u64| stream::Begin {
         cluster_id: own.clone(),
         tablet,
@@ -157,8 +155,7 @@ async fn a4_a_stream_without_its_session_is_refused() {
         copy: tablets[0].version,
         resume: None,
     };
-    for (session, expected) in
-        [([9; 16], Reason::SessionUnknown), ([0; 16], Reason::InvalidField)]
+    for (session, expected) in [([9; 16], Reason::SessionUnknown), ([0; 16], Reason::InvalidField)]
     {
         let mut source = StreamServiceClient::new(cluster.channel("n1", "stream"));
         let begin = begin(&session, tablets[0].id);

@@ -274,8 +274,11 @@ impl Cluster {
         self.admin().tablet(id, true).await.expect("the tablet")
     }
 
-    /// Every replica of a tablet holds the same, and says so.
+    /// After a repair every replica of a tablet holds the same, and says so. (Before one they may
+    /// differ: a write is acknowledged by a majority.)
     pub(crate) async fn replicas_agree(&self, tablet: &pb::Tablet) -> pb::Tablet {
+        let repaired = self.repair(tablet).await;
+        assert_eq!(repaired.state(), pb::MigrationState::Done, "{repaired:#?}");
         let tablet = self.digest(tablet).await;
         for digest in &tablet.digests {
             assert_eq!(digest.error, "", "{}: {}", tablet.name, digest.node);

@@ -3,6 +3,7 @@
 
 use super::shared::Shared;
 use crate::channel::timed;
+use crate::limits::STRAGGLER_PATIENCE;
 use crate::reasons::refused;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -18,7 +19,7 @@ use proto::data::v1 as pb;
 use proto::data::v1::data_service_client::DataServiceClient;
 use proto::status::Refusal;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -140,7 +141,7 @@ impl Ask {
 ///
 /// Cancel safe in that nothing more is sent once it is dropped; what was sent may take effect.
 pub(crate) async fn attempt(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     cluster: ClusterId,
     record: &TabletRecord,
     ask: &Ask,
@@ -155,17 +156,20 @@ pub(crate) async fn attempt(
         clock: shared.reading().0,
     };
     let ask = ask.clone().addressed(header, timestamp);
+    let is_answered = Arc::new(AtomicBool::new(false));
     let mut asked: FuturesUnordered<_> = operation
         .targets()
         .into_iter()
         .map(|node| {
-            let ask = ask.clone();
-            async move { (node, ask_one(shared, node, ask, within).await) }
+            let (shared, ask) = (Arc::clone(shared), ask.clone());
+            let is_answered = Arc::clone(&is_answered);
+            async move { (node, ask_one(&shared, node, ask, &is_answered, within).await) }
         })
         .collect();
+    let began = Instant::now();
+    let is_write = timestamp.is_some();
     let mut heard = Heard::default();
     let mut answers = Vec::new();
-    // The rest is dropped with `asked`: once the caller is answered, nothing more is sent.
     while let Some((node, answered)) = asked.next().await {
         let step = match answered {
             Ok(answer) => {
@@ -179,7 +183,16 @@ pub(crate) async fn attempt(
         };
         match step {
             Step::Wait => {}
-            Step::Done => return Some(Ended::Done(answers)),
+            Step::Done => {
+                if ask.access() == Access::Write {
+                    // Stragglers get as long again as the majority took, within a bound, so that
+                    // replicas rarely differ. Not after the answer: then nothing more is sent.
+                    let patience = began.elapsed().min(STRAGGLER_PATIENCE);
+                    let stragglers = async { while asked.next().await.is_some() {} };
+                    let _left_out = timeout(patience, stragglers).await;
+                }
+                return Some(Ended::Done(answers));
+            }
             Step::Refresh(_) | Step::GoAbove(_) | Step::WaitUntil(_) | Step::OutOfReach => {
                 return Some(heard.anew(step));
             }
@@ -188,14 +201,31 @@ pub(crate) async fn attempt(
     Some(heard.anew(Step::OutOfReach))
 }
 
+/// Lets those of a write's requests that were sent come to their end, if there is room for it.
+fn linger(shared: &Shared, mut asked: FuturesUnordered<impl Future + Send + 'static>) {
+    if let Ok(place) = Arc::clone(&shared.lingering).try_acquire_owned() {
+        tokio::spawn(async move {
+            let _place = place;
+            while asked.next().await.is_some() {}
+        });
+    }
+}
+
 async fn ask_one(
     shared: &Shared,
     node: NodeId,
     ask: Ask,
+    is_answered: &AtomicBool,
     within: Duration,
 ) -> Result<Answer, Failure> {
-    let channel = shared.channel(node).map_err(Failure::Unreachable)?;
-    let status = match timeout(within, ask.send(channel, within)).await {
+    let sent = async {
+        let channel = shared.channel(node).await.map_err(Status::unavailable)?;
+        if is_answered.load(Ordering::Acquire) {
+            return Err(Status::cancelled("the caller was answered before this was sent"));
+        }
+        ask.send(channel, within).await
+    };
+    let status = match timeout(within, sent).await {
         Ok(Ok((answer, clock))) => {
             // A clock too far ahead is that agent's trouble, and is not taken on.
             let _ = shared.observe(HybridTime(clock));

@@ -209,7 +209,7 @@ impl Router {
         Ok((rows.collect(), next))
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }
 
