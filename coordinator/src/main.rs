@@ -13,6 +13,6 @@ struct Cli {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Cli { args } = Cli::parse();
-    process::init_logs(args.process.log_format, "info");
+    process::init_logs(args.process.log_format, process::SERVER_LOGS);
     Ok(run(args, process::stop_on_signals()?).await?)
 }

@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 /// The Raft id of the one voter that there is.
 const RAFT_ID: u64 = 1;
+/// How often a silent connection is asked whether its other end is there.
+const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long calls that are under way may take at the end.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -60,11 +62,33 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
     let admin = args.process.listen(args.admin_listen, "--admin-listen").await?;
     let for_agents = args.process.listen(args.agents_listen, "--agents-listen").await?;
     let address = admin.local_addr().map(|address| address.to_string()).unwrap_or_default();
-    let options = Options::new(&args.data, RAFT_ID, address.clone());
+    let options = Options::new(&args.data, RAFT_ID, address);
     let group0 = Group0::open(options, Machine::default()).await?;
     let tasks = TaskTracker::new();
+    let served = tokio::select! {
+        reason = group0.fatal() => Err(ServeError::Fatal(reason)),
+        served = serve(&args, &group0, admin, for_agents, &tasks, &stop) => served,
+    };
+    // Agents and callers first, then those who work for them, group0 last.
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    if let Err(reason) = group0.shutdown().await {
+        tracing::warn!(%reason, "group0 did not stop cleanly; nothing acknowledged is lost");
+    }
+    served
+}
+
+async fn serve(
+    args: &CoordinatorArgs,
+    group0: &Group0<Machine>,
+    admin: TcpListener,
+    for_agents: TcpListener,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), ServeError> {
     let proposer = Proposer::start(group0.clone(), stop.clone());
-    bootstrap(&args, &group0, &proposer, address).await?;
+    bootstrap(args, group0, &proposer).await?;
     let agents = Agents::default();
     let observed = Observed::default();
     let (driving, driver) =
@@ -75,26 +99,21 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
         AgentApi::new(group0.clone(), proposer.clone(), agents.clone(), driver, observed.clone());
     let admin_api = AdminApi::new(group0.clone(), proposer, agents, observed);
     let agent_service = AgentServiceServer::new(agent_api).max_decoding_message_size(MESSAGE_BYTES);
-    let serve_agents = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+    let serve_agents = server()
         .add_service(agent_service)
         .serve_with_incoming_shutdown(incoming(for_agents), stop.clone().cancelled_owned());
     let serve_admin = admin_api
-        .router(Server::builder().http2_keepalive_interval(Some(Duration::from_secs(5))))
+        .router(server())
         .serve_with_incoming_shutdown(incoming(admin), stop.clone().cancelled_owned());
     args.process.announce(&ports);
-    let ended = tokio::select! {
-        reason = group0.fatal() => Err(ServeError::Fatal(reason)),
-        ended = async { tokio::try_join!(serve_agents, serve_admin) } => ended.map(drop).map_err(Into::into),
+    tokio::select! {
+        ended = async { tokio::try_join!(serve_agents, serve_admin) } => Ok(ended.map(drop)?),
         () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_PATIENCE).await } => Ok(()),
-    };
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
-    if let Err(reason) = group0.shutdown().await {
-        tracing::warn!(%reason, "group0 did not stop cleanly; nothing acknowledged is lost");
     }
-    ended
+}
+
+fn server() -> Server {
+    Server::builder().http2_keepalive_interval(Some(KEEPALIVE))
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {
@@ -108,7 +127,6 @@ async fn bootstrap(
     args: &CoordinatorArgs,
     group0: &Group0<Machine>,
     proposer: &Proposer,
-    address: String,
 ) -> Result<(), ServeError> {
     let failed = |error: &dyn std::fmt::Display| ServeError::Bootstrap(error.to_string());
     let is_initialized = group0.is_initialized().await.map_err(|error| failed(&error))?;
@@ -116,6 +134,7 @@ async fn bootstrap(
         return Err(ServeError::NotBootstrapped(args.data.clone()));
     }
     if !is_initialized {
+        let address = args.admin_listen.to_string();
         let members = BTreeMap::from([(RAFT_ID, Member { address })]);
         group0.bootstrap(members).await.map_err(|error| failed(&error))?;
     }
