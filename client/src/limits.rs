@@ -38,9 +38,6 @@ pub(crate) const DATA_ATTEMPT: Duration = Duration::from_secs(3);
 pub(crate) const DATA_PAUSE: Duration = Duration::from_millis(10);
 /// The longest.
 pub(crate) const DATA_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Writes that go on on a minority of replicas after their caller was answered; each for an
-/// attempt's time at the most.
-pub(crate) const LINGERING_WRITES: usize = 256;
 /// Rows that one replica is asked for in a scan.
 pub(crate) const SCAN_ROWS: u32 = 1_000;
 /// Bytes that one replica is asked for in a scan; a message with one more row stays in bounds.

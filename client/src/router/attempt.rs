@@ -141,7 +141,7 @@ impl Ask {
 ///
 /// Cancel safe in that nothing more is sent once it is dropped; what was sent may take effect.
 pub(crate) async fn attempt(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     cluster: ClusterId,
     record: &TabletRecord,
     ask: &Ask,
@@ -156,18 +156,15 @@ pub(crate) async fn attempt(
         clock: shared.reading().0,
     };
     let ask = ask.clone().addressed(header, timestamp);
-    let is_answered = Arc::new(AtomicBool::new(false));
     let mut asked: FuturesUnordered<_> = operation
         .targets()
         .into_iter()
         .map(|node| {
-            let (shared, ask) = (Arc::clone(shared), ask.clone());
-            let is_answered = Arc::clone(&is_answered);
-            async move { (node, ask_one(&shared, node, ask, &is_answered, within).await) }
+            let ask = ask.clone();
+            async move { (node, ask_one(shared, node, ask, within).await) }
         })
         .collect();
     let began = Instant::now();
-    let is_write = timestamp.is_some();
     let mut heard = Heard::default();
     let mut answers = Vec::new();
     while let Some((node, answered)) = asked.next().await {
@@ -201,31 +198,14 @@ pub(crate) async fn attempt(
     Some(heard.anew(Step::OutOfReach))
 }
 
-/// Lets those of a write's requests that were sent come to their end, if there is room for it.
-fn linger(shared: &Shared, mut asked: FuturesUnordered<impl Future + Send + 'static>) {
-    if let Ok(place) = Arc::clone(&shared.lingering).try_acquire_owned() {
-        tokio::spawn(async move {
-            let _place = place;
-            while asked.next().await.is_some() {}
-        });
-    }
-}
-
 async fn ask_one(
     shared: &Shared,
     node: NodeId,
     ask: Ask,
-    is_answered: &AtomicBool,
     within: Duration,
 ) -> Result<Answer, Failure> {
-    let sent = async {
-        let channel = shared.channel(node).await.map_err(Status::unavailable)?;
-        if is_answered.load(Ordering::Acquire) {
-            return Err(Status::cancelled("the caller was answered before this was sent"));
-        }
-        ask.send(channel, within).await
-    };
-    let status = match timeout(within, sent).await {
+    let channel = shared.channel(node).map_err(Failure::Unreachable)?;
+    let status = match timeout(within, ask.send(channel, within)).await {
         Ok(Ok((answer, clock))) => {
             // A clock too far ahead is that agent's trouble, and is not taken on.
             let _ = shared.observe(HybridTime(clock));

@@ -209,7 +209,7 @@ impl Router {
         Ok((rows.collect(), next))
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Shared {
         &self.inner.shared
     }
 

@@ -1,16 +1,15 @@
 //! What a router's operations share: the picture of the topology, the clock, the connections.
 
 use super::topology::TopologyMap;
-use crate::channel::{causes, endpoint};
-use crate::limits::LINGERING_WRITES;
+use crate::channel::endpoint;
 use migrations::clock::{HybridClock, HybridTime};
 use migrations::id::{NodeId, RouterId};
 use migrations::record::TabletRecord;
 use migrations::settings::Settings;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::watch;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -22,9 +21,7 @@ pub(crate) struct Shared {
     pub(crate) router: RouterId,
     map: RwLock<TopologyMap>,
     clock: Mutex<HybridClock>,
-    channels: Mutex<HashMap<String, Arc<OnceCell<Channel>>>>,
-    /// For writes that go on on a minority of replicas after their caller was answered.
-    pub(crate) lingering: Arc<Semaphore>,
+    channels: Mutex<HashMap<String, Channel>>,
     /// Raised at each change of the picture.
     changes: watch::Sender<u64>,
 }
@@ -37,7 +34,6 @@ impl Shared {
             map: RwLock::default(),
             clock: Mutex::default(),
             channels: Mutex::default(),
-            lingering: Arc::new(Semaphore::new(LINGERING_WRITES)),
             changes: watch::Sender::new(0),
         }
     }
@@ -77,19 +73,21 @@ impl Shared {
         }
     }
 
-    fn channels(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<Channel>>>> {
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection to a node, made when it is first used; from then on it mends itself.
-    /// Cancel safe.
-    pub(crate) async fn channel(&self, node: NodeId) -> Result<Channel, String> {
+    /// The connection to a node, made when it is first used.
+    pub(crate) fn channel(&self, node: NodeId) -> Result<Channel, String> {
         let address = self.map().address(node).map(str::to_owned);
         let address = address.ok_or_else(|| format!("node {node} has no address"))?;
-        let endpoint = endpoint(&address).map_err(|error| error.to_string())?;
-        let cell = Arc::clone(self.channels().entry(address).or_default());
-        let connected = cell.get_or_try_init(|| endpoint.connect()).await;
-        connected.cloned().map_err(|error| causes(&error))
+        let mut channels = self.channels();
+        if let Some(channel) = channels.get(&address) {
+            return Ok(channel.clone());
+        }
+        let channel = endpoint(&address).map_err(|error| error.to_string())?.connect_lazy();
+        channels.insert(address, channel.clone());
+        Ok(channel)
     }
 
     fn clock(&self) -> MutexGuard<'_, HybridClock> {
