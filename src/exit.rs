@@ -108,6 +108,9 @@ fn refused(refusal: &Refusal) -> Failure {
         (Reason::TabletBusy, Some((_, migration))) => {
             format!("palisade migration wait {migration}     then try again")
         }
+        (Reason::NotFound, Some((kind, _))) if matches!(kind.as_str(), "migration" | "node") => {
+            format!("palisade {kind} list")
+        }
         (reason, _) => reason.next_step().to_owned(),
     };
     Failure::new(exit_of(refusal.reason), refusal.message.clone())

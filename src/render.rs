@@ -10,7 +10,7 @@ mod words;
 
 pub(crate) use json::Json;
 pub(crate) use list::{Row, list};
-pub(crate) use progress::{Progress, headline};
+pub(crate) use progress::{Progress, headline, verdict};
 pub(crate) use screens::{migration, node, purge, status, table, tablet};
 pub(crate) use words::{short_id, stage};
 

@@ -11,6 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// What a server logs where `RUST_LOG` is not set: its own steps, and others' troubles.
+pub const SERVER_LOGS: &str = "info,openraft=warn,chunked_wal=warn,raft_log=warn";
+
 /// Flags that all servers have.
 #[derive(Debug, Clone, Args)]
 pub struct ProcessArgs {

@@ -8,6 +8,10 @@ use crate::exit::{Exit, Failure};
 use crate::render;
 use client::{ClientError, new_request_id};
 use proto::admin::v1 as pb;
+use proto::reasons::Reason;
+
+/// Most nodes that are tried for a suggestion.
+const SUGGESTIONS_TRIED: usize = 16;
 
 /// What all requests for a job have.
 struct Asked {
@@ -35,12 +39,42 @@ pub(super) async fn migrate(session: &Session, args: MigrateArgs) -> Result<Exit
         request_id: request_id.clone(),
         validate_only,
         tablet: number,
-        from,
+        from: from.clone(),
         to,
         reason,
     };
     let answer = session.admin.migrate(request).await.map(|answer| answer.migration);
-    begun(session, &tablet, &job, &request_id, answer).await
+    let is_misplaced = match &answer {
+        Ok(_) => false,
+        Err(error) => error.reason() == Some(Reason::PlacementViolation),
+    };
+    let ended = begun(session, &tablet, &job, &request_id, answer).await;
+    let Err(failure) = ended else { return ended };
+    let better = if is_misplaced { fitting(session, &tablet, &from).await } else { None };
+    Err(match better {
+        Some(to) => failure.next(format!(
+            "palisade migrate {tablet} --from {from} --to {to}     passes all rules"
+        )),
+        None => failure,
+    })
+}
+
+/// A node that the replica could go to instead: one that passes the server's own checks.
+async fn fitting(session: &Session, tablet: &TabletName, from: &str) -> Option<String> {
+    let nodes = session.admin.list_nodes().await.ok()?;
+    for node in nodes.into_iter().filter(|node| node.attached).take(SUGGESTIONS_TRIED) {
+        let request = pb::MigrateRequest {
+            validate_only: true,
+            tablet: tablet.id.as_u64(),
+            from: from.to_owned(),
+            to: node.name.clone(),
+            ..Default::default()
+        };
+        if session.admin.migrate(request).await.is_ok() {
+            return Some(node.name);
+        }
+    }
+    None
 }
 
 pub(super) async fn replica_set(

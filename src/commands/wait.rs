@@ -34,7 +34,7 @@ pub(super) async fn wait(
     let mut saying = Saying::new(session);
     saying.say(&first);
     if wait_for.is_reached(&first) {
-        return ended(&first, aim);
+        return saying.end(&first, aim);
     }
     let mut watch = session.admin.watch_migrations(&first.id, None);
     let mut last = first;
@@ -44,7 +44,7 @@ pub(super) async fn wait(
             changed = watch.next() => for migration in changed? {
                 saying.say(&migration);
                 if wait_for.is_reached(&migration) {
-                    return ended(&migration, aim);
+                    return saying.end(&migration, aim);
                 }
                 last = migration;
             },
@@ -96,6 +96,17 @@ impl Saying {
                 print(&format!("{line}\n"));
             }
         }
+    }
+}
+
+impl Saying {
+    /// The last line, and what became of it.
+    fn end(&self, migration: &pb::Migration, aim: Aim) -> Result<Exit, Failure> {
+        let exit = ended(migration, aim)?;
+        if self.output == Output::Table {
+            print(&format!("\n  {}\n", render::verdict(migration)));
+        }
+        Ok(exit)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A migration as it goes on: one line a stage, and who is waited for when it does not.
 
-use super::list::{kind, way};
+use super::list::{kind, standing, way};
 use super::words::{bytes, millis, short_id, stage};
 use proto::admin::v1 as pb;
 
@@ -29,6 +29,20 @@ pub(crate) fn headline(migration: &pb::Migration, request_id: &str) -> String {
         line.push_str(&format!("   request {request_id}"));
     }
     line
+}
+
+/// The line below all others: how it ended and who is serving, or where it stands.
+pub(crate) fn verdict(migration: &pb::Migration) -> String {
+    let serving = match migration.state() {
+        pb::MigrationState::Running | pb::MigrationState::Unspecified => {
+            return format!("reached {}; the migration goes on", standing(migration));
+        }
+        pb::MigrationState::Done => &migration.after,
+        pb::MigrationState::Reverted | pb::MigrationState::Cancelled => &migration.before,
+    };
+    let began_ms = migration.stages.first().map_or(migration.ended_ms, |stage| stage.entered_ms);
+    let took = millis(migration.ended_ms.saturating_sub(began_ms));
+    format!("{} after {took}; {} are serving", standing(migration), serving.join(" "))
 }
 
 fn place(stage: &pb::StageHistory) -> Option<(u32, u64)> {
@@ -172,6 +186,15 @@ mod tests {
         ended.state = pb::MigrationState::Done.into();
         ended.ended_ms = 1_020;
         assert_eq!(progress.changes(&ended).len(), 1);
+    }
+
+    #[test]
+    fn the_last_line_says_who_is_serving() {
+        let mut done = running(vec![history(Stage::EndMigration, 9, 1_000)]);
+        done.state = pb::MigrationState::Done.into();
+        done.ended_ms = 1_040;
+        done.after = vec!["n2".to_owned(), "n4".to_owned()];
+        assert_eq!(verdict(&done), "done after 40 ms; n2 n4 are serving");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One thing at a time: what `describe` and `status` show to people.
 
 use super::list::{Row, kind, list, replicas, standing, table as columns, way};
-use super::progress::Progress;
-use super::words::{millis, or_dash, range, stage, version};
+use super::progress::{Progress, verdict};
+use super::words::{or_dash, range, stage, version};
 use crate::args::Output;
 use proto::admin::v1 as pb;
 use std::fmt::Write;
@@ -133,9 +133,8 @@ pub(crate) fn migration(migration: &pb::Migration, now_ms: u64) -> String {
             text.push_str(&line);
             text.push('\n');
         }
-    } else if let Some(first) = migration.stages.first() {
-        let took = millis(migration.ended_ms.saturating_sub(first.entered_ms));
-        let _ = writeln!(text, "  {} after {took}", standing(migration));
+    } else {
+        let _ = writeln!(text, "  {}", verdict(migration));
     }
     text
 }

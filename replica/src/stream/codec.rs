@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(packed(&|bytes| bytes[28] = 0), Some(NotRows::TombstoneWithValue));
         assert_eq!(packed(&|bytes| bytes[12..28].fill(0)), Some(NotRows::Router));
         assert_eq!(packed(&|bytes| bytes[3] = 1), Some(NotRows::TooLong));
-        assert_eq!(packed(&|bytes| drop(bytes.pop())), Some(NotRows::Cut));
+        assert_eq!(packed(&|bytes| _ = bytes.pop()), Some(NotRows::Cut));
         assert_eq!(packed(&|bytes| bytes.push(0)), Some(NotRows::Cut));
     }
 }
