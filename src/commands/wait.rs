@@ -89,17 +89,6 @@ impl Saying {
         }
     }
 
-    fn say_who(&mut self, migration: &pb::Migration) {
-        self.since = Instant::now();
-        if self.output == Output::Table {
-            for line in Progress::waiting(migration, now_ms()) {
-                print(&format!("{line}\n"));
-            }
-        }
-    }
-}
-
-impl Saying {
     /// The last line, and what became of it.
     fn end(&self, migration: &pb::Migration, aim: Aim) -> Result<Exit, Failure> {
         let exit = ended(migration, aim)?;
@@ -107,6 +96,15 @@ impl Saying {
             print(&format!("\n  {}\n", render::verdict(migration)));
         }
         Ok(exit)
+    }
+
+    fn say_who(&mut self, migration: &pb::Migration) {
+        self.since = Instant::now();
+        if self.output == Output::Table {
+            for line in Progress::waiting(migration, now_ms()) {
+                print(&format!("{line}\n"));
+            }
+        }
     }
 }
 
