@@ -5,6 +5,7 @@ use crate::group0::{Group0, ProposeError, ReadError};
 use crate::machine::Machine;
 use crate::proposer::SubmitError;
 use migrations::command::{Missing, Rejected};
+use migrations::id::NodeId;
 use migrations::retry::ChangeOutcome;
 use migrations::version::Incarnation;
 use proto::reasons::Reason;
@@ -88,8 +89,13 @@ pub(crate) fn submit_error(error: &SubmitError) -> Status {
     outcome(refusal.into(), known)
 }
 
-/// A change that the state machine refused.
-pub(crate) fn rejected(rejected: &Rejected) -> Status {
+/// A command that the state machine refused, with nodes by their numbers.
+pub(crate) fn rejected(refused: &Rejected) -> Status {
+    rejected_of(refused, &|node| node.to_string())
+}
+
+/// A command that the state machine refused. `name` gives people the name of a node.
+pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) -> Status {
     let message = rejected.to_string();
     let refusal = match rejected {
         Rejected::NotBootstrapped => Refusal::new(Reason::NoLeader, message),
@@ -107,13 +113,15 @@ pub(crate) fn rejected(rejected: &Rejected) -> Status {
             Refusal::new(Reason::NotInTransition, message)
         }
         Rejected::PlacementViolation { rule, node } => {
-            Refusal::new(Reason::PlacementViolation, message)
-                .with("rule", format!("{rule:?}"))
-                .with("node", node.to_string())
+            let node = name(*node);
+            Refusal::new(Reason::PlacementViolation, format!("{node}: {rule}"))
+                .with("rule", rule.name())
+                .with("node", node)
         }
         Rejected::InvalidField { field, problem } => Refusal::invalid_field(field, *problem),
         Rejected::NodeFenced(node) | Rejected::ReceiverFenced(node) => {
-            Refusal::new(Reason::NodeFenced, message).with("node", node.to_string())
+            let node = name(*node);
+            Refusal::new(Reason::NodeFenced, format!("{node} is fenced")).with("node", node)
         }
         Rejected::NodeNotFenced(node) => Refusal::new(Reason::NodeNotReady, message)
             .with("node", node.to_string())

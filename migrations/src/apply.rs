@@ -66,7 +66,7 @@ pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
     }
     match change {
         Change::CreateTable(create) => table::check_create(topology, create),
-        Change::DropTable { table, .. } => table::check_drop(topology, *table),
+        Change::DropTable { table, migration } => table::check_drop(topology, *table, *migration),
         Change::Start(start) => start::check(topology, start),
         Change::Cancel { migration } => start::check_cancel(topology, *migration).map(drop),
         Change::Configure(settings) => match settings.contradiction() {

@@ -56,7 +56,8 @@ pub fn check_acknowledged(
     }
     if stage == Stage::OpenRepair {
         let counted = acknowledged.iter().filter(|said| counts(topology, tablet, said));
-        check_promised(counted)?;
+        // A replica that has lost its copy has nothing to promise for; T does not count then.
+        check_promised(counted.filter(|said| !topology.is_dead(tablet, said.node)))?;
     }
     Ok(())
 }

@@ -234,6 +234,37 @@ pub enum PlacementRule {
     LeavingIsDead,
 }
 
+impl PlacementRule {
+    /// The rule's name in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PlacementRule::OneReplicaPerNode => "one-replica-per-node",
+            PlacementRule::OneReplicaPerRack => "one-replica-per-rack",
+            PlacementRule::LeavingHoldsReplica => "leaving-holds-replica",
+            PlacementRule::KeepOneReplica => "keep-one-replica",
+            PlacementRule::ReplicationFactor => "replication-factor",
+            PlacementRule::LeavingIsDead => "leaving-is-dead",
+        }
+    }
+}
+
+impl core::fmt::Display for PlacementRule {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            PlacementRule::OneReplicaPerNode => "it holds a replica of the tablet already",
+            PlacementRule::OneReplicaPerRack => {
+                "its rack holds one of the tablet's replicas already"
+            }
+            PlacementRule::LeavingHoldsReplica => "it holds no replica of the tablet",
+            PlacementRule::KeepOneReplica => "it holds the tablet's only replica",
+            PlacementRule::ReplicationFactor => {
+                "a tablet does not have as many replicas as the table asks for"
+            }
+            PlacementRule::LeavingIsDead => "it is alive; a rebuild is of a replica that is dead",
+        })
+    }
+}
+
 /// Why a command was refused. It has changed nothing. Part of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
@@ -256,7 +287,7 @@ pub enum Rejected {
     #[error("tablet {0} is not in this transition")]
     NotInTransition(TabletId),
     /// A rule of placement.
-    #[error("placement: {rule:?} would be broken on node {node}")]
+    #[error("node {node}: {rule}")]
     PlacementViolation {
         /// Which rule.
         rule: PlacementRule,

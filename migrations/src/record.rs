@@ -76,6 +76,12 @@ impl TabletRecord {
         self.transition.as_ref().map_or(&self.replicas, |transition| &transition.next)
     }
 
+    /// The T that each replica is asked to promise at this version, if it is asked.
+    pub fn asked_promise(&self) -> Option<HybridTime> {
+        let transition = self.transition.as_ref()?;
+        transition.proposed_promise.filter(|_| transition.stage == Stage::OpenRepair)
+    }
+
     /// Where reads go at this version; `None` for a dropped table.
     pub fn read_set(&self) -> Option<&ReplicaSet> {
         match self.stage().map_or(Reads::Old, Stage::reads) {

@@ -34,6 +34,8 @@ pub struct Agent {
     outbox: Mutex<Option<mpsc::Sender<AttachRequest>>>,
     /// Told whenever a tablet was taken on.
     taken_on: Notify,
+    #[cfg(feature = "faults")]
+    pub(crate) request_hold: crate::faults::RequestHold,
 }
 
 impl Agent {
@@ -54,6 +56,8 @@ impl Agent {
             asking: Mutex::new(None),
             outbox: Mutex::new(None),
             taken_on: Notify::new(),
+            #[cfg(feature = "faults")]
+            request_hold: crate::faults::RequestHold::default(),
         }
     }
 

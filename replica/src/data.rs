@@ -59,6 +59,7 @@ impl DataApi {
     async fn admit(
         &self,
         header: &Header,
+        operation: &'static str,
         access: Access,
         deadline: Duration,
     ) -> Result<VersionGuard, Status> {
@@ -71,17 +72,21 @@ impl DataApi {
         self.observe(header.clock)?;
         let (tablet, version) = (header.tablet, header.version);
         let within = (deadline / 4).min(CATCH_UP_MAX);
-        let guard = self.agent.version_guard(tablet, version, within).await.map_err(refused)?;
+        let guard = self.agent.version_guard(tablet, version, within).await;
+        let mut guard = guard.map_err(refused)?;
+        guard.describe(operation, None);
         // A pending replica has a copy before it may be read, a leaving one after.
         let record = guard.record();
         let is_named = self.agent.own().is_some_and(|own| match access {
             Access::Read => record.read_set().is_some_and(|set| set.contains(own)),
             Access::Write => record.write_sets().iter().any(|set| set.contains(own)),
         });
-        match is_named {
-            true => Ok(guard),
-            false => Err(refused(Refused::NotReplica(Some(Arc::clone(record))))),
+        if !is_named {
+            return Err(refused(Refused::NotReplica(Some(Arc::clone(record)))));
         }
+        #[cfg(feature = "faults")]
+        self.agent.request_hold.admitted(tablet).await;
+        Ok(guard)
     }
 
     fn observe(&self, clock: HybridTime) -> Result<(), Status> {
@@ -102,12 +107,13 @@ impl DataApi {
         position: bytes::Bytes,
         row: RowVersion,
     ) -> Result<(), Status> {
+        let operation = if row.value.is_some() { "put" } else { "delete" };
         let header = Header::parse(header)?;
         check_size("position", position.len(), POSITION_BYTES)?;
         check_size("value", row.value.as_ref().map_or(0, Vec::len), VALUE_BYTES)?;
         // Also the write's own time: it would outlive the clock that it came from.
         self.observe(row.timestamp.time)?;
-        let guard = self.admit(&header, Access::Write, deadline).await?;
+        let guard = self.admit(&header, operation, Access::Write, deadline).await?;
         let store = Arc::clone(self.agent.tablets.store());
         let work = tokio::spawn(async move {
             let written = tokio::task::spawn_blocking(move || {
@@ -156,7 +162,7 @@ impl DataService for DataApi {
         let deadline = convert::deadline(request.metadata());
         let pb::GetRequest { header, position } = request.into_inner();
         let header = Header::parse(header)?;
-        let guard = self.admit(&header, Access::Read, deadline).await?;
+        let guard = self.admit(&header, "get", Access::Read, deadline).await?;
         let store = Arc::clone(self.agent.tablets.store());
         let read = tokio::task::spawn_blocking(move || {
             let row = store.get(&guard, &position);
@@ -174,7 +180,7 @@ impl DataService for DataApi {
         let deadline = convert::deadline(request.metadata());
         let pb::ScanRequest { header, start, limit_rows, limit_bytes } = request.into_inner();
         let header = Header::parse(header)?;
-        let guard = self.admit(&header, Access::Read, deadline).await?;
+        let guard = self.admit(&header, "scan", Access::Read, deadline).await?;
         let store = Arc::clone(self.agent.tablets.store());
         let rows = (limit_rows as usize).clamp(1, SCAN_ROWS);
         let bytes = (limit_bytes as usize).clamp(1, SCAN_BYTES);

@@ -64,6 +64,35 @@ impl FaultService for FaultApi {
         Ok(Response::new(pb::ReleaseResponse { written, refused }))
     }
 
+    async fn hold_next_request(
+        &self,
+        request: Request<pb::HoldNextRequestRequest>,
+    ) -> Result<Response<pb::HoldNextRequestResponse>, Status> {
+        let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
+        self.agent.request_hold.hold_next(tablet);
+        Ok(Response::new(pb::HoldNextRequestResponse {}))
+    }
+
+    async fn await_request_held(
+        &self,
+        request: Request<pb::AwaitRequestHeldRequest>,
+    ) -> Result<Response<pb::AwaitRequestHeldResponse>, Status> {
+        let within = convert::deadline(request.metadata());
+        let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
+        let held = tokio::time::timeout(within, self.agent.request_hold.held(tablet)).await;
+        held.map_err(|_| Refusal::new(Reason::QueueTimeout, "no request came to be held"))?;
+        Ok(Response::new(pb::AwaitRequestHeldResponse {}))
+    }
+
+    async fn release_request(
+        &self,
+        request: Request<pb::ReleaseRequestRequest>,
+    ) -> Result<Response<pb::ReleaseRequestResponse>, Status> {
+        let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
+        self.agent.request_hold.release(tablet);
+        Ok(Response::new(pb::ReleaseRequestResponse {}))
+    }
+
     async fn set_guard_check(
         &self,
         request: Request<pb::SetGuardCheckRequest>,

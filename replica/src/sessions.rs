@@ -8,10 +8,11 @@ use crate::guard::{FrozenGuard, TopologyGuard, Turnstile};
 use crate::holders::{HeldUnder, Holder};
 use crate::lease::Lease;
 use crate::lock::locked;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use migrations::gate::Gate;
 use migrations::id::{SessionId, TabletId};
 use migrations::version::CopyId;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,10 +129,18 @@ impl Hasher for SessionIdHasher {
 
 type Registry = HashMap<SessionId, Arc<Session>, BuildHasherDefault<SessionIdHasher>>;
 
+thread_local! {
+    /// The registry that this thread looked at last, so that looking again costs one atomic load
+    /// while it is unchanged. What is found there may be closed and forgotten by now: it is the
+    /// session's gate that refuses, not the registry.
+    static LAST_SEEN: RefCell<Option<Cache<Arc<ArcSwap<Registry>>, Arc<Registry>>>> =
+        const { RefCell::new(None) };
+}
+
 /// All sessions of this agent.
 #[derive(Debug)]
 pub struct Sessions {
-    registry: ArcSwap<Registry>,
+    registry: Arc<ArcSwap<Registry>>,
     /// Held while the registry is changed; readers don't need it.
     changing: Mutex<()>,
     lease: Arc<Lease>,
@@ -143,7 +152,7 @@ impl Sessions {
     /// No session yet; work needs this lease.
     pub fn new(lease: Arc<Lease>) -> Sessions {
         Sessions {
-            registry: ArcSwap::default(),
+            registry: Arc::default(),
             changing: Mutex::new(()),
             lease,
             #[cfg(feature = "faults")]
@@ -166,8 +175,7 @@ impl Sessions {
     }
 
     fn enter_checked(&self, id: SessionId, tablet: TabletId) -> Result<TopologyGuard, EnterError> {
-        let registry = self.registry.load();
-        let session = registry.get(&id).filter(|session| session.tablet == tablet);
+        let session = self.find(id).filter(|session| session.tablet == tablet);
         let session = session.ok_or(EnterError::SessionUnknown(id))?;
         // Read before the clock: if the lease runs out in between, the guard is a fired one.
         let epoch = session.epoch();
@@ -177,7 +185,23 @@ impl Sessions {
             return Err(if is_fenced { EnterError::NodeFenced } else { expired });
         }
         session.turnstile.enter().map_err(|_| EnterError::SessionClosing(id))?;
-        Ok(TopologyGuard::entered(Arc::clone(session), epoch))
+        Ok(TopologyGuard::entered(session, epoch))
+    }
+
+    fn find(&self, id: SessionId) -> Option<Arc<Session>> {
+        let find = |last_seen: &RefCell<Option<Cache<_, _>>>| {
+            let mut last_seen = last_seen.borrow_mut();
+            let its = |seen: &Cache<Arc<ArcSwap<Registry>>, Arc<Registry>>| {
+                std::ptr::eq(seen.arc_swap(), &raw const *self.registry)
+            };
+            if !last_seen.as_ref().is_some_and(its) {
+                *last_seen = None;
+            }
+            let seen = last_seen.get_or_insert_with(|| Cache::new(Arc::clone(&self.registry)));
+            seen.load().get(&id).cloned()
+        };
+        // A thread that is ending has no such memory any more.
+        LAST_SEEN.try_with(find).unwrap_or_else(|_| self.registry.load().get(&id).cloned())
     }
 
     /// The lease that work here needs.

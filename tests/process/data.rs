@@ -4,6 +4,7 @@ use crate::harness::{Cluster, soon};
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
+use proto::faults::v1 as faults;
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use proto::stream::v1 as stream;
@@ -58,8 +59,50 @@ async fn g4_a_write_with_an_old_map_is_refused_and_retried_inside() {
     assert_eq!(read.value, b"2");
 }
 
-/// C1: a request of an older version holds a barrier up only while it lasts; here with a version
-/// that the agent has not heard of, which it catches up with.
+/// C1: a read that was admitted under the old version is slow. The barrier waits for it and names
+/// it; once it is over, the move goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn c1_a_slow_read_of_the_old_version_is_waited_for_and_named() {
+    let cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let router = cluster.router();
+    router.put("orders", b"key", b"value").await.expect("a put");
+    let mut faults = cluster.faults("n2");
+    let hold = faults::HoldNextRequestRequest { tablet: tablet.id };
+    faults.hold_next_request(hold).await.expect("wanted");
+    let mut direct = DataServiceClient::new(cluster.channel("n2", "data"));
+    let header = put(cluster_id(&cluster).await, &tablet, b"12345678key").header;
+    let get = data::GetRequest { header, position: b"12345678key".to_vec().into() };
+    let slow = tokio::spawn(async move { direct.get(get).await });
+    let held = faults::AwaitRequestHeldRequest { tablet: tablet.id };
+    soon("the read", faults.await_request_held(held)).await.expect("held");
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    let admin = cluster.admin();
+    let named = async {
+        loop {
+            let barriers = admin.list_barriers(tablet.id).await.expect("the barriers");
+            let held = barriers.iter().flat_map(|barrier| &barrier.holders);
+            let mut held =
+                held.filter_map(|held| Some((held.node.as_str(), held.holder.as_ref()?)));
+            if let Some((node, holder)) = held.next() {
+                assert_eq!((node, holder.operation.as_str()), ("n2", "get"));
+                assert_eq!(holder.version, tablet.version);
+                assert_eq!(barriers[0].waiting_for, ["n2"]);
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the holder to be named", named).await;
+    let waiting = admin.migration(&id).await.expect("it runs");
+    assert_eq!(waiting.stage(), proto::types::v1::Stage::AllowWriteBothReadOld);
+    let release = faults::ReleaseRequestRequest { tablet: tablet.id };
+    faults.release_request(release).await.expect("released");
+    slow.await.expect("no panic").expect("the read is served, under the version it came with");
+    assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Done);
+}
+
+/// A version that the agent has not heard of: it asks for it, and gives up within the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_from_the_future_is_refused_within_its_deadline() {
     let cluster = Cluster::start(3).await;

@@ -3,10 +3,10 @@
 //! The memory of requests is looked up before anything else: else the retry of a change would be
 //! refused because of its own effect. Apply looks it up again, and decides.
 
-use super::AdminApi;
+use super::{AdminApi, views};
 use crate::limits::REQUEST_ID_AHEAD;
 use crate::now::wall_millis;
-use crate::status::{rejected, submit_error};
+use crate::status::{rejected_of, submit_error};
 use migrations::apply::check;
 use migrations::command::{Applied, Change, Command, Outcome, Rejected};
 use migrations::id::{MigrationId, RequestId};
@@ -105,7 +105,7 @@ impl AdminApi {
             _ => {
                 let change = build(topology, &request)?;
                 if is_trial {
-                    check(topology, &change).map_err(|refused| rejected(&refused))?;
+                    check(topology, &change).map_err(|refused| named(topology, &refused))?;
                 }
                 Ok::<Result<Change, Outcome>, Status>(Ok(change))
             }
@@ -113,16 +113,22 @@ impl AdminApi {
         let change = match built.await?? {
             Ok(_) if is_trial => return Ok(Changed::Valid),
             Ok(change) => change,
-            Err(remembered) => return changed(remembered),
+            Err(remembered) => return self.changed(remembered),
         };
         let command = Command::Change { stamp, change };
         let committed = self.proposer.submit(command).await;
-        changed(committed.map_err(|error| submit_error(&error))?.outcome)
+        self.changed(committed.map_err(|error| submit_error(&error))?.outcome)
+    }
+
+    fn changed(&self, outcome: Outcome) -> Result<Changed, Status> {
+        let refused = |refused| self.group0.read(|machine| named(&machine.topology, &refused));
+        outcome.map(Changed::Applied).map_err(refused)
     }
 }
 
-fn changed(outcome: Outcome) -> Result<Changed, Status> {
-    outcome.map(Changed::Applied).map_err(|refused| rejected(&refused))
+/// A refusal with nodes by their names.
+fn named(topology: &Topology, refused: &Rejected) -> Status {
+    rejected_of(refused, &|node| views::node_name(topology, node))
 }
 
 /// By what the request is recognised: its id, and a digest of all the rest.

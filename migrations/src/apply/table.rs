@@ -91,7 +91,14 @@ pub(super) fn check_create(topology: &Topology, create: &CreateTable) -> Result<
     Ok(())
 }
 
-pub(super) fn check_drop(topology: &Topology, table: TableId) -> Result<(), Rejected> {
+pub(super) fn check_drop(
+    topology: &Topology,
+    table: TableId,
+    migration: MigrationId,
+) -> Result<(), Rejected> {
+    if topology.tablets_of(migration).next().is_some() {
+        return Err(invalid("migration", "is in use"));
+    }
     match topology.state.tables.get(&table) {
         Some(found) if !found.is_dropping => Ok(()),
         _ => Err(Rejected::NotFound(Missing::Table(table))),

@@ -126,3 +126,19 @@ fn repair_asks_for_each_ordered_pair() {
         assert_eq!(promise(&cluster), HybridTime(400), "RF {rf}");
     }
 }
+
+/// A replica that has lost its copy has nothing to promise for: it acknowledges without a promise,
+/// the others go on, and T stays.
+#[test]
+fn a_lost_replica_does_not_hold_a_repair_up() {
+    let mut cluster = Cluster::in_stage(Stage::OpenRepair);
+    cluster.mark_lost(3, tablet(1)).expect("admitted");
+    let mut advance = cluster.forward_command(tablet(1));
+    for said in &mut advance.evidence.acknowledged {
+        said.promised = said.promised.filter(|_| said.node != node(3));
+    }
+    cluster.advance(advance).expect("the live ones have promised");
+    cluster.forward_to_end(tablet(1));
+    assert_eq!(promise(&cluster), HybridTime::ZERO);
+    assert_eq!(ending(&cluster), (Ending::Reverted, true));
+}

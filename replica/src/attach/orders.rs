@@ -132,8 +132,7 @@ impl One {
     async fn barrier(self, record: &Arc<TabletRecord>) {
         let Some(taken) = self.taken_on(record, pb::OrderKind::Barrier).await else { return };
         self.drained(record).await;
-        let is_asked = matches!(taken.copy, CopyState::Here(_))
-            && record.transition.as_ref().is_some_and(|t| t.proposed_promise.is_some());
+        let is_asked = record.asked_promise().is_some() && matches!(taken.copy, CopyState::Here(_));
         let acknowledged = pb::Acknowledged {
             tablet: record.tablet.as_u64(),
             version: Some(record.version.into()),

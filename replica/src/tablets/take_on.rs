@@ -6,7 +6,6 @@ use crate::store::{Home, StepError};
 use migrations::clock::HybridTime;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
-use migrations::stage::Stage;
 use migrations::version::TopologyVersion;
 use std::sync::Arc;
 
@@ -78,10 +77,8 @@ impl Tablets {
 
     /// What this replica promises at this version: the lesser of the proposed T and its clock.
     fn promised(&self, record: &TabletRecord, copy: CopyState) -> HybridTime {
-        let Some(transition) = &record.transition else { return HybridTime::ZERO };
-        let is_asked = transition.stage == Stage::OpenRepair && matches!(copy, CopyState::Here(_));
-        match transition.proposed_promise {
-            Some(proposed) if is_asked => proposed.min(self.clock.reading()),
+        match (record.asked_promise(), copy) {
+            (Some(proposed), CopyState::Here(_)) => proposed.min(self.clock.reading()),
             _ => HybridTime::ZERO,
         }
     }
