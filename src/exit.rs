@@ -167,7 +167,7 @@ impl From<DataError> for Failure {
                 Failure::new(Exit::Unreachable, message)
                     .now("nothing was changed")
                     .why(Reason::QuorumUnavailable.name())
-                    .next("palisade node list     shows who is away")
+                    .next("palisade status     shows who is away")
             }
             DataError::Refused(refusal) => refused(&refusal),
             DataError::Invalid(_) => Failure::new(Exit::Usage, message).now("nothing was changed"),

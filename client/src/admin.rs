@@ -95,6 +95,11 @@ impl AdminClient {
         AdminClient { leader: Leader::new(endpoints, options) }
     }
 
+    /// Its bounds.
+    pub fn options(&self) -> AdminOptions {
+        self.leader.options
+    }
+
     /// One screen: leader, nodes, tables, running migrations.
     pub async fn status(&self) -> Result<pb::GetStatusResponse, ClientError> {
         let call = |channel, timeout| async move {

@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 const SCAN_STEP: usize = 500;
 
 pub(super) async fn run(session: &Session, command: KvCommand) -> Result<Exit, Failure> {
-    let router = Router::connect(session.admin.clone(), RouterOptions::default());
+    let default = RouterOptions::default();
+    let deadline = default.deadline.min(session.admin.options().deadline);
+    let router = Router::connect(session.admin.clone(), RouterOptions { deadline, ..default });
     match command {
         KvCommand::Put { table, key, value } => {
             let timestamp = router.put(&table, key.as_bytes(), value.as_bytes()).await?;

@@ -243,8 +243,9 @@ async fn keep_picture(admin: AdminClient, shared: Arc<Shared>) {
     let new_watch = || Watch::new(admin.leader.clone(), Topology, None);
     let mut watch = new_watch();
     loop {
-        match watch.next(Duration::MAX).await {
+        match watch.next(ADMIN_PAUSE_MAX).await {
             Ok(message) => {
+                shared.note_trouble(String::new());
                 if let Err(malformed) = shared.take(message) {
                     tracing::warn!(error = %malformed, "topology is read anew");
                     watch = new_watch();
@@ -253,6 +254,7 @@ async fn keep_picture(admin: AdminClient, shared: Arc<Shared>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "topology can't be watched; tried again");
+                shared.note_trouble(error.to_string());
                 tokio::time::sleep(ADMIN_PAUSE_MAX).await;
             }
         }

@@ -166,7 +166,10 @@ impl<'a> Operating<'a> {
     /// Finds the tablet, as the picture is now.
     async fn locate(&self) -> Result<Located, DataError> {
         let complete = self.seen(self.deadline, |map| map.cluster()).await;
-        let cluster = complete.ok_or_else(|| self.unavailable("the topology is not known"))?;
+        let cluster = complete.ok_or_else(|| match self.router.shared().trouble().as_str() {
+            "" => self.unavailable("the topology is not known"),
+            trouble => self.unavailable(&format!("the topology is not known: {trouble}")),
+        })?;
         let known = self.router.shared().map().table(self.table);
         let table = match known {
             Some(table) => table,

@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     map: RwLock<TopologyMap>,
     clock: Mutex<HybridClock>,
     channels: Mutex<HashMap<String, Channel>>,
+    /// Why the picture can't be brought up to date just now; empty if it can.
+    trouble: Mutex<String>,
     /// Raised at each change of the picture.
     changes: watch::Sender<u64>,
 }
@@ -34,6 +36,7 @@ impl Shared {
             map: RwLock::default(),
             clock: Mutex::default(),
             channels: Mutex::default(),
+            trouble: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -64,6 +67,15 @@ impl Shared {
         }
         self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Notes why the picture can't be brought up to date; empty once it can.
+    pub(crate) fn note_trouble(&self, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(crate) fn trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes on a record that came with a refusal.
