@@ -327,8 +327,10 @@ fn at_deadline(last: ClientError) -> ClientError {
             }
             _ => ClientError::Unreachable { detail: refusal.message },
         },
-        ClientError::Unexpected { code: Code::DeadlineExceeded, message } => {
-            ClientError::DeadlineExceeded { detail: message }
+        // The transport calls its own timeouts "cancelled".
+        ClientError::Unexpected { code: Code::DeadlineExceeded | Code::Cancelled, .. } => {
+            let detail = "the coordinator takes connections, but does not answer".to_owned();
+            ClientError::DeadlineExceeded { detail }
         }
         ClientError::Unexpected { code, message } => {
             ClientError::Unreachable { detail: format!("{code:?}: {message}") }

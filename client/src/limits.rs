@@ -27,6 +27,8 @@ pub(crate) const ADMIN_PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const HINTS_IN_A_ROW: u32 = 2;
 /// Rows of a page in a listing.
 pub(crate) const PAGE_ROWS: u32 = 200;
+/// After this long without a coordinator a router says why it does not know the topology.
+pub(crate) const WATCH_PATIENCE: Duration = Duration::from_millis(500);
 /// A watch without so much as a heartbeat for this long is begun anew.
 pub(crate) const WATCH_IDLE: Duration = Duration::from_secs(15);
 

@@ -9,7 +9,9 @@ mod topology;
 
 use crate::admin::AdminClient;
 use crate::error::DataError;
-use crate::limits::{ADMIN_PAUSE_MAX, DATA_ATTEMPT, DATA_DEADLINE, SCAN_BYTES, SCAN_ROWS};
+use crate::limits::{
+    ADMIN_PAUSE_MAX, DATA_ATTEMPT, DATA_DEADLINE, SCAN_BYTES, SCAN_ROWS, WATCH_PATIENCE,
+};
 use crate::wait::Topology;
 use crate::watch::Watch;
 use attempt::Ask;
@@ -243,7 +245,7 @@ async fn keep_picture(admin: AdminClient, shared: Arc<Shared>) {
     let new_watch = || Watch::new(admin.leader.clone(), Topology, None);
     let mut watch = new_watch();
     loop {
-        match watch.next(ADMIN_PAUSE_MAX).await {
+        match watch.next(WATCH_PATIENCE).await {
             Ok(message) => {
                 shared.note_trouble(String::new());
                 if let Err(malformed) = shared.take(message) {
@@ -255,7 +257,7 @@ async fn keep_picture(admin: AdminClient, shared: Arc<Shared>) {
             Err(error) => {
                 tracing::warn!(%error, "topology can't be watched; tried again");
                 shared.note_trouble(error.to_string());
-                tokio::time::sleep(ADMIN_PAUSE_MAX).await;
+                tokio::time::sleep(WATCH_PATIENCE).await;
             }
         }
     }
