@@ -1,5 +1,22 @@
 //! Every kind of id is a type of its own. Nothing is minted here: numbers come from `apply`,
 //! UUIDs from whoever proposes or asks, and travel in the command.
+//!
+//! Ids of different kinds can't be mixed up (scenario E4): this does not compile.
+//!
+//! ```compile_fail
+//! # use palisade_migrations::id::{MigrationId, SessionId};
+//! # fn close(session: SessionId) {}
+//! fn end(migration: MigrationId) {
+//!     close(migration);
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! # use palisade_migrations::id::{NodeId, TabletId};
+//! fn is_same(node: NodeId, tablet: TabletId) -> bool {
+//!     node == tablet
+//! }
+//! ```
 
 use core::fmt;
 use uuid::Uuid;

@@ -1,5 +1,6 @@
 //! How a replica agent is started: flags, each with its `PALISADE_*` variable. No file.
 
+use crate::limits::RESERVE_BYTES;
 use clap::Args;
 use process::ProcessArgs;
 use std::net::SocketAddr;
@@ -35,6 +36,10 @@ pub struct ReplicaArgs {
     /// Its rack: at most one replica of a tablet in each. Empty: racks are not told apart.
     #[arg(long, env = "PALISADE_RACK", default_value = "")]
     pub rack: String,
+
+    /// Rows are refused while less than this many bytes are free on the disk.
+    #[arg(long, env = "PALISADE_RESERVE_BYTES", default_value_t = RESERVE_BYTES)]
+    pub reserve_bytes: u64,
 
     /// What all servers have.
     #[command(flatten)]

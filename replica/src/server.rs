@@ -124,13 +124,14 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
 
 async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<Agent, ServeError> {
     let (path, name) = (args.data.clone(), args.name.clone());
+    let options = StoreOptions { reserve_bytes: args.reserve_bytes, ..StoreOptions::default() };
     let opened = tokio::task::spawn_blocking(move || {
         let directory = Arc::new(Directory::open(&path, &name)?);
         let lease = Arc::new(Lease::new());
         let sessions = Arc::new(Sessions::new(Arc::clone(&lease)));
         let clock = Arc::new(NodeClock::new());
         let store: Arc<dyn TabletStore> =
-            Arc::new(SledStore::open(Arc::clone(&directory), lease, StoreOptions::default())?);
+            Arc::new(SledStore::open(Arc::clone(&directory), lease, options)?);
         let own = directory.identity().node.map(|(node, _)| node);
         let tablets = Arc::new(Tablets::open(store, sessions, Arc::clone(&clock), own));
         Ok((directory, tablets, clock))

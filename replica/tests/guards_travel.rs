@@ -33,7 +33,7 @@ impl Held {
 async fn a7_the_guard_lives_until_the_write_is_over_and_the_drain_waits() {
     let dir = tempfile::tempdir().expect("a directory");
     let agent = Arc::new(receiving(dir.path()).await);
-    let (tell, go) = mpsc::channel();
+    let (tell, go) = mpsc::sync_channel(1);
     let (began, begun) = tokio::sync::oneshot::channel();
     let (done, outcome) = tokio::sync::oneshot::channel();
     let held = Held { agent: Arc::clone(&agent), go, began };
@@ -68,7 +68,7 @@ async fn a7_the_guard_lives_until_the_write_is_over_and_the_drain_waits() {
 async fn a7_control_a_guard_owned_by_the_handler_lets_the_write_land_after_the_drain() {
     let dir = tempfile::tempdir().expect("a directory");
     let agent = Arc::new(receiving(dir.path()).await);
-    let (tell, go) = mpsc::channel();
+    let (tell, go) = mpsc::sync_channel(1);
     let (began, begun) = tokio::sync::oneshot::channel();
     let (done, outcome) = tokio::sync::oneshot::channel();
     let held = Held { agent: Arc::clone(&agent), go, began };

@@ -142,9 +142,14 @@ impl Cluster {
 
     /// Starts an agent, on its directory if it has one.
     pub(crate) fn start_agent(&mut self, name: &str) {
+        self.start_agent_with(name, &[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_agent_with(&mut self, name: &str, more: &[&str]) {
         let (data, log) = (self.data(name), self.log(name));
         let rack = format!("rack-{name}");
-        let args = [
+        let mut args = vec![
             "replica",
             "--name",
             name,
@@ -158,6 +163,7 @@ impl Cluster {
             &rack,
             "--faults",
         ];
+        args.extend(more);
         let server = Server::start(&log, &args).expect("the agent starts");
         self.agents.insert(name.to_owned(), server);
     }

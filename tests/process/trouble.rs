@@ -1,6 +1,7 @@
 //! Starts that can't be: each ends with a sentence that says what to do, and harms nothing.
 
 use crate::harness::{Cluster, Server};
+use proto::admin::v1 as pb;
 
 fn replica_args<'a>(name: &'a str, data: &'a str, coordinators: &'a str) -> Vec<&'a str> {
     vec![
@@ -92,4 +93,30 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
     drop(foreign);
     let nodes = theirs.admin().list_nodes().await.expect("the nodes");
     assert_eq!(nodes.len(), 1, "{nodes:?}");
+}
+
+/// B4, the full disk: the target has no room. The move goes back and says so; the tablet is served
+/// all the time, and another node takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_a_full_disk_on_the_target_takes_the_move_back() {
+    let mut cluster = Cluster::start(5).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let router = cluster.router();
+    for key in 0..50u32 {
+        router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
+    }
+    // As if so much had to stay free that there is no room for a row.
+    cluster.kill("n4");
+    let reserve = u64::MAX.to_string();
+    cluster.start_agent_with("n4", &["--reserve-bytes", &reserve]);
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
+    assert!(["NODE_FULL", "DISK_FULL"].contains(&ended.reason.as_str()), "{}", ended.reason);
+    router.put("orders", b"key", b"served").await.expect("a put");
+    let id = cluster.migrate(&tablet, "n1", "n5").await;
+    assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Done);
+    cluster.replicas_agree(&tablet).await;
+    let (found, given) = cluster.copies_on_disk().await;
+    assert_eq!(found, given);
 }

@@ -24,7 +24,7 @@ struct Wait {
 /// The gate in front of the first chunk.
 pub(crate) struct Gate {
     began: Option<oneshot::Receiver<()>>,
-    go: mpsc::Sender<()>,
+    go: mpsc::SyncSender<()>,
 }
 
 impl Gate {
@@ -48,7 +48,7 @@ pub(crate) struct Gated {
 impl Gated {
     pub(crate) fn new() -> (Gated, Gate) {
         let (began, begun) = oneshot::channel();
-        let (tell, go) = mpsc::channel();
+        let (tell, go) = mpsc::sync_channel(1);
         (Gated { wait: Wait { began, go } }, Gate { began: Some(begun), go: tell })
     }
 
