@@ -129,12 +129,14 @@ impl Hasher for SessionIdHasher {
 
 type Registry = HashMap<SessionId, Arc<Session>, BuildHasherDefault<SessionIdHasher>>;
 
+/// A registry as one thread remembers it.
+type Seen = Cache<Arc<ArcSwap<Registry>>, Arc<Registry>>;
+
 thread_local! {
     /// The registry that this thread looked at last, so that looking again costs one atomic load
     /// while it is unchanged. What is found there may be closed and forgotten by now: it is the
     /// session's gate that refuses, not the registry.
-    static LAST_SEEN: RefCell<Option<Cache<Arc<ArcSwap<Registry>>, Arc<Registry>>>> =
-        const { RefCell::new(None) };
+    static LAST_SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
 /// All sessions of this agent.
@@ -189,14 +191,10 @@ impl Sessions {
     }
 
     fn find(&self, id: SessionId) -> Option<Arc<Session>> {
-        let find = |last_seen: &RefCell<Option<Cache<_, _>>>| {
+        let find = |last_seen: &RefCell<Option<Seen>>| {
             let mut last_seen = last_seen.borrow_mut();
-            let its = |seen: &Cache<Arc<ArcSwap<Registry>>, Arc<Registry>>| {
-                std::ptr::eq(seen.arc_swap(), &raw const *self.registry)
-            };
-            if !last_seen.as_ref().is_some_and(its) {
-                *last_seen = None;
-            }
+            // Another agent of this process has another registry.
+            last_seen.take_if(|seen| !std::ptr::eq(seen.arc_swap(), &raw const *self.registry));
             let seen = last_seen.get_or_insert_with(|| Cache::new(Arc::clone(&self.registry)));
             seen.load().get(&id).cloned()
         };
