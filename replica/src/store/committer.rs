@@ -160,9 +160,9 @@ mod tests {
     }
 
     /// A committer whose syncs begin and end as the test says.
-    fn stepped() -> (Committer, mpsc::Receiver<()>, mpsc::Sender<Result<(), StoreError>>) {
-        let (began, begins) = mpsc::channel();
-        let (end, ends) = mpsc::channel::<Result<(), StoreError>>();
+    fn stepped() -> (Committer, mpsc::Receiver<()>, mpsc::SyncSender<Result<(), StoreError>>) {
+        let (began, begins) = mpsc::sync_channel(16);
+        let (end, ends) = mpsc::sync_channel::<Result<(), StoreError>>(16);
         let sync = move || {
             began.send(()).map_err(closed)?;
             ends.recv().map_err(closed)?
