@@ -46,18 +46,19 @@ fn outcome(mut status: Status, outcome: ChangeOutcome) -> Status {
     status
 }
 
-/// A read that could not be shown to be the newest.
+/// A read that could not be shown to be the newest; if it was for a change, nothing was proposed.
 pub(crate) fn read_error(error: &ReadError) -> Status {
-    match error {
+    let refusal = match error {
         ReadError::NotLeader { leader, address } => {
             let refusal = Refusal::new(Reason::NotLeader, error.to_string());
-            refusal.with("leader", leader.to_string()).with("address", address.clone()).into()
+            refusal.with("leader", leader.to_string()).with("address", address.clone())
         }
-        ReadError::NoLeader | ReadError::NoQuorum => no_leader(),
+        ReadError::NoLeader | ReadError::NoQuorum => return no_leader(),
         ReadError::ShuttingDown | ReadError::Fatal(_) => {
-            Refusal::new(Reason::ShuttingDown, error.to_string()).retry_after(LEADER_RETRY).into()
+            Refusal::new(Reason::ShuttingDown, error.to_string()).retry_after(LEADER_RETRY)
         }
-    }
+    };
+    outcome(refusal.into(), ChangeOutcome::NotApplied)
 }
 
 /// A change that has no outcome.

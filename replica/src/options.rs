@@ -18,7 +18,7 @@ pub struct ReplicaArgs {
     pub data: PathBuf,
 
     /// Where coordinators take agents, `host:port`, separated by commas.
-    #[arg(long, env = "PALISADE_COORDINATORS", value_delimiter = ',', required = true)]
+    #[arg(long, env = "PALISADE_SEEDS", value_delimiter = ',', required = true)]
     pub coordinators: Vec<String>,
 
     /// Where routers reach it.

@@ -49,7 +49,7 @@ pub(super) fn migrations(
     let pb::WatchMigrationsRequest { id, after: from } = request;
     let only = match id.is_empty() {
         true => None,
-        false => Some(api.group0.read(|machine| names::migration(&machine.topology, &id))?),
+        false => Some(api.group0.read(|machine| known(api, &machine.topology, &id))?),
     };
     let after = after(from)?;
     let place = api.place()?;
@@ -62,6 +62,13 @@ pub(super) fn migrations(
         }
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// A migration that runs or is remembered: one that is neither would never be heard of.
+fn known(api: &AdminApi, topology: &Topology, id: &str) -> Result<MigrationId, Status> {
+    let found = names::migration(topology, id)?;
+    let shown = views::migration(topology, &api.observed, found);
+    shown.map(|_| found).ok_or_else(|| names::not_found("migration", id))
 }
 
 async fn watch_migrations(
@@ -144,8 +151,10 @@ fn changed_migrations(
     let touched: BTreeSet<TabletId> =
         changes.iter().flat_map(|change| change.touched.iter().copied()).collect();
     let is_wanted = |id: MigrationId| only.is_none_or(|only| only == id);
+    // A drop is one migration of many tablets: over when the last of them is.
+    let is_over = |id: MigrationId| is_wanted(id) && topology.tablets_of(id).next().is_none();
     let ended = topology.state().finished.iter().rev();
-    let ended = ended.take_while(|over| over.version > seen).filter(|o| is_wanted(o.migration));
+    let ended = ended.take_while(|over| over.version > seen).filter(|o| is_over(o.migration));
     let mut all: Vec<pb::Migration> = ended.map(|over| views::finished(topology, over)).collect();
     all.reverse();
     let is_running = |id: &&TabletId| {
