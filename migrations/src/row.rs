@@ -97,30 +97,70 @@ pub fn admit_write(
 }
 
 /// The sum of a set of rows: 128 bits, commutative, so that it does not depend on the order in
-/// which chunks were read, sent again or stored.
+/// which chunks were read, sent again or stored. Each row adds the XXH3-128 of its encoded form,
+/// see [`encode_row`], modulo 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RowSum(pub u128);
 
 impl RowSum {
-    /// Adds one version of one row: key, timestamp with router, kind, value.
-    pub fn add(&mut self, key: &[u8], row: &RowVersion) {
-        self.add_parts(key, row.timestamp, row.value.as_deref());
+    /// Adds one version of one row.
+    pub fn add(&mut self, position: &[u8], row: &RowVersion) {
+        self.add_all(core::iter::once((position, row)));
     }
 
-    /// The same for a row whose parts lie apart, for those who read them in place.
-    pub fn add_parts(&mut self, key: &[u8], timestamp: Timestamp, value: Option<&[u8]>) {
-        let mut head = [0u8; 33];
-        head[..8].copy_from_slice(&timestamp.time.0.to_le_bytes());
-        head[8..24].copy_from_slice(timestamp.router.as_uuid().as_bytes());
-        head[24] = u8::from(value.is_some());
-        // Where the key ends is part of what is summed, or ("a", "bc") would equal ("ab", "c").
-        head[25..].copy_from_slice(&(key.len() as u64).to_le_bytes());
-        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-        hasher.update(&head);
-        hasher.update(key);
-        hasher.update(value.unwrap_or_default());
-        self.0 = self.0.wrapping_add(hasher.digest128());
+    /// Adds rows.
+    pub fn add_all<'a>(&mut self, rows: impl IntoIterator<Item = (&'a [u8], &'a RowVersion)>) {
+        let mut encoded = Vec::new();
+        for (position, row) in rows {
+            encoded.clear();
+            encode_row(position, row, &mut encoded);
+            self.add_encoded(&encoded);
+        }
     }
+
+    /// Adds one row whose bytes, as [`encode_row`] writes them, lie at hand.
+    pub fn add_encoded(&mut self, row: &[u8]) {
+        self.0 = self.0.wrapping_add(xxhash_rust::xxh3::xxh3_128(row));
+    }
+}
+
+/// Bytes of an encoded row besides its position and value.
+pub const ROW_HEAD_BYTES: usize = 33;
+/// The kind of an encoded tombstone.
+pub const ROW_TOMBSTONE: u8 = 0;
+/// The kind of an encoded value.
+pub const ROW_VALUE: u8 = 1;
+
+/// Writes a row behind `bytes`, in the one form that is summed and that chunks are made of, so
+/// that both ends of a stream sum what lies in the chunk:
+///
+/// ```text
+/// length of the position   4 bytes, little-endian, as all numbers are
+/// hybrid time              8
+/// router                  16
+/// kind                     1   0 a tombstone, 1 a value
+/// length of the value      4   0 for a tombstone
+/// position, value
+/// ```
+///
+/// Positions and values are shorter than 4 GiB.
+pub fn encode_row(position: &[u8], row: &RowVersion, bytes: &mut Vec<u8>) {
+    let value = row.value.as_deref().unwrap_or_default();
+    let mut head = [0; ROW_HEAD_BYTES];
+    // Where the position ends is part of what is summed, or ("a", "bc") would equal ("ab", "c").
+    head[..4].copy_from_slice(&length(position));
+    head[4..12].copy_from_slice(&row.timestamp.time.0.to_le_bytes());
+    head[12..28].copy_from_slice(row.timestamp.router.as_uuid().as_bytes());
+    head[28] = if row.value.is_some() { ROW_VALUE } else { ROW_TOMBSTONE };
+    head[29..].copy_from_slice(&length(value));
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(position);
+    bytes.extend_from_slice(value);
+}
+
+fn length(part: &[u8]) -> [u8; 4] {
+    debug_assert!(u32::try_from(part.len()).is_ok());
+    u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 #[cfg(test)]
@@ -201,6 +241,24 @@ mod tests {
             assert_ne!(base, other);
         }
         assert_ne!(sum(b"k", &row(1, 1, Some(b""))), sum(b"k", &row(1, 1, None)));
+    }
+
+    /// Programs of different versions sum alike: what a row is summed as never changes.
+    #[test]
+    fn an_encoded_row_and_its_sum_stay_as_they_are() {
+        let mut encoded = Vec::new();
+        encode_row(b"k", &row(0x0102, 1, Some(b"vw")), &mut encoded);
+        let expected = [
+            &[1, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0][..],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+            &[1, 2, 0, 0, 0, b'k', b'v', b'w'],
+        ];
+        assert_eq!(encoded, expected.concat());
+        let mut sum = RowSum::default();
+        sum.add(b"k", &row(0x0102, 1, Some(b"vw")));
+        assert_eq!(sum, RowSum(0xcea7_ca8f_8c98_a85d_456e_eaac_cffe_0045));
+        sum.add(b"l", &row(1, 1, None));
+        assert_eq!(sum, RowSum(0xc4a4_3687_b652_9fdb_9903_e5ef_7f96_252e));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What a stream gives, beside what the machine gives: `cargo bench -p palisade-replica --bench
-//! stream`. Both numbers of a line are taken in the same run; the ratio is what counts.
+//! stream`, with `-- memory` or `-- disk` one part of it. Both numbers of a line are taken in the same run; the ratio is what counts.
 //!
 //! - memory: rows through codec, sums, checksums and gRPC, beside a bare TCP copy of as many bytes
 //! - disk: a pull from one store into another, beside bulk insertion of its rows into sled
@@ -44,8 +44,14 @@ type Rows = Vec<(Position, RowVersion)>;
 
 fn main() -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(memory())?;
-    runtime.block_on(disk())
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    if only.as_deref() != Some("disk") {
+        runtime.block_on(memory())?;
+    }
+    if only.as_deref() != Some("memory") {
+        runtime.block_on(disk())?;
+    }
+    Ok(())
 }
 
 fn mib_per_second(bytes: u64, time: Duration) -> f64 {
@@ -139,7 +145,7 @@ async fn pull_memory(address: &str) -> Result<u64, Failed> {
             }
             for row in codec::unpack(&chunk.rows) {
                 let row = row.map_err(|_| "no rows")?;
-                totals.sum.add_parts(row.position, row.timestamp, row.value);
+                totals.sum.add_encoded(row.encoded);
                 totals.rows += 1;
             }
             totals.bytes += chunk.rows.len() as u64;

@@ -188,8 +188,9 @@ impl SledStore {
             let tree = &copy_of(&mut entry, guard)?.tree;
             let page = read_page(tree, from, SCAN_ROWS, DIGEST_SLICE_BYTES)?;
             drop(entry);
-            for (position, row) in page.rows.iter().filter(|(_, row)| !row.is_purgeable(promise)) {
-                digest.sum.add(position, row);
+            let kept = page.rows.iter().filter(|(_, row)| !row.is_purgeable(promise));
+            digest.sum.add_all(kept.clone().map(|(position, row)| (position.as_slice(), row)));
+            for (_, row) in kept {
                 let counted =
                     if row.value.is_some() { &mut digest.rows } else { &mut digest.tombstones };
                 *counted += 1;
@@ -308,9 +309,7 @@ fn write_stream(copy: &mut Copy, source: NodeId, stream: StreamOnRecord) -> Resu
 
 fn advanced(chunk: &Chunk<'_>) -> Progress {
     let mut progress = chunk.before.clone();
-    for (position, row) in chunk.rows {
-        progress.sum.add(position, row);
-    }
+    progress.sum.add_all(chunk.rows.iter().map(|(position, row)| (position.as_slice(), row)));
     progress.rows += chunk.rows.len() as u64;
     progress.bytes += chunk.bytes;
     if let Some((position, _)) = chunk.rows.last() {

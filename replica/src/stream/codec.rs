@@ -1,13 +1,5 @@
-//! Rows as a chunk holds them.
-//!
-//! ```text
-//! length of the position   4 bytes, little-endian, as all numbers are
-//! hybrid time              8
-//! router                  16
-//! kind                     1   0 a tombstone, 1 a value
-//! length of the value      4   0 for a tombstone
-//! position, value
-//! ```
+//! Rows as a chunk holds them: one behind the other, each as [`encode_row`] writes it. A row's sum
+//! is over these very bytes.
 //!
 //! Whatever the bytes are, reading them ends, and touches nothing outside them.
 
@@ -16,18 +8,13 @@ use bytes::Bytes;
 use migrations::clock::{HybridTime, Timestamp};
 use migrations::id::RouterId;
 use migrations::position::Position;
-use migrations::row::{RowSum, RowVersion};
+use migrations::row::{ROW_HEAD_BYTES, ROW_TOMBSTONE, ROW_VALUE, RowSum, RowVersion, encode_row};
 use uuid::Uuid;
 
 /// Bytes of rows in one chunk, unless a single row is larger.
 pub const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes of a packed row besides its position and value.
-pub const HEAD_BYTES: usize = 33;
 /// The longest packed row.
-pub const ROW_BYTES: usize = HEAD_BYTES + POSITION_BYTES + VALUE_BYTES;
-
-const TOMBSTONE: u8 = 0;
-const VALUE: u8 = 1;
+pub const ROW_BYTES: usize = ROW_HEAD_BYTES + POSITION_BYTES + VALUE_BYTES;
 
 /// A row, where it lies in a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +25,8 @@ pub struct PackedRow<'a> {
     pub timestamp: Timestamp,
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// All of it, as it is summed.
+    pub encoded: &'a [u8],
 }
 
 impl PackedRow<'_> {
@@ -89,33 +78,16 @@ pub fn pack(rows: &[(Position, RowVersion)], sum: &mut RowSum) -> Packed {
     let length = rows.iter().map(|(position, row)| packed_bytes(position, row)).sum();
     let mut bytes = Vec::with_capacity(length);
     for (position, row) in rows {
-        sum.add(position, row);
-        pack_row(position, row, &mut bytes);
+        let begin = bytes.len();
+        encode_row(position, row, &mut bytes);
+        sum.add_encoded(&bytes[begin..]);
     }
     Packed { bytes: bytes.into(), rows: rows.len() }
 }
 
 /// How long a row is when it is packed.
 pub fn packed_bytes(position: &[u8], row: &RowVersion) -> usize {
-    HEAD_BYTES + position.len() + row.value.as_ref().map_or(0, Vec::len)
-}
-
-fn pack_row(position: &[u8], row: &RowVersion, bytes: &mut Vec<u8>) {
-    let value = row.value.as_deref().unwrap_or_default();
-    let mut head = [0; HEAD_BYTES];
-    head[..4].copy_from_slice(&length(position));
-    head[4..12].copy_from_slice(&row.timestamp.time.0.to_le_bytes());
-    head[12..28].copy_from_slice(row.timestamp.router.as_uuid().as_bytes());
-    head[28] = if row.value.is_some() { VALUE } else { TOMBSTONE };
-    head[29..].copy_from_slice(&length(value));
-    bytes.extend_from_slice(&head);
-    bytes.extend_from_slice(position);
-    bytes.extend_from_slice(value);
-}
-
-/// The store holds nothing longer than the limits, which are far below 4 GiB.
-fn length(part: &[u8]) -> [u8; 4] {
-    u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
+    ROW_HEAD_BYTES + position.len() + row.value.as_ref().map_or(0, Vec::len)
 }
 
 /// The rows of a chunk, in place. Ends after the first that is none.
@@ -144,7 +116,7 @@ impl<'a> Unpack<'a> {
         if self.is_too_long {
             return Err(NotRows::TooLong);
         }
-        let (head, rest) = self.rest.split_at_checked(HEAD_BYTES).ok_or(NotRows::Cut)?;
+        let (head, rest) = self.rest.split_at_checked(ROW_HEAD_BYTES).ok_or(NotRows::Cut)?;
         let position_length = number(&head[..4]);
         let router = Uuid::from_slice(&head[12..28]).ok().and_then(RouterId::from_uuid);
         let router = router.ok_or(NotRows::Router)?;
@@ -158,16 +130,17 @@ impl<'a> Unpack<'a> {
         let (position, rest) = rest.split_at_checked(position_length).ok_or(NotRows::Cut)?;
         let (value, rest) = rest.split_at_checked(value_length).ok_or(NotRows::Cut)?;
         let value = match head[28] {
-            VALUE => Some(value),
-            TOMBSTONE if value.is_empty() => None,
-            TOMBSTONE => return Err(NotRows::TombstoneWithValue),
+            ROW_VALUE => Some(value),
+            ROW_TOMBSTONE if value.is_empty() => None,
+            ROW_TOMBSTONE => return Err(NotRows::TombstoneWithValue),
             _ => return Err(NotRows::Kind),
         };
         if self.is_long && !rest.is_empty() {
             return Err(NotRows::TooLong);
         }
+        let encoded = &self.rest[..self.rest.len() - rest.len()];
         self.rest = rest;
-        Ok(PackedRow { position, timestamp: Timestamp { time, router }, value })
+        Ok(PackedRow { position, timestamp: Timestamp { time, router }, value, encoded })
     }
 }
 
@@ -235,12 +208,14 @@ mod tests {
                 prop_assert!(chunk.bytes.len() <= CHUNK_BYTES);
                 for row in unpack(&chunk.bytes) {
                     let row = row.expect("packed here");
-                    summed.add_parts(row.position, row.timestamp, row.value);
+                    summed.add_encoded(row.encoded);
                     out.push(row.to_row());
                 }
             }
+            let mut by_rows = RowSum::default();
+            by_rows.add_all(rows.iter().map(|(position, row)| (position.as_slice(), row)));
             prop_assert_eq!(out, rows);
-            prop_assert_eq!(summed, sum);
+            prop_assert_eq!((summed, by_rows), (sum, sum));
         }
 
         #[test]
@@ -282,7 +257,7 @@ mod tests {
         let (position, row) = row_of(3);
         let packed = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = Vec::new();
-            pack_row(&position, &row, &mut bytes);
+            encode_row(&position, &row, &mut bytes);
             change(&mut bytes);
             unpack_all(&bytes).err()
         };

@@ -67,10 +67,12 @@ impl Writer {
             let detail = format!("chunk {} is not what its checksum says", chunk.number);
             return Err(Failure::new(FailureReason::ChecksumMismatch, Origin::Data, detail));
         }
-        let rows = codec::unpack_all(&chunk.rows);
-        let rows = rows.map_err(|error| Failure::protocol(error.to_string()))?;
-        let mut sum = before.sum;
-        rows.iter().for_each(|(position, row)| sum.add(position, row));
+        let (mut rows, mut sum) = (Vec::new(), before.sum);
+        for row in codec::unpack(&chunk.rows) {
+            let row = row.map_err(|error| Failure::protocol(error.to_string()))?;
+            sum.add_encoded(row.encoded);
+            rows.push(row.to_row());
+        }
         Writer::compare(chunk, sum)?;
         let (call, source, bytes) = (self.call, self.source, chunk.rows.len() as u64);
         let guard = self.tablets.sessions().enter(self.session, self.tablet)?;
