@@ -1,8 +1,11 @@
 //! What a stream gives, beside what the machine gives: `cargo bench -p palisade-replica --bench
 //! stream`, with `-- memory` or `-- disk` one part of it. Both numbers of a line are taken in the same run; the ratio is what counts.
 //!
-//! - memory: rows through codec, sums, checksums and gRPC, beside a bare TCP copy of as many bytes
+//! - memory: rows through codec, sums, checksums and gRPC, beside a bare TCP copy of the same bytes
+//!   and, on one thread, what the parts of it cost
 //! - disk: a pull from one store into another, beside bulk insertion of its rows into sled
+//!
+//! Rounds of both take turns; a number is the median of them, in brackets the best.
 #![allow(clippy::print_stdout)]
 
 #[path = "../tests/stream/agents.rs"]
@@ -10,6 +13,7 @@
 mod agents;
 
 use agents::*;
+use bytes::Bytes;
 use migrations::position::Position;
 use migrations::pull::Totals;
 use migrations::row::{RowSum, RowVersion};
@@ -22,6 +26,8 @@ use proto::stream::v1::pull_response::Event as Says;
 use proto::stream::v1::stream_service_client::StreamServiceClient;
 use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServer};
 use std::error::Error;
+use std::fs::File;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,8 +42,8 @@ const TIMES: usize = 64;
 /// Rows of the disk part.
 const DISK_ROWS: u32 = 60_000;
 const BATCH_ROWS: usize = 1_500;
-/// Each measurement is the best of so many.
-const ROUNDS: usize = 3;
+/// Rounds of each measurement.
+const ROUNDS: usize = 9;
 
 type Failed = Box<dyn Error + Send + Sync>;
 type Rows = Vec<(Position, RowVersion)>;
@@ -46,37 +52,87 @@ fn main() -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new()?;
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     if only.as_deref() != Some("disk") {
-        runtime.block_on(memory())?;
+        runtime.block_on(runtime.spawn(memory()))??;
     }
     if only.as_deref() != Some("memory") {
-        runtime.block_on(disk())?;
+        runtime.block_on(runtime.spawn(disk()))??;
     }
     Ok(())
 }
 
-fn mib_per_second(bytes: u64, time: Duration) -> f64 {
+/// What rounds took of so many bytes: the median in MiB a second, and the line that says so.
+fn report(what: &str, bytes: u64, rounds: &mut [Duration]) -> f64 {
+    rounds.sort_unstable();
     #[allow(clippy::cast_precision_loss)] // For people.
     let mib = bytes as f64 / f64::from(1 << 20);
-    mib / time.as_secs_f64()
+    let [best, median] = [0, rounds.len() / 2].map(|round| mib / rounds[round].as_secs_f64());
+    println!("  {what:<24} {median:>6.0} MiB/s  ({best:.0})");
+    median
 }
 
 /// The memory part.
 async fn memory() -> Result<(), Failed> {
-    let source = Memory { rows: Arc::new(rows(PAGE_ROWS)) };
+    let rows = Arc::new(rows(PAGE_ROWS));
+    let chunks = chunks(&rows);
+    let source = Memory { rows: Arc::clone(&rows) };
     let address = serve(StreamServiceServer::new(source)).await;
-    let (mut stream, mut copy, mut bytes) = (Duration::MAX, Duration::MAX, 0);
+    let (mut stream, mut copy, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         let began = Instant::now();
         bytes = pull_memory(&address).await?;
-        stream = stream.min(began.elapsed());
-        copy = copy.min(copy_over_tcp(bytes).await?);
+        stream.push(began.elapsed());
+        copy.push(copy_over_tcp(&chunks, bytes).await?);
     }
-    let (stream, copy) = (mib_per_second(bytes, stream), mib_per_second(bytes, copy));
     println!("memory, {} MiB", bytes >> 20);
-    println!("  stream with sums     {stream:>8.0} MiB/s");
-    println!("  TCP copy             {copy:>8.0} MiB/s");
-    println!("  ratio                {:>8.2}", stream / copy);
+    let stream = report("stream with sums", bytes, &mut stream);
+    let copy = report("TCP copy", bytes, &mut copy);
+    println!("  {:<24} {:>6.2}", "ratio", stream / copy);
+    println!("parts of it, each on one thread");
+    parts(&rows, &chunks);
     Ok(())
+}
+
+/// The rows, as the chunks that bring them.
+fn chunks(mut rows: &[(Position, RowVersion)]) -> Vec<Bytes> {
+    let mut chunks = Vec::new();
+    while !rows.is_empty() {
+        let packed = codec::pack(rows, &mut RowSum::default());
+        rows = &rows[packed.rows..];
+        chunks.push(packed.bytes);
+    }
+    chunks
+}
+
+/// What is done for each byte besides sending it.
+fn parts(rows: &Rows, chunks: &[Bytes]) {
+    let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+    let part = |what: &str, act: &dyn Fn()| {
+        let mut rounds = [Duration::ZERO; ROUNDS];
+        for round in &mut rounds {
+            let began = Instant::now();
+            act();
+            *round = began.elapsed();
+        }
+        report(what, bytes, &mut rounds);
+    };
+    part("pack and sum", &|| {
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            rest = &rest[black_box(codec::pack(rest, &mut RowSum::default())).rows..];
+        }
+    });
+    part("unpack and sum", &|| {
+        let mut sum = RowSum::default();
+        let rows = chunks.iter().flat_map(|chunk| codec::unpack(chunk)).flatten();
+        rows.for_each(|row| sum.add_encoded(row.encoded));
+        black_box(sum);
+    });
+    part("checksum, at each end", &|| {
+        chunks.iter().for_each(|chunk| _ = black_box(crc32fast::hash(chunk)));
+    });
+    part("copy, by gRPC, each end", &|| {
+        chunks.iter().for_each(|chunk| drop(black_box(chunk.to_vec())));
+    });
 }
 
 /// A source whose rows are in memory.
@@ -170,19 +226,16 @@ async fn pull_memory(address: &str) -> Result<u64, Failed> {
     Ok(sent.bytes)
 }
 
-/// Copies so many bytes over a bare connection.
-async fn copy_over_tcp(bytes: u64) -> Result<Duration, Failed> {
+/// Copies the chunks over and over through a bare connection, so many bytes in all.
+async fn copy_over_tcp(chunks: &[Bytes], bytes: u64) -> Result<Duration, Failed> {
+    let chunks = chunks.to_vec();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let sending = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let block = vec![7u8; CHUNK_BYTES];
-        let mut left = bytes;
-        while left > 0 {
-            let length = block.len().min(usize::try_from(left).unwrap_or(block.len()));
-            socket.write_all(&block[..length]).await?;
-            left -= length as u64;
+        for chunk in std::iter::repeat_n(&chunks, TIMES).flatten() {
+            socket.write_all(chunk).await?;
         }
         socket.shutdown().await
     });
@@ -211,7 +264,7 @@ async fn disk() -> Result<(), Failed> {
     let theirs = tempfile::tempdir()?;
     let source = source(theirs.path(), &rows).await;
     let (address, _) = source.serve().await;
-    let (mut pull, mut bulk, mut bytes) = (Duration::MAX, Duration::MAX, 0);
+    let (mut pull, mut bulk, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         let ours = tempfile::tempdir()?;
         let mut receiver = receiver(ours.path()).await;
@@ -221,16 +274,15 @@ async fn disk() -> Result<(), Failed> {
         let StreamEvent::Complete { report, .. } = ended else {
             return Err(format!("{ended:?}").into());
         };
-        pull = pull.min(began.elapsed());
+        pull.push(began.elapsed());
         bytes = report.bytes;
         close(receiver.store).await?;
-        bulk = bulk.min(bulk_insert(&rows)?);
+        bulk.push(bulk_insert(&rows)?);
     }
-    let (pull, bulk) = (mib_per_second(bytes, pull), mib_per_second(bytes, bulk));
     println!("disk, {DISK_ROWS} rows, {} MiB", bytes >> 20);
-    println!("  pull, durable        {pull:>8.0} MiB/s");
-    println!("  bulk insert, flushed {bulk:>8.0} MiB/s");
-    println!("  ratio                {:>8.2}", pull / bulk);
+    let pull = report("pull, durable", bytes, &mut pull);
+    let bulk = report("bulk insert, durable", bytes, &mut bulk);
+    println!("  {:<24} {:>6.2}", "ratio", pull / bulk);
     Ok(())
 }
 
@@ -239,20 +291,25 @@ async fn close(store: Arc<dyn TabletStore>) -> Result<(), Failed> {
     Ok(store.durable().wait().await?)
 }
 
+/// The same rows in the same stored form, into a sled configured as the agents' stores are here,
+/// and as durable in the end.
 fn bulk_insert(rows: &Rows) -> Result<Duration, Failed> {
     let dir = tempfile::tempdir()?;
     let config = sled::Config::new().path(dir.path()).cache_capacity(16 << 20);
-    let db = config.flush_every_ms(None).open()?;
+    let db = config.segment_size(2 << 20).flush_every_ms(None).open()?;
     let tree = db.open_tree("rows")?;
     let began = Instant::now();
     for rows in rows.chunks(BATCH_ROWS) {
         let mut batch = sled::Batch::default();
         for (position, row) in rows {
+            let time = row.timestamp.time.0.to_be_bytes();
+            let router = row.timestamp.router.as_uuid();
             let value = row.value.as_deref().unwrap_or_default();
-            batch.insert(position.as_slice(), value);
+            batch.insert(position.as_slice(), [&time[..], router.as_bytes(), &[1], value].concat());
         }
         tree.apply_batch(batch)?;
     }
     db.flush()?;
+    File::open(dir.path().join("db"))?.sync_data()?;
     Ok(began.elapsed())
 }
