@@ -1,5 +1,6 @@
 //! What a stream gives, beside what the machine gives: `cargo bench -p palisade-replica --bench
-//! stream`, with `-- memory` or `-- disk` one part of it. Both numbers of a line are taken in the same run; the ratio is what counts.
+//! stream`, with `-- memory` or `-- disk` one part of it. Both numbers of a line are taken in the
+//! same run; the ratio is what counts.
 //!
 //! - memory: rows through codec, sums, checksums and gRPC, beside a bare TCP copy of the same bytes
 //!   and, on one thread, what the parts of it cost
