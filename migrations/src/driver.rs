@@ -18,6 +18,7 @@ use crate::lease::Instant;
 use crate::node::Node;
 use crate::record::{StreamPair, TabletRecord};
 use crate::replica_set::Replica;
+use crate::stage::WayBack;
 use crate::topology::Topology;
 use crate::version::{Incarnation, TopologyVersion};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -274,7 +275,8 @@ impl Driver {
                 if self.gathering(topology, tablet, version) {
                     let gathered = self.gathered.entry(tablet).or_default();
                     gathered.told.retain(|order| !order.is_to(node));
-                    if !reason.is_retryable() {
+                    // Where there is no way back the order is repeated until it is obeyed.
+                    if !reason.is_retryable() && can_turn_back(topology, tablet) {
                         gathered.failure.get_or_insert(reason);
                     }
                     self.look_later(tablet, REPEAT_AFTER_NS);
@@ -463,6 +465,12 @@ impl Order {
             Order::Pull(pair) => pair.receiver == node,
         }
     }
+}
+
+/// Whether the stage of a tablet's transition has a way back.
+fn can_turn_back(topology: &Topology, id: TabletId) -> bool {
+    let stage = topology.transition(id).map(|transition| transition.record.stage);
+    stage.is_some_and(|stage| matches!(stage.way_back(), WayBack::To(_)))
 }
 
 /// What a process says that is not the admitted one must not take the place of what that one has

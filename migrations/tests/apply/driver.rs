@@ -192,3 +192,22 @@ fn b4_a_full_disk_in_a_barrier_takes_the_transition_back() {
         assert_eq!(back, goes_back, "{reason}");
     }
 }
+
+/// The same past the point of no return: nothing goes back, the order is repeated, and once the
+/// node can obey again the transition goes on.
+#[test]
+fn a_full_disk_past_the_point_of_no_return_is_waited_out() {
+    let id = tablet(1);
+    let cluster = Cluster::in_stage(Stage::UseNew);
+    let mut leader = Leader::of(&cluster);
+    let version = cluster.topology.tablet(id).expect("made").version;
+    let reason = FailureReason::DiskFull;
+    leader.handle(&cluster, Event::Refused { tablet: id, version, node: node(2), reason });
+    let told = leader.handle(&cluster, Event::Tick(Instant(1_000_000_000)));
+    assert!(told.iter().any(|e| matches!(e, Effect::Barrier { node: n, .. } if *n == node(2))));
+    let mut told = Vec::new();
+    for said in cluster.evidence(id).acknowledged {
+        told.extend(leader.handle(&cluster, Event::Acknowledged { tablet: id, said }));
+    }
+    assert_eq!(proposals(&told).len(), 1, "it goes on: {told:?}");
+}
