@@ -156,7 +156,9 @@ impl Agent {
     async fn catch_up(&self, tablet: TabletId, version: TopologyVersion, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let ask = CatchUp { tablet: tablet.as_u64(), version: Some(version.into()) };
-        self.say(Event::CatchUp(ask)).await;
+        if tokio::time::timeout_at(deadline, self.say(Event::CatchUp(ask))).await.is_err() {
+            return false;
+        }
         loop {
             let taken = self.taken_on.notified();
             tokio::pin!(taken);

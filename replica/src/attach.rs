@@ -46,6 +46,8 @@ enum Ended {
     Store(#[from] crate::store::StoreError),
     #[error("this incarnation is fenced")]
     Fenced,
+    #[error("an order could not be performed: {0}")]
+    Broken(tokio::task::JoinError),
 }
 
 impl Attachments {
@@ -70,7 +72,7 @@ impl Attachments {
             }
             let message = "the attachment ended; trying again";
             match &ended {
-                Ended::Store(_) | Ended::Fenced => {
+                Ended::Store(_) | Ended::Fenced | Ended::Broken(_) => {
                     tracing::warn!(%coordinator, error = %ended, "{message}");
                 }
                 _ => tracing::info!(%coordinator, error = %ended, "{message}"),
@@ -101,15 +103,25 @@ impl Attachments {
         greeting::greet(&self.agent, &outbox).await?;
         let mut orders = client.attach(ReceiverStream::new(messages)).await?.into_inner();
         let admitted = greeting::welcomed(&self.agent, &self.puller, &outbox, &mut orders).await?;
-        self.agent.set_outbox(Some(outbox.clone()));
         tracing::info!(%coordinator, node = %admitted.node, incarnation = %admitted.incarnation,
             "attached");
         let mut performing = orders::Performing::new(&self.agent, &self.puller, admitted);
-        tokio::select! {
-            ended = performing.run(&mut orders) => Err(ended),
-            ended = lease::keep(&self.agent, AgentServiceClient::new(channel), admitted) => {
-                Err(ended)
+        let obey = async {
+            let worked_off = greeting::work_off(&self.agent, admitted, &outbox, &mut orders).await;
+            if let Err(ended) = worked_off {
+                return ended;
             }
-        }
+            self.agent.set_outbox(Some(outbox.clone()));
+            performing.run(&mut orders).await
+        };
+        // From the welcome on: a large full state must not cost the lease.
+        let renewals = AgentServiceClient::new(channel);
+        let ended = tokio::select! {
+            ended = obey => ended,
+            ended = lease::keep(&self.agent, renewals, admitted) => ended,
+        };
+        // A step that goes on after this could undo what the next greeting closes.
+        performing.stop().await;
+        Err(ended)
     }
 }

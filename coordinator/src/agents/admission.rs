@@ -7,7 +7,7 @@ use crate::proposer::{Proposer, SubmitError};
 use migrations::command::{Admit, Applied, Command, Rejected};
 use migrations::id::{ClusterId, NodeId, TabletId};
 use migrations::topology::Topology;
-use migrations::version::Incarnation;
+use migrations::version::{CopyId, Incarnation};
 
 /// What a process says of itself when it attaches.
 #[derive(Debug, Clone)]
@@ -86,8 +86,15 @@ fn living(topology: &Topology, greeting: &Greeting) -> Option<(NodeId, Incarnati
         && node.directory == greeting.admit.directory
         && node.process == greeting.admit.process
         && node.location == greeting.admit.location
-        && greeting.admit.lost.is_empty();
+        && greeting.admit.lost.iter().all(|(tablet, copy)| is_marked(topology, *tablet, id, *copy));
     is_it.then_some((id, known))
+}
+
+/// Whether a loss is known already, or concerns nobody any more.
+fn is_marked(topology: &Topology, tablet: TabletId, node: NodeId, copy: CopyId) -> bool {
+    let Some(record) = topology.record(tablet) else { return true };
+    let replica = record.replicas.on(node).or(record.next().on(node));
+    replica.is_none_or(|replica| replica.copy != copy || replica.lost)
 }
 
 fn open_sessions(topology: &Topology, name: &str) -> Vec<TabletId> {

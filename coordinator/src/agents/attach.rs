@@ -58,15 +58,20 @@ pub(super) async fn serve(
     api.driver.report(Event::Attached { node, attachment }).await;
     let inbound = Inbound { api: &api, node, incarnation };
     let mut leading = api.group0.leadership();
+    let mut held = None;
     let ended = loop {
         tokio::select! {
             () = end.cancelled() => break Err(ended_here(&api, node, incarnation)),
-            order = waiting.recv() => {
-                let Some(order) = order else { break Ok(()) };
-                if outbox.send(Ok(order)).await.is_err() {
-                    break Ok(());
-                }
-            }
+            order = waiting.recv(), if held.is_none() => match order {
+                Some(order) => held = Some(order),
+                None => break Ok(()),
+            },
+            // An arm of its own: while the agent reads nothing, what it says is read all the same.
+            // Else each end could wait for the other.
+            place = outbox.reserve(), if held.is_some() => match (place, held.take()) {
+                (Ok(place), Some(order)) => place.send(Ok(order)),
+                _ => break Ok(()),
+            },
             message = said.message() => match message {
                 Ok(Some(message)) => if let Err(status) = inbound.take(message).await {
                     break Err(status);

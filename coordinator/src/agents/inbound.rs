@@ -200,10 +200,15 @@ impl Inbound<'_> {
         tracing::error!(node = %self.node, %tablet, %copy, "a copy is lost; rebuild it");
         let (node, incarnation) = (self.node, self.incarnation);
         let command = Command::MarkLost { node, incarnation, copies: vec![(tablet, copy)] };
-        if let Err(error) = self.api.proposer.submit(command).await {
-            // It is said again at the next attachment.
-            tracing::warn!(%error, "the loss of a copy could not be marked");
-        }
+        let (proposer, agents) = (self.api.proposer.clone(), self.api.agents.clone());
+        // In a task of its own: what else the agent says does not wait for the commit.
+        tokio::spawn(async move {
+            if let Err(error) = proposer.submit(command).await {
+                tracing::warn!(%node, %error, "the loss of a copy could not be marked");
+                // It is said again at the next attachment.
+                agents.end(node);
+            }
+        });
         Ok(())
     }
 }

@@ -68,8 +68,7 @@ fn lost((tablet, copy): (migrations::id::TabletId, migrations::version::CopyId))
     Lost { tablet: tablet.as_u64(), copy: Some(copy.0.into()) }
 }
 
-/// Waits for the welcome and works off the full state. No other order of this attachment is
-/// begun before that.
+/// Waits for the welcome: this process is the admitted one from then on, and its lease counts.
 pub(super) async fn welcomed(
     agent: &Arc<Agent>,
     puller: &Puller,
@@ -78,6 +77,11 @@ pub(super) async fn welcomed(
 ) -> Result<Own, Ended> {
     let mut first = next(orders).await?;
     if let Order::CloseAll(_) = first {
+        if agent.admitted().is_some() {
+            // Fenced without having heard of it. The token that it has is that of an admission
+            // that is over, and may be in a copy of the directory: it greets anew with its own.
+            return Err(Ended::Fenced);
+        }
         // Every session is closed, every guard of both kinds is gone, nothing is opened: then,
         // and only then, may this process be admitted.
         agent.sessions().lease().give_up();
@@ -89,9 +93,18 @@ pub(super) async fn welcomed(
     let Order::Welcome(welcome) = first else {
         return Err(Ended::Protocol("no welcome".into()));
     };
-    let admitted = note_welcome(agent, welcome)?;
+    note_welcome(agent, welcome)
+}
+
+/// Works off the full state. No other order of this attachment is begun before that.
+pub(super) async fn work_off(
+    agent: &Arc<Agent>,
+    own: Own,
+    outbox: &Outbox,
+    orders: &mut Streaming<AttachResponse>,
+) -> Result<(), Ended> {
     let (version, records) = full_state(orders).await?;
-    let done = agent.tablets.full_state(version, &records, admitted.node, Unlisted::Drop).await?;
+    let done = agent.tablets.full_state(version, &records, own.node, Unlisted::Drop).await?;
     agent.wake_catching_up();
     for taken in &done.taken {
         report_lost(outbox, taken).await?;
@@ -99,8 +112,7 @@ pub(super) async fn welcomed(
     for (tablet, copy) in &done.dropped {
         tracing::info!(%tablet, %copy, "dropped what the full state does not give this node");
     }
-    say(outbox, Event::FullStateDone(FullStateDone { version: Some(version.into()) })).await?;
-    Ok(admitted)
+    say(outbox, Event::FullStateDone(FullStateDone { version: Some(version.into()) })).await
 }
 
 pub(super) async fn report_lost(outbox: &Outbox, taken: &TakenOn) -> Result<(), Ended> {

@@ -43,7 +43,12 @@ impl Performing {
         loop {
             let is_full = self.tasks.len() >= ORDERS_AT_ONCE;
             tokio::select! {
-                _ = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                done = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    // Neither obeyed nor refused: only a new attachment has it ordered again.
+                    if let Some(Err(broken)) = done {
+                        return Ended::Broken(broken);
+                    }
+                }
                 message = orders.message(), if !is_full => match message {
                     Ok(Some(message)) => {
                         if let Err(ended) = self.begin(message.order) {
@@ -55,6 +60,11 @@ impl Performing {
                 },
             }
         }
+    }
+
+    /// Ends what is being performed, and returns once nothing of it goes on.
+    pub(super) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
     }
 
     fn begin(&mut self, order: Option<Order>) -> Result<(), Ended> {

@@ -143,6 +143,11 @@ impl Live {
         match self.outcome.get() {
             Some(Ok(report)) => StreamEvent::Complete { stream, report: *report },
             Some(Err(failure)) => StreamEvent::Failed { stream, failure: failure.clone() },
+            // Its task is over, and said nothing: it has panicked, or was dropped.
+            None if self.over.is_cancelled() => {
+                let failure = Failure::closed("the call's task has ended without an outcome");
+                StreamEvent::Failed { stream, failure }
+            }
             None => StreamEvent::Progress {
                 stream,
                 rows: self.rows.load(Ordering::Relaxed),
