@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 
 /// How long a process may take until it serves.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How often it is looked whether agents are attached.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a process may take to stop when asked to.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// Where the ports of a cluster are written, in its directory.
@@ -77,6 +79,8 @@ async fn run_members(args: &DevArgs, members: &mut Vec<Member>) -> anyhow::Resul
             flags.push("--faults".into());
         }
         members.push(Member::start(&args.data, "replica", &name, flags).await?);
+        // One after the other, so that names and numbers of nodes go together.
+        admitted(&address(&members[0].ports, "admin")?, usize::from(number)).await?;
     }
     let file = args.data.join(CLUSTER_FILE);
     std::fs::write(&file, describe(members)?)
@@ -87,6 +91,22 @@ async fn run_members(args: &DevArgs, members: &mut Vec<Member>) -> anyhow::Resul
     println!("  logs    {}/*/log", args.data.display());
     println!("  next    palisade status        (in another terminal, in this directory)");
     until_interrupted(members).await
+}
+
+/// Returns once so many agents are attached.
+async fn admitted(admin: &str, count: usize) -> anyhow::Result<()> {
+    let admin = client::AdminClient::connect(vec![admin.to_owned()]);
+    let attached = async {
+        loop {
+            let nodes = admin.list_nodes().await?;
+            if nodes.iter().filter(|node| node.attached).count() >= count {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    };
+    let waited = tokio::time::timeout(START_DEADLINE, attached).await;
+    waited.with_context(|| format!("{count} agents are not attached after {START_DEADLINE:?}"))?
 }
 
 /// Returns at Ctrl-C or SIGTERM; an error if a process ends before.

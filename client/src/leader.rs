@@ -7,7 +7,7 @@ use crate::error::ClientError;
 use crate::limits::{ADMIN_DEADLINE, ADMIN_PAUSE, ADMIN_PAUSE_MAX, ADMIN_TRY, HINTS_IN_A_ROW};
 use crate::reasons::is_passing;
 use migrations::id::RequestId;
-use migrations::retry::NextTry;
+use migrations::retry::{ChangeOutcome, NextTry};
 use proto::reasons::Reason;
 use proto::status::{Refusal, outcome_of};
 use std::future::Future;
@@ -69,6 +69,8 @@ struct Failed {
     error: ClientError,
     next: NextTry,
     is_unknown: bool,
+    /// This try has surely done nothing; an earlier one may have.
+    is_not_applied: bool,
     hint: Option<String>,
     retry_after: Option<Duration>,
 }
@@ -185,7 +187,14 @@ impl Leader {
                 Err(failed) => failed,
             };
             if failed.next == NextTry::Tell {
-                return Err(failed.error);
+                return Err(match (change, is_unknown && failed.is_not_applied) {
+                    // This try did nothing; an earlier one may have.
+                    (Some(request_id), true) => {
+                        let detail = failed.error.to_string();
+                        ClientError::OutcomeUnknown { request_id, detail }
+                    }
+                    _ => failed.error,
+                });
             }
             is_unknown |= failed.is_unknown;
             let pause = match failed.hint {
@@ -231,6 +240,7 @@ impl Leader {
             error,
             next: NextTry::Again,
             is_unknown: false,
+            is_not_applied: true,
             hint: None,
             retry_after: None,
         })?;
@@ -282,7 +292,8 @@ fn judge(status: &Status, is_change: bool) -> Failed {
     };
     Failed {
         next,
-        is_unknown: is_change && outcome == migrations::retry::ChangeOutcome::Unknown,
+        is_unknown: is_change && outcome == ChangeOutcome::Unknown,
+        is_not_applied: is_change && outcome == ChangeOutcome::NotApplied,
         hint,
         retry_after: refusal.as_ref().and_then(|refusal| refusal.retry_after),
         error: match refusal {

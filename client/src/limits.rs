@@ -44,7 +44,10 @@ pub(crate) const DATA_PAUSE_MAX: Duration = Duration::from_millis(500);
 pub(crate) const SCAN_ROWS: u32 = 1_000;
 /// Bytes that one replica is asked for in a scan; a message with one more row stays in bounds.
 pub(crate) const SCAN_BYTES: u32 = 1 << 20;
-/// A write that a majority has acknowledged waits no longer than this for the other replicas.
+/// A write that a majority has acknowledged waits for the other replicas as long as that took,
+/// times this,
+pub(crate) const STRAGGLER_FACTOR: u32 = 4;
+/// and no longer than this.
 pub(crate) const STRAGGLER_PATIENCE: Duration = Duration::from_millis(20);
 
 const _: () = assert!(ADMIN_TRY.as_millis() < ADMIN_DEADLINE.as_millis());

@@ -3,7 +3,7 @@
 
 use super::shared::Shared;
 use crate::channel::timed;
-use crate::limits::STRAGGLER_PATIENCE;
+use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
 use crate::reasons::refused;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -182,9 +182,9 @@ pub(crate) async fn attempt(
             Step::Wait => {}
             Step::Done => {
                 if ask.access() == Access::Write {
-                    // Stragglers get as long again as the majority took, within a bound, so that
-                    // replicas rarely differ. Not after the answer: then nothing more is sent.
-                    let patience = began.elapsed().min(STRAGGLER_PATIENCE);
+                    // Stragglers get some times as long as the majority took, within a bound, so
+                    // that replicas rarely differ. Not after the answer: then nothing more is sent.
+                    let patience = (began.elapsed() * STRAGGLER_FACTOR).min(STRAGGLER_PATIENCE);
                     let stragglers = async { while asked.next().await.is_some() {} };
                     let _left_out = timeout(patience, stragglers).await;
                 }

@@ -117,6 +117,24 @@ async fn at_the_deadline_an_unknown_outcome_stays_unknown_and_names_its_id() {
     }
 }
 
+/// The first try was lost and may be in the log yet; the second is refused by a check that comes
+/// before the log. That check speaks of the second try alone. A rejection by the state machine
+/// speaks of the id.
+#[tokio::test]
+async fn a_failed_check_after_an_unknown_outcome_leaves_it_unknown() {
+    for (second, is_unknown) in
+        [(ChangeOutcome::NotApplied, true), (ChangeOutcome::Rejected, false)]
+    {
+        let coordinator = coordinator().await;
+        let lost = refused(Refusal::new(Reason::LeadershipLost, "lost"), ChangeOutcome::Unknown);
+        let few = refused(Refusal::new(Reason::PlacementViolation, "too few nodes"), second);
+        coordinator.answer_with([lost, few]);
+        let told = admin(&[&coordinator]).create_table(create()).await.expect_err("refused");
+        assert_eq!(told.is_outcome_unknown(), is_unknown, "{told}");
+        assert_eq!(coordinator.changes().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn where_nobody_listens_nothing_was_done() {
     let options = AdminOptions { deadline: Duration::from_millis(200), ..Default::default() };

@@ -83,8 +83,12 @@ pub(super) fn answer<T>(changed: &Changed, message: T) -> Response<T> {
 
 /// Refused before anything was proposed.
 fn not_applied(refusal: Refusal) -> Status {
-    let mut status = Status::from(refusal);
-    set_outcome(status.metadata_mut(), ChangeOutcome::NotApplied);
+    marked(refusal.into(), ChangeOutcome::NotApplied)
+}
+
+/// A status that says what became of the change.
+fn marked(mut status: Status, outcome: ChangeOutcome) -> Status {
+    set_outcome(status.metadata_mut(), outcome);
     status
 }
 
@@ -103,9 +107,15 @@ impl AdminApi {
             Seen::Reused if !is_trial => Ok(Err(Err(Rejected::RequestIdReused))),
             Seen::Expired if !is_trial => Ok(Err(Err(Rejected::RequestIdExpired))),
             _ => {
-                let change = build(topology, &request)?;
-                if is_trial {
-                    check(topology, &change).map_err(|refused| named(topology, &refused))?;
+                // What is refused here was not proposed, and is not remembered.
+                let change = build(topology, &request)
+                    .map_err(|refused| marked(refused, ChangeOutcome::NotApplied))?;
+                match is_trial {
+                    true => {
+                        check(topology, &change).map_err(|refused| named(topology, &refused))?
+                    }
+                    // Not of an id that is remembered: the clock may have been set back since.
+                    false => check_age(stamp.id.as_uuid())?,
                 }
                 Ok::<Result<Change, Outcome>, Status>(Ok(change))
             }
@@ -143,8 +153,9 @@ fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestSta
             return Err(not_applied(Refusal::invalid_field("request_id", problem)));
         }
     };
-    if !is_trial {
-        check_age(uuid)?;
+    if !is_trial && uuid.get_version_num() != 7 {
+        let problem = "must be a UUIDv7: ids are kept in order of time";
+        return Err(not_applied(Refusal::invalid_field("request_id", problem)));
     }
     let id = RequestId::from_uuid(uuid);
     let id = id.ok_or_else(|| not_applied(Refusal::invalid_field("request_id", "is nil")))?;
@@ -154,10 +165,6 @@ fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestSta
 
 /// Ids are kept in order of time; one from the far future would push out all others.
 fn check_age(uuid: Uuid) -> Result<(), Status> {
-    if uuid.get_version_num() != 7 {
-        let problem = "must be a UUIDv7: ids are kept in order of time";
-        return Err(not_applied(Refusal::invalid_field("request_id", problem)));
-    }
     let millis = u64::try_from(uuid.as_u128() >> 80).unwrap_or(u64::MAX);
     let now = wall_millis();
     let ahead = u64::try_from(REQUEST_ID_AHEAD.as_millis()).unwrap_or(u64::MAX);

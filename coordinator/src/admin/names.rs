@@ -2,22 +2,18 @@
 
 use migrations::command::{Missing, Rejected};
 use migrations::id::{MigrationId, NodeId, TableId, TabletId};
-use migrations::retry::ChangeOutcome;
 use migrations::topology::Topology;
 use proto::reasons::Reason;
-use proto::status::{Refusal, set_outcome};
+use proto::status::Refusal;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::status::rejected;
 
-/// What is not there was looked for in the newest state: a refusal, and final.
+/// What was looked for in the newest state, and is not there.
 pub(super) fn not_found(kind: &'static str, name: &str) -> Status {
     let message = format!("{kind} {name} does not exist");
-    let refusal = Refusal::new(Reason::NotFound, message).of_resource(kind, name);
-    let mut status = Status::from(refusal);
-    set_outcome(status.metadata_mut(), ChangeOutcome::Rejected);
-    status
+    Refusal::new(Reason::NotFound, message).of_resource(kind, name).into()
 }
 
 /// The node of this name.

@@ -7,12 +7,11 @@ use migrations::command::{Applied, Change, CreateTable};
 use migrations::id::TableId;
 use migrations::placement::place;
 use migrations::position::{Partitioning, Position, ranges_between};
-use migrations::retry::ChangeOutcome;
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::table_service_server::TableService;
 use proto::reasons::Reason;
-use proto::status::{Refusal, set_outcome};
+use proto::status::Refusal;
 use std::ops::Bound;
 use tonic::{Request, Response, Status};
 
@@ -91,11 +90,8 @@ impl TableService for AdminApi {
     }
 }
 
-/// A field of the form that the state machine would not take either: a refusal, and final.
 fn invalid(field: &'static str, problem: &str) -> Status {
-    let mut status = Status::from(Refusal::invalid_field(field, problem));
-    set_outcome(status.metadata_mut(), ChangeOutcome::Rejected);
-    status
+    Refusal::invalid_field(field, problem).into()
 }
 
 /// The command that makes a table: cut where it says, its replicas placed by the newest state.
@@ -111,9 +107,7 @@ fn create_table(topology: &Topology, request: &pb::CreateTableRequest) -> Result
     let placed = place(topology, ranges.len(), request.replication_factor);
     let placed = placed.map_err(|too_few| {
         let refusal = Refusal::new(Reason::PlacementViolation, too_few.to_string());
-        let mut status = Status::from(refusal.with("found", too_few.found.to_string()));
-        set_outcome(status.metadata_mut(), ChangeOutcome::Rejected);
-        status
+        Status::from(refusal.with("found", too_few.found.to_string()))
     })?;
     Ok(Change::CreateTable(CreateTable {
         name: request.name.clone(),
