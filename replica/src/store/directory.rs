@@ -4,7 +4,7 @@
 //! lock       locked while a process has the directory; its device and inode are part of the proof
 //! format     the number of the format
 //! identity   directory id, node name, and what an admission left: see `identity`
-//! rows/      the row store
+//! rows/      the row store: see `binding`
 //! ballast    given up when the disk is full
 //! ```
 
@@ -83,6 +83,17 @@ impl Directory {
     /// All that it knows of itself.
     pub fn identity(&self) -> Identity {
         locked(&self.identity).clone()
+    }
+
+    /// Durably notes which row store it has: one that is durable itself.
+    pub(super) fn note_rows(&self, rows: Uuid) -> Result<(), StoreError> {
+        if self.identity().rows == Some(rows) {
+            return Ok(());
+        }
+        // Its own entry first: a rename may become durable before what was made earlier.
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| StoreError::io("sync the directory", &error))?;
+        self.change(|identity| identity.rows = Some(rows))
     }
 
     /// Draws a token for this process and makes it durable, before admission is asked for.

@@ -13,6 +13,8 @@ pub struct Identity {
     pub directory: DirectoryId,
     /// The operator's name for the node; bound when the directory was made.
     pub node_name: String,
+    /// The id of its row store, once that was made.
+    pub rows: Option<Uuid>,
     /// The cluster, once an admission was learned of.
     pub cluster: Option<ClusterId>,
     /// The node's id and its newest incarnation that was learned of.
@@ -27,12 +29,16 @@ impl Identity {
     pub(crate) fn fresh(node_name: &str) -> Identity {
         let directory = DirectoryId::from_uuid(Uuid::new_v4()).expect("a v4 UUID is never nil");
         let node_name = node_name.to_owned();
-        Identity { directory, node_name, cluster: None, node: None, tokens: Vec::new() }
+        let (rows, cluster, node, tokens) = (None, None, None, Vec::new());
+        Identity { directory, node_name, rows, cluster, node, tokens }
     }
 
     pub(crate) fn to_text(&self) -> String {
-        let Identity { directory, node_name, cluster, node, tokens } = self;
+        let Identity { directory, node_name, rows, cluster, node, tokens } = self;
         let mut text = format!("directory {directory}\nnode-name {node_name}\n");
+        if let Some(rows) = rows {
+            text.push_str(&format!("rows {rows}\n"));
+        }
         if let Some(cluster) = cluster {
             text.push_str(&format!("cluster {cluster}\n"));
         }
@@ -69,6 +75,7 @@ impl Identity {
         match name {
             "directory" => self.directory = DirectoryId::from_uuid(uuid()?)?,
             "node-name" => self.node_name = value.to_owned(),
+            "rows" => self.rows = Some(uuid()?),
             "cluster" => self.cluster = Some(ClusterId::from_uuid(uuid()?)?),
             "token" => self.tokens.push(AdmissionToken::from_uuid(uuid()?)?),
             "node" => {

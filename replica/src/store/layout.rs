@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The tree `floors` speaks for tablets without a tree: tablet → era, counter; and `w` → the floor
-//! of every tablet that is listed nowhere. Numbers are big-endian.
+//! of every tablet that is listed nowhere. It has the id of the row store too: `i` → 16 bytes.
+//! Numbers are big-endian.
 
 use super::error::{StoreError, TooLarge};
 use super::streams::{Progress, StreamOnRecord, StreamState};
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 pub(super) const FLOORS: &str = "floors";
 pub(super) const UNLISTED: &[u8] = b"w";
+pub(super) const STORE_ID: &[u8] = b"i";
 pub(super) const RECORD: &[u8] = b"mrecord";
 pub(super) const PROMISE: &[u8] = b"mpromise";
 pub(super) const STREAMS: &[u8] = b"s";

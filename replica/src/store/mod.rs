@@ -28,6 +28,7 @@
 //! before a [`TabletStore::durable`] that was asked for after it has returned.
 //! Not here: deciding which versions to obey and which copies to prepare or drop (`tablets`).
 
+mod binding;
 mod committer;
 mod directory;
 mod error;

@@ -4,6 +4,7 @@
 //! does not reach the disk's cache; the committer adds `fdatasync`. A mutex for each tablet
 //! serialises what is done to its copies, so that no sled transactions are needed.
 
+use super::binding;
 use super::committer::{Committer, Durable};
 use super::directory::Directory;
 use super::error::{DataError, IngestError, PurgeError, StepError, StoreError};
@@ -102,7 +103,8 @@ pub struct SledStore {
 
 impl SledStore {
     /// Opens the row store of a directory, and makes durable what it finds. Blocks. What can't
-    /// be read at all is `Damaged`; a copy that can't be is left out, and so becomes *lost*.
+    /// be read at all, or is not the row store that the directory had, is `Damaged`; a copy that
+    /// can't be read is left out, and so becomes *lost*.
     pub fn open(
         directory: Arc<Directory>,
         lease: Arc<Lease>,
@@ -110,19 +112,24 @@ impl SledStore {
     ) -> Result<SledStore, StoreError> {
         let space = Space::watch(directory.path(), options.reserve_bytes)?;
         let path = directory.path().join("rows");
+        binding::check_is_there(&directory, &path)?;
         let config = sled::Config::new()
             .path(&path)
             .cache_capacity(options.cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
         // sled panics on some kinds of damage.
-        let open = AssertUnwindSafe(|| load(config.open()?));
+        let open = AssertUnwindSafe(|| {
+            let db = config.open()?;
+            Ok((binding::check_id(&directory, &db)?, load(db)?))
+        });
         let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
-        let loaded = catch_unwind(open).unwrap_or_else(panicked)?;
+        let (id, loaded) = catch_unwind(open).unwrap_or_else(panicked)?;
         let Loaded { db, floors, entries, unlisted } = loaded;
         let committer = start_committer(&db, &path)?;
         // What was read may be in the system's cache only; a floor counts once it is durable.
         committer.durable().wait_blocking()?;
+        directory.note_rows(id)?;
         Ok(SledStore {
             committer,
             db,
@@ -166,6 +173,9 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
     let mut unlisted = TopologyVersion::ZERO;
     for pair in &floors {
         let (key, value) = pair?;
+        if key == layout::STORE_ID {
+            continue;
+        }
         let version = layout::decode_version(&value)?;
         let tablet = <[u8; 8]>::try_from(&key[..]).ok().map(u64::from_be_bytes);
         match tablet.and_then(TabletId::from_u64) {
