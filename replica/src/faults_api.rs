@@ -64,33 +64,33 @@ impl FaultService for FaultApi {
         Ok(Response::new(pb::ReleaseResponse { written, refused }))
     }
 
-    async fn hold_next_request(
+    async fn hold_next_data(
         &self,
-        request: Request<pb::HoldNextRequestRequest>,
-    ) -> Result<Response<pb::HoldNextRequestResponse>, Status> {
+        request: Request<pb::HoldNextDataRequest>,
+    ) -> Result<Response<pb::HoldNextDataResponse>, Status> {
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
         self.agent.request_hold.hold_next(tablet);
-        Ok(Response::new(pb::HoldNextRequestResponse {}))
+        Ok(Response::new(pb::HoldNextDataResponse {}))
     }
 
-    async fn await_request_held(
+    async fn await_data_held(
         &self,
-        request: Request<pb::AwaitRequestHeldRequest>,
-    ) -> Result<Response<pb::AwaitRequestHeldResponse>, Status> {
+        request: Request<pb::AwaitDataHeldRequest>,
+    ) -> Result<Response<pb::AwaitDataHeldResponse>, Status> {
         let within = convert::deadline(request.metadata());
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
         let held = tokio::time::timeout(within, self.agent.request_hold.held(tablet)).await;
         held.map_err(|_| Refusal::new(Reason::QueueTimeout, "no request came to be held"))?;
-        Ok(Response::new(pb::AwaitRequestHeldResponse {}))
+        Ok(Response::new(pb::AwaitDataHeldResponse {}))
     }
 
-    async fn release_request(
+    async fn release_data(
         &self,
-        request: Request<pb::ReleaseRequestRequest>,
-    ) -> Result<Response<pb::ReleaseRequestResponse>, Status> {
+        request: Request<pb::ReleaseDataRequest>,
+    ) -> Result<Response<pb::ReleaseDataResponse>, Status> {
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
         self.agent.request_hold.release(tablet);
-        Ok(Response::new(pb::ReleaseRequestResponse {}))
+        Ok(Response::new(pb::ReleaseDataResponse {}))
     }
 
     async fn set_guard_check(

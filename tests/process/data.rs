@@ -68,14 +68,14 @@ async fn c1_a_slow_read_of_the_old_version_is_waited_for_and_named() {
     let router = cluster.router();
     router.put("orders", b"key", b"value").await.expect("a put");
     let mut faults = cluster.faults("n2");
-    let hold = faults::HoldNextRequestRequest { tablet: tablet.id };
-    faults.hold_next_request(hold).await.expect("wanted");
+    let hold = faults::HoldNextDataRequest { tablet: tablet.id };
+    faults.hold_next_data(hold).await.expect("wanted");
     let mut direct = DataServiceClient::new(cluster.channel("n2", "data"));
     let header = put(cluster_id(&cluster).await, &tablet, b"12345678key").header;
     let get = data::GetRequest { header, position: b"12345678key".to_vec().into() };
     let slow = tokio::spawn(async move { direct.get(get).await });
-    let held = faults::AwaitRequestHeldRequest { tablet: tablet.id };
-    soon("the read", faults.await_request_held(held)).await.expect("held");
+    let held = faults::AwaitDataHeldRequest { tablet: tablet.id };
+    soon("the read", faults.await_data_held(held)).await.expect("held");
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     let admin = cluster.admin();
     let named = async {
@@ -96,8 +96,8 @@ async fn c1_a_slow_read_of_the_old_version_is_waited_for_and_named() {
     soon("the holder to be named", named).await;
     let waiting = admin.migration(&id).await.expect("it runs");
     assert_eq!(waiting.stage(), proto::types::v1::Stage::AllowWriteBothReadOld);
-    let release = faults::ReleaseRequestRequest { tablet: tablet.id };
-    faults.release_request(release).await.expect("released");
+    let release = faults::ReleaseDataRequest { tablet: tablet.id };
+    faults.release_data(release).await.expect("released");
     slow.await.expect("no panic").expect("the read is served, under the version it came with");
     assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Done);
 }
