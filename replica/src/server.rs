@@ -35,6 +35,9 @@ pub enum ServeError {
     /// Others could not reach it under a wildcard.
     #[error("{0} is a wildcard: say with --advertise under which host others reach this node")]
     Wildcard(SocketAddr),
+    /// Fault switches were asked for of a build that has none.
+    #[error("this build has no fault switches: start it without --faults")]
+    NoFaults,
     /// The directory, or the store in it.
     #[error("{}: {source}{}", path.display(), hint(source))]
     Store {
@@ -68,6 +71,10 @@ fn hint(error: &StoreError) -> &'static str {
 ///
 /// Every [`ServeError`]; nothing acknowledged is lost by any.
 pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    #[cfg(not(feature = "faults"))]
+    if args.faults {
+        return Err(ServeError::NoFaults);
+    }
     let data = listen(args.data_listen, "--data-listen", &args).await?;
     let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
     let location = NodeLocation {
@@ -98,10 +105,6 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     #[cfg(feature = "faults")]
     if args.faults {
         streams = streams.add_service(crate::faults_api::service(&agent, &puller));
-    }
-    #[cfg(not(feature = "faults"))]
-    if args.faults {
-        tracing::error!("this build has no fault switches");
     }
     let serve_streams = streams
         .serve_with_incoming_shutdown(transport::incoming(stream), stop.clone().cancelled_owned());
