@@ -10,6 +10,8 @@ pub(crate) const ENTRY_BYTES: usize = 8 << 20;
 pub(crate) const PROPOSALS_IN_FLIGHT: usize = 4;
 /// Commands that wait for a place in an entry.
 pub(crate) const PROPOSALS_QUEUED: usize = 16_384;
+/// A command that has waited this long for a place in an entry is not proposed any more.
+pub(crate) const QUEUE_DEADLINE: Duration = Duration::from_secs(10);
 /// After this an entry that was proposed has an unknown outcome.
 pub(crate) const PROPOSAL_DEADLINE: Duration = Duration::from_secs(10);
 /// Orders that wait to be sent to one agent. An agent that lets them pile up is detached, and
@@ -35,6 +37,8 @@ pub(crate) const MESSAGE_BYTES: usize = 4 << 20;
 pub(crate) const WATCHES: usize = 1_024;
 /// A watch says that it is alive this often.
 pub(crate) const WATCH_HEARTBEAT: Duration = Duration::from_secs(5);
+/// A watcher that takes nothing for this long has gone, and its place is free.
+pub(crate) const WATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// A watch of migrations says this often how far streams are.
 pub(crate) const WATCH_PROGRESS: Duration = Duration::from_millis(500);
 /// Rows of a page, where the caller doesn't say.
@@ -44,5 +48,7 @@ pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
 /// A request id may be this far ahead of the leader's clock.
 pub(crate) const REQUEST_ID_AHEAD: Duration = Duration::from_secs(300);
 
-const _: () = assert!(PROPOSAL_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());
+const _: () = assert!(
+    (QUEUE_DEADLINE.as_millis() + PROPOSAL_DEADLINE.as_millis()) < CALL_DEADLINE_MAX.as_millis()
+);
 const _: () = assert!(ASK_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());

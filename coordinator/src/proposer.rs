@@ -6,6 +6,7 @@
 use crate::group0::{Group0, ProposeError};
 use crate::limits::{
     ENTRY_BYTES, ENTRY_COMMANDS, PROPOSAL_DEADLINE, PROPOSALS_IN_FLIGHT, PROPOSALS_QUEUED,
+    QUEUE_DEADLINE,
 };
 use crate::machine::Machine;
 use crate::now::wall_millis;
@@ -36,6 +37,7 @@ pub(crate) enum SubmitError {
 struct Submission {
     command: Command,
     bytes: usize,
+    submitted: Instant,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
 }
 
@@ -60,7 +62,7 @@ impl Proposer {
         if bytes > ENTRY_BYTES {
             return Err(ProposeError::TooLarge { bytes, limit: ENTRY_BYTES }.into());
         }
-        let submission = Submission { command, bytes, answer };
+        let submission = Submission { command, bytes, submitted: Instant::now(), answer };
         match self.queue.try_send(submission) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(SubmitError::Overloaded),
@@ -112,7 +114,14 @@ async fn gather(
     }
 }
 
-async fn propose(group0: &Group0<Machine>, batch: Vec<Submission>) {
+async fn propose(group0: &Group0<Machine>, mut batch: Vec<Submission>) {
+    // Who has waited too long for a place is told so: nothing of it was proposed.
+    for late in batch.extract_if(.., |waiting| waiting.submitted.elapsed() > QUEUE_DEADLINE) {
+        let _ = late.answer.send(Err(ProposeError::TooLate));
+    }
+    if batch.is_empty() {
+        return;
+    }
     let (commands, answers): (Vec<Command>, Vec<_>) =
         batch.into_iter().map(|submission| (submission.command, submission.answer)).unzip();
     let entry = Entry { proposed_ms: wall_millis(), commands };

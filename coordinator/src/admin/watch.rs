@@ -1,7 +1,7 @@
 //! Watches: all that is asked for first, then each change, resumable at a version.
 
 use super::{AdminApi, names, views};
-use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PROGRESS};
+use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PATIENCE, WATCH_PROGRESS};
 use crate::machine::Machine;
 use migrations::id::{MigrationId, TabletId};
 use migrations::topology::Topology;
@@ -58,7 +58,7 @@ pub(super) fn migrations(
     tokio::spawn(async move {
         let _place = place;
         if let Err(status) = watch_migrations(&api, only, after, &sender).await {
-            let _ = sender.send(Err(status)).await;
+            let _ = sender.send_timeout(Err(status), WATCH_PATIENCE).await;
         }
     });
     Ok(ReceiverStream::new(receiver))
@@ -92,13 +92,17 @@ async fn watch_migrations(
         let is_silent = last_said.elapsed() >= WATCH_HEARTBEAT;
         if is_first || (is_newer && !migrations.is_empty()) || is_silent {
             last_said = Instant::now();
-            say(sender, version, migrations).await?;
+            if !say(sender, message(version, migrations)).await {
+                return Ok(());
+            }
         } else if !is_newer {
             // Nothing was committed; but what runs has gone on.
             let running = api.group0.read(|machine| running(api, &machine.topology, only));
             if !running.is_empty() {
                 last_said = Instant::now();
-                say(sender, version, running).await?;
+                if !say(sender, message(version, running)).await {
+                    return Ok(());
+                }
             }
         }
         tokio::select! {
@@ -111,15 +115,16 @@ async fn watch_migrations(
     }
 }
 
-async fn say(
-    sender: &Sender<pb::WatchMigrationsResponse>,
+fn message(
     version: TopologyVersion,
     migrations: Vec<pb::Migration>,
-) -> Result<(), Status> {
-    let message = pb::WatchMigrationsResponse { migrations, version: Some(version.into()) };
-    // A watcher that is gone is told nothing more; the loop sees it too.
-    let _ = sender.send(Ok(message)).await;
-    Ok(())
+) -> pb::WatchMigrationsResponse {
+    pb::WatchMigrationsResponse { migrations, version: Some(version.into()) }
+}
+
+/// Says something; whether the watcher is still there and takes it.
+async fn say<T>(sender: &Sender<T>, message: T) -> bool {
+    sender.send_timeout(Ok(message), WATCH_PATIENCE).await.is_ok()
 }
 
 fn running(api: &AdminApi, topology: &Topology, only: Option<MigrationId>) -> Vec<pb::Migration> {
@@ -181,7 +186,7 @@ impl TopologyService for AdminApi {
         tokio::spawn(async move {
             let _place = place;
             if let Err(status) = watch_topology(&api, after, &sender).await {
-                let _ = sender.send(Err(status)).await;
+                let _ = sender.send_timeout(Err(status), WATCH_PATIENCE).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -203,7 +208,9 @@ async fn watch_topology(
         seen = Some(version);
         if is_newer {
             for message in part.into_messages() {
-                let _ = sender.send(Ok(message)).await;
+                if !say(sender, message).await {
+                    return Ok(());
+                }
             }
         }
         tokio::select! {
@@ -216,7 +223,9 @@ async fn watch_topology(
                     last: true,
                     ..Default::default()
                 };
-                let _ = sender.send(Ok(alive)).await;
+                if !say(sender, alive).await {
+                    return Ok(());
+                }
             }
             () = sender.closed() => return Ok(()),
         }
