@@ -2,7 +2,7 @@
 
 use super::list::{Row, kind, list, replicas, standing, table as columns, way};
 use super::progress::{Progress, verdict};
-use super::words::{or_dash, range, stage, version};
+use super::words::{or_dash, range, stage, utc, version};
 use crate::args::Output;
 use proto::admin::v1 as pb;
 use std::fmt::Write;
@@ -71,7 +71,7 @@ pub(crate) fn tablet(tablet: &pb::Tablet) -> String {
     };
     let repaired = match tablet.repaired_to_ms {
         0 => "never".to_owned(),
-        at => format!("up to {at} ms since 1970"),
+        at => format!("up to {}", utc(at)),
     };
     let mut text = facts(&[
         ("tablet", tablet.name.clone()),

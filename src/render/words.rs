@@ -68,6 +68,13 @@ pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
+/// A time in milliseconds since 1970 as people write it, in UTC.
+pub(super) fn utc(millis: u64) -> String {
+    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(millis % 1000).unwrap_or_default() * 1_000_000;
+    prost_types::Timestamp { seconds, nanos }.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +87,11 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "16777216.00 TiB");
         assert_eq!((millis(8), millis(4_000)), ("8 ms".to_owned(), "4.0 s".to_owned()));
         assert_eq!((millis(61_000), millis(3_660_000)), ("1 m 1 s".into(), "1 h 1 m".into()));
+    }
+
+    #[test]
+    fn a_time_is_written_in_utc() {
+        assert_eq!(utc(1_795_240_619_295), "2026-11-21T05:56:59.295Z");
     }
 
     #[test]
