@@ -10,6 +10,7 @@ use palisade_replica::holders::HeldUnder;
 use palisade_replica::sessions::EnterError;
 use palisade_replica::store::StepError;
 use palisade_replica::tablets::{CopyState, DropError, Refused, Unlisted};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -174,36 +175,99 @@ async fn a_drop_order_is_obeyed_only_where_the_copy_is_not_given() {
 }
 
 #[tokio::test]
-async fn a_copy_that_should_be_here_and_is_not_is_lost() {
+async fn a_copy_that_is_first_heard_of_at_a_later_version_is_new() {
     let dir = tempfile::tempdir().expect("a directory");
     let agent = Agent::open(dir.path());
-    let taken = agent.take_on(&Arc::new(moving(6, 5, Stage::WriteBothReadOld, Some(1)))).await;
-    assert_eq!(taken.copy, CopyState::Lost(copy(5)), "its preparation was never heard of");
-    assert_eq!(agent.tablets.lost(), [(tablet(), copy(5))]);
-    assert!(matches!(agent.at(6), Err(Refused::Lost(_))));
-    assert!(agent.enter(session(1)).is_err());
-    let again = Arc::new(settled(9, Some(9)));
-    assert_eq!(agent.take_on(&again).await.copy, CopyState::Here(copy(9)), "a later copy is new");
+    let other = [Arc::new(settled(3, None))];
+    let done = agent.tablets.full_state(version(4), &other, node(OWN), Unlisted::Drop).await;
+    assert_eq!(done.expect("the disk works").taken[0].copy, CopyState::None);
+    let overtaking = Arc::new(moving(6, 5, Stage::WriteBothReadOld, Some(1)));
+    assert_eq!(agent.take_on(&overtaking).await.copy, CopyState::Here(copy(5)));
+    let overtaken = Arc::new(moving(5, 5, Stage::AllowWriteBothReadOld, None));
+    let refused = agent.tablets.take_on(&overtaken, node(OWN)).await;
+    assert!(matches!(refused, Err(StepError::Stale(_))));
+    assert!(agent.enter(session(1)).is_ok() && agent.at(6).is_ok());
+
+    // Made while this agent was detached: a full state is the first that it hears of it.
+    let mut missed = settled(9, Some(8));
+    missed.tablet = numbered(8);
+    let listed = [overtaking, Arc::new(missed)];
+    let done = agent.tablets.full_state(version(10), &listed, node(OWN), Unlisted::Drop).await;
+    assert_eq!(done.expect("the disk works").taken.len(), 2);
+    assert_eq!(agent.tablets.lost(), []);
+    assert!(agent.tablets.version_guard(numbered(8), version(9)).is_ok());
 }
 
 #[tokio::test]
-async fn a_copy_whose_tree_is_gone_is_lost_though_its_first_version_is_repeated() {
+async fn a_copy_that_was_dropped_here_is_never_made_anew_though_its_own_floor_is_forgotten() {
     let dir = tempfile::tempdir().expect("a directory");
-    let first = Arc::new(settled(5, Some(5)));
     let agent = Agent::open(dir.path());
-    assert_eq!(agent.take_on(&first).await.copy, CopyState::Here(copy(5)));
+    agent.take_on(&Arc::new(settled(5, Some(5)))).await;
+    let done = agent.tablets.full_state(version(7), &[], node(OWN), Unlisted::Drop).await;
+    assert_eq!(done.expect("the disk works").dropped, [(tablet(), copy(5))]);
     drop(agent);
-    let rows = sled::Config::new().path(dir.path().join("rows")).segment_size(2 << 20).open();
+    let agent = Agent::open(dir.path());
+    let taken = agent.take_on(&Arc::new(settled(9, Some(5)))).await;
+    assert_eq!(taken.copy, CopyState::Lost(copy(5)), "it was here, and was dropped");
+    assert_eq!(agent.tablets.lost(), [(tablet(), copy(5))]);
+    let again = Arc::new(settled(10, Some(10)));
+    assert_eq!(agent.take_on(&again).await.copy, CopyState::Here(copy(10)), "a later one is new");
+}
+
+/// What happens to an agent's row store while no process has it.
+fn harm(path: &Path, harm: impl FnOnce(&sled::Db, &[u8])) {
+    let rows = sled::Config::new().path(path.join("rows")).segment_size(2 << 20).open();
     let rows = rows.expect("the store is closed");
     let name = rows.tree_names().into_iter().find(|name| name.starts_with(b"t/"));
-    assert!(rows.drop_tree(name.expect("one copy")).expect("the disk works"));
-    drop(rows);
+    harm(&rows, &name.expect("one copy"));
+    rows.flush().expect("the disk works");
+}
 
+fn drop_tree(rows: &sled::Db, name: &[u8]) {
+    assert!(rows.drop_tree(name).expect("the disk works"));
+}
+
+fn spoil_record(rows: &sled::Db, name: &[u8]) {
+    let copy = rows.open_tree(name).expect("it is there");
+    assert!(copy.insert(b"mrecord", b"spoilt").expect("the disk works").is_some());
+}
+
+#[tokio::test]
+async fn a_copy_that_is_gone_or_damaged_is_lost_at_its_first_version_and_at_later_ones() {
+    for harmed in [drop_tree, spoil_record] {
+        for later in [5, 6, 9] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let agent = Agent::open(dir.path());
+            let first = agent.take_on(&Arc::new(settled(5, Some(5)))).await;
+            assert_eq!(first.copy, CopyState::Here(copy(5)));
+            drop(agent);
+            harm(dir.path(), harmed);
+
+            let agent = Agent::open(dir.path());
+            assert!(agent.at(5).is_err(), "nothing is answered before it is reported");
+            let taken = agent.take_on(&Arc::new(settled(later, Some(5)))).await;
+            assert_eq!(taken.copy, CopyState::Lost(copy(5)), "writes may have been acknowledged");
+            assert!(matches!(agent.at(later), Err(Refused::Lost(_))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_whose_mark_a_crash_kept_from_the_disk_is_marked_when_it_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
     let agent = Agent::open(dir.path());
-    assert!(agent.at(5).is_err(), "nothing is answered before it is reported");
-    let taken = agent.take_on(&first).await;
-    assert_eq!(taken.copy, CopyState::Lost(copy(5)), "writes may have been acknowledged");
-    assert!(matches!(agent.at(5), Err(Refused::Lost(_))));
+    agent.take_on(&Arc::new(settled(5, Some(5)))).await;
+    drop(agent);
+    harm(dir.path(), |rows, _| {
+        let floors = rows.open_tree("floors").expect("it is there");
+        let mark = floors.remove(tablet().as_u64().to_be_bytes()).expect("the disk works");
+        assert!(mark.is_some());
+    });
+    drop(Agent::open(dir.path()));
+    harm(dir.path(), drop_tree);
+    let agent = Agent::open(dir.path());
+    let taken = agent.take_on(&Arc::new(settled(6, Some(5)))).await;
+    assert_eq!(taken.copy, CopyState::Lost(copy(5)));
 }
 
 #[tokio::test]

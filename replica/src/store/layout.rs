@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The tree `floors` speaks for tablets without a tree: tablet → era, counter; and `w` → the floor
-//! of every tablet that is listed nowhere. It has the id of the row store too: `i` → 16 bytes.
+//! of every tablet that is listed nowhere. For a tablet with a tree it is the mark that a copy of
+//! at least that number was here. It has the id of the row store too: `i` → 16 bytes.
 //! Numbers are big-endian.
 
 use super::error::{StoreError, TooLarge};

@@ -195,6 +195,7 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
                 db.drop_tree(&name)?;
             }
             Ok(Some((record, promise, streams))) => {
+                mark(&floors, tablet, copy)?;
                 let entry = found.entry(tablet).or_insert_with(|| Entry::at(unlisted));
                 entry.promise = entry.promise.max(promise);
                 entry.copies.insert(copy, Copy { tree, streams });
@@ -209,6 +210,16 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
     }
     let entries = found.into_iter().map(|(id, entry)| (id, Arc::new(Mutex::new(entry)))).collect();
     Ok(Loaded { db, floors, entries, unlisted })
+}
+
+/// Makes sure that the floors tell that a copy was here, should its tree ever be missing.
+fn mark(floors: &sled::Tree, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
+    let key = tablet.as_u64().to_be_bytes();
+    let marked = floors.get(key)?.map(|bytes| layout::decode_version(&bytes)).transpose()?;
+    if marked.is_none_or(|marked| marked < copy.0) {
+        floors.insert(key, &layout::encode_version(copy.0))?;
+    }
+    Ok(())
 }
 
 type LoadedCopy = (TabletRecord, HybridTime, BTreeMap<NodeId, StreamOnRecord>);

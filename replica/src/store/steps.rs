@@ -39,7 +39,9 @@ impl SledStore {
             None => self.write_floor(tablet, record.version)?,
         }
         if matches!(home, Home::Prepare(_)) {
-            // If the tree is ever missing, this is what tells a lost copy from one to prepare.
+            // The copy's mark: if its tree is ever missing or damaged, this is what tells a lost
+            // copy from one to prepare. In the same sync; what a crash leaves out is made good
+            // when the copy is found.
             self.write_floor(tablet, record.version)?;
         }
         entry.floor = floor;

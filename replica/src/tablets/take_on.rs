@@ -63,10 +63,11 @@ impl Tablets {
         let known = self.store.known(record.tablet);
         let is_here = known.is_some_and(|known| known.copies.contains(&copy));
         let is_lost = is_marked_lost(record, own, copy);
-        // Only the version that made the copy, heard for the first time, finds it not yet there;
-        // later it has been there, and may have acknowledged writes.
-        let floor = self.store.floor(record.tablet).version();
-        let is_new = record.version == copy.0 && floor < copy.0;
+        // A floor below the version that made the copy: no version that gives it was ever taken
+        // on here, so that it has acknowledged nothing. Else it has been here, or was not to be
+        // kept, and may have acknowledged writes. Not the record's version: that may be a later
+        // one, if this agent was detached, or if a barrier was overtaken by the next.
+        let is_new = self.store.floor(record.tablet).version() < copy.0;
         match (is_here, is_lost) {
             (true, false) => (Home::Copy(copy), CopyState::Here(copy)),
             (true, true) => (Home::Copy(copy), CopyState::Lost(copy)),
