@@ -84,12 +84,16 @@ impl SledStore {
     }
 
     pub(super) fn drop_tree_of(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
-        let entry = self.entry(tablet);
-        let mut entry = locked(&entry);
-        entry.copies.remove(&copy);
-        if entry.given == Some(copy) {
-            entry.given = None;
+        {
+            let entry = self.entry(tablet);
+            let mut entry = locked(&entry);
+            entry.copies.remove(&copy);
+            if entry.given == Some(copy) {
+                entry.given = None;
+            }
         }
+        // Not under the lock: a large copy takes long, and whoever lists copies would wait with
+        // all tablets locked. Nobody finds the copy any more, and its number never comes again.
         self.db.drop_tree(layout::tree_name(tablet, copy))?;
         Ok(())
     }
