@@ -148,3 +148,16 @@ fn a_new_identity_does_not_take_over_the_copies_of_an_old_one() {
     fs::remove_file(dir.path().join("identity")).expect("writable");
     assert!(is_damaged(open_store(dir.path())));
 }
+
+/// sled gives its lock back a moment after its last handle is gone: who opens the store again right
+/// then waits for it.
+#[test]
+fn a_store_opens_again_right_after_it_was_dropped() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for _ in 0..50 {
+        let directory = Directory::open(dir.path(), "n1").expect("free");
+        let lease = Arc::new(Lease::new());
+        let store = SledStore::open(Arc::new(directory), lease, StoreOptions::default());
+        store.expect("the one before is gone, or waited for");
+    }
+}

@@ -10,7 +10,13 @@ use super::directory::Directory;
 use super::error::StoreError;
 use super::identity::Identity;
 use super::layout;
+use crate::limits::{LOCK_LOOK_INTERVAL, LOCK_PATIENCE};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
 use std::path::Path;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// Refuses a directory whose row store is gone, before another is made in its place.
@@ -71,4 +77,25 @@ fn refuse_used(db: &sled::Db, floors: &sled::Tree) -> Result<(), StoreError> {
 
 fn mismatch(what: &str) -> StoreError {
     StoreError::damaged(format!("the row store is not the one that this directory had: {what}"))
+}
+
+/// Waits until an earlier row store of this process is gone for good: sled gives its own lock back
+/// a moment after its last handle. Nobody else can have it: who would must hold the directory.
+pub(super) fn wait_until_free(rows: &Path) -> Result<(), StoreError> {
+    let file = match File::open(rows.join("db")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::io("open the row store", &error)),
+    };
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        // Given back at once, with the file.
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_LOOK_INTERVAL);
+            }
+            Err(error) => return Err(StoreError::io("lock the row store", &error.into())),
+        }
+    }
 }

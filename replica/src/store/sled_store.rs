@@ -113,6 +113,7 @@ impl SledStore {
         let space = Space::watch(directory.path(), options.reserve_bytes)?;
         let path = directory.path().join("rows");
         binding::check_is_there(&directory, &path)?;
+        binding::wait_until_free(&path)?;
         let config = sled::Config::new()
             .path(&path)
             .cache_capacity(options.cache_bytes)
