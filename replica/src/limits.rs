@@ -29,6 +29,8 @@ pub const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
 /// Segment of the row store's log. What is longer than a quarter of it goes to files of its own,
 /// which the store doesn't sync.
 pub(crate) const SEGMENT_BYTES: usize = 2 << 20;
+/// Most bytes of rows that are written ahead of a sync: a few segments.
+pub(crate) const UNSYNCED_BYTES: u64 = 3 * SEGMENT_BYTES as u64;
 /// Longest piece of a value in one entry.
 pub(crate) const PIECE_BYTES: usize = 20 << 10;
 /// Most entries of one page of the row store: it splits a page that has more than 16.

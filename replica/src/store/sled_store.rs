@@ -14,7 +14,7 @@ use super::streams::{Begun, Call, Chunk, Ingested, StreamOnRecord, StreamState};
 use super::{Digest, Home, Known, Page, Purged, TabletStore};
 use crate::guard::{TopologyGuard, VersionGuard};
 use crate::lease::Lease;
-use crate::limits::{RESERVE_BYTES, SEGMENT_BYTES};
+use crate::limits::{RESERVE_BYTES, SEGMENT_BYTES, UNSYNCED_BYTES};
 use crate::lock::locked;
 use crate::tablets::StepPermit;
 use migrations::clock::HybridTime;
@@ -26,6 +26,7 @@ use migrations::version::{CopyId, TopologyVersion};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What can be chosen of a store.
@@ -96,6 +97,8 @@ pub struct SledStore {
     /// The floor of tablets that have no entry.
     pub(super) unlisted: Mutex<TopologyVersion>,
     pub(super) space: Space,
+    /// Bytes of rows written since the last sync that `pace` has waited for.
+    unsynced: AtomicU64,
     pub(super) lease: Arc<Lease>,
     // Last, so that no other process gets the directory before the database is closed.
     _directory: Arc<Directory>,
@@ -138,9 +141,23 @@ impl SledStore {
             entries: RwLock::new(entries),
             unlisted: Mutex::new(unlisted),
             space,
+            unsynced: AtomicU64::new(0),
             lease,
             _directory: directory,
         })
+    }
+
+    /// Waits for a sync where too much is written and not synced. sled 0.34 can otherwise stand
+    /// still for good: a writer waits for the truncation of a segment, which waits for the threads
+    /// that write, which wait for the lock that the writer holds.
+    fn pace(&self, bytes: usize) -> Result<(), StoreError> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        if self.unsynced.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > UNSYNCED_BYTES
+        {
+            self.committer.durable().wait_blocking()?;
+            self.unsynced.store(bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The tablet's entry, if it has one.
@@ -258,6 +275,7 @@ impl TabletStore for SledStore {
     }
 
     fn ingest(&self, guard: &TopologyGuard, chunk: Chunk<'_>) -> Result<Ingested, IngestError> {
+        self.pace(usize::try_from(chunk.bytes).unwrap_or(usize::MAX))?;
         self.ingest_chunk(guard, chunk)
     }
 
@@ -292,6 +310,7 @@ impl TabletStore for SledStore {
         position: &[u8],
         row: &RowVersion,
     ) -> Result<WriteStep, DataError> {
+        self.pace(row.value.as_ref().map_or(0, Vec::len))?;
         self.put_row(guard, position, row)
     }
 
