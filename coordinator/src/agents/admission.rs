@@ -44,11 +44,7 @@ pub(super) async fn admit(
     proposer: &Proposer,
     greeting: Greeting,
 ) -> Result<(ClusterId, NodeId, Incarnation), NotAdmitted> {
-    let ours = group0.read(|machine| machine.topology.state().cluster);
-    let ours = ours.ok_or(Rejected::NotBootstrapped)?;
-    if let Some(theirs) = greeting.cluster.filter(|theirs| *theirs != ours) {
-        return Err(NotAdmitted::ClusterMismatch { theirs, ours });
-    }
+    let ours = check_cluster(group0, &greeting)?;
     if greeting.is_living {
         let living = group0.read(|machine| living(&machine.topology, &greeting));
         // Fenced since it was asked to drain nothing: it has to come again, as another one.
@@ -69,6 +65,20 @@ pub(super) async fn admit(
             Err(rejected) => return Err(rejected.into()),
             Ok(_) => return Err(Rejected::InvariantBroken(12).into()),
         }
+    }
+}
+
+/// This cluster, if the greeting is meant for it. To be asked before a process is told to drain:
+/// one that came to the wrong cluster goes on serving its own.
+pub(super) fn check_cluster(
+    group0: &Group0<Machine>,
+    greeting: &Greeting,
+) -> Result<ClusterId, NotAdmitted> {
+    let ours = group0.read(|machine| machine.topology.state().cluster);
+    let ours = ours.ok_or(Rejected::NotBootstrapped)?;
+    match greeting.cluster.filter(|theirs| *theirs != ours) {
+        Some(theirs) => Err(NotAdmitted::ClusterMismatch { theirs, ours }),
+        None => Ok(ours),
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) async fn serve(
         return Err(protocol("an attachment begins with Hello"));
     };
     let mut greeting = inbound::greeting(hello)?;
+    admission::check_cluster(&api.group0, &greeting)
+        .map_err(|error| not_admitted(&greeting.admit.name, error))?;
     greeting.is_living = admission::is_living(&api.group0, &greeting);
     if !greeting.is_living {
         // Before the commit that admits a process, all that an earlier admission left in it has
@@ -132,16 +134,19 @@ async fn admit(
     // Also a living process is taken up only by a leader that is confirmed to be one.
     let confirmed = api.group0.confirm_leadership().await;
     confirmed.map_err(|error| read_error(&error))?;
-    admission::admit(&api.group0, &api.proposer, greeting).await.map_err(|error| {
-        tracing::warn!(node = name, %error, "not admitted");
-        match error {
-            NotAdmitted::ClusterMismatch { .. } => {
-                Refusal::new(Reason::ClusterMismatch, error.to_string()).into()
-            }
-            NotAdmitted::Rejected(error) => rejected(&error),
-            NotAdmitted::Submit(error) => submit_error(&error),
+    let admitted = admission::admit(&api.group0, &api.proposer, greeting).await;
+    admitted.map_err(|error| not_admitted(&name, error))
+}
+
+fn not_admitted(name: &str, error: NotAdmitted) -> Status {
+    tracing::warn!(node = name, %error, "not admitted");
+    match error {
+        NotAdmitted::ClusterMismatch { .. } => {
+            Refusal::new(Reason::ClusterMismatch, error.to_string()).into()
         }
-    })
+        NotAdmitted::Rejected(error) => rejected(&error),
+        NotAdmitted::Submit(error) => submit_error(&error),
+    }
 }
 
 /// Sends the full state, read now: at or after the commit that admitted the agent. Answers the
