@@ -2,12 +2,19 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 15] = [
     "palisade/types/v1/types.proto",
     "palisade/agent/v1/agent.proto",
     "palisade/stream/v1/stream.proto",
     "palisade/data/v1/data.proto",
-    "palisade/admin/v1/admin.proto",
+    "palisade/admin/v1/balance.proto",
+    "palisade/admin/v1/barrier.proto",
+    "palisade/admin/v1/cluster.proto",
+    "palisade/admin/v1/migration.proto",
+    "palisade/admin/v1/node.proto",
+    "palisade/admin/v1/table.proto",
+    "palisade/admin/v1/tablet.proto",
+    "palisade/admin/v1/topology.proto",
     "palisade/storage/v1/storage.proto",
     "palisade/storage/v1/snapshot.proto",
     "palisade/faults/v1/faults.proto",

@@ -8,6 +8,7 @@ use crate::limits::PAGE_ROWS;
 use migrations::id::{RequestId, TabletId};
 use proto::Malformed;
 use proto::admin::v1 as pb;
+use proto::admin::v1::balance_service_client::BalanceServiceClient;
 use proto::admin::v1::barrier_service_client::BarrierServiceClient;
 use proto::admin::v1::cluster_service_client::ClusterServiceClient;
 use proto::admin::v1::migration_service_client::MigrationServiceClient;
@@ -69,10 +70,24 @@ macro_rules! list {
     };
 }
 
+/// One read of the whole answer to a question without words.
+macro_rules! read {
+    ($(#[$doc:meta])* $name:ident, $client:ident,
+     $method:ident($request:ident) -> $response:ident) => {
+        $(#[$doc])*
+        pub async fn $name(&self) -> Result<pb::$response, ClientError> {
+            let call = |channel, timeout| async move {
+                $client::new(channel).$method(timed(pb::$request {}, timeout)).await
+            };
+            self.leader.read(self.leader.options.try_timeout, call).await
+        }
+    };
+}
+
 /// One read of one thing, which has to be in the answer.
 macro_rules! get {
-    ($name:ident, $client:ident, $request:ident -> $field:ident: $type:ident) => {
-        async fn $name(&self, request: pb::$request) -> Result<pb::$type, ClientError> {
+    ($name:ident, $client:ident, $request:ident -> $field:ident: $type:ty) => {
+        async fn $name(&self, request: pb::$request) -> Result<$type, ClientError> {
             let call = |channel, timeout| {
                 let request = timed(request.clone(), timeout);
                 async move { $client::new(channel).$name(request).await }
@@ -98,15 +113,6 @@ impl AdminClient {
     /// Its bounds.
     pub fn options(&self) -> AdminOptions {
         self.leader.options
-    }
-
-    /// One screen: leader, nodes, tables, running migrations.
-    pub async fn status(&self) -> Result<pb::GetStatusResponse, ClientError> {
-        let call = |channel, timeout| async move {
-            let request = timed(pb::GetStatusRequest {}, timeout);
-            ClusterServiceClient::new(channel).get_status(request).await
-        };
-        self.leader.read(self.leader.options.try_timeout, call).await
     }
 
     change! {
@@ -138,6 +144,50 @@ impl AdminClient {
         cancel_migration, MigrationServiceClient, CancelMigrationRequest -> CancelMigrationResponse
     }
 
+    change! {
+        /// No transition goes past its next safe stage, and streams stand still.
+        pause, ClusterServiceClient, PauseRequest -> PauseResponse
+    }
+    change! {
+        /// Transitions go on.
+        resume, ClusterServiceClient, ResumeRequest -> ResumeResponse
+    }
+    change! {
+        /// Changes what is the same everywhere.
+        set_settings, ClusterServiceClient, SetSettingsRequest -> SetSettingsResponse
+    }
+    change! {
+        /// The node is to hold nothing any more.
+        drain_node, NodeServiceClient, DrainNodeRequest -> DrainNodeResponse
+    }
+    change! {
+        /// Ends a drain.
+        undrain_node, NodeServiceClient, UndrainNodeRequest -> UndrainNodeResponse
+    }
+    change! {
+        /// Balancing begins no move any more, in a scope.
+        disable_balancing, BalanceServiceClient, DisableBalancingRequest -> DisableBalancingResponse
+    }
+    change! {
+        /// Balancing may begin moves again, in a scope.
+        enable_balancing, BalanceServiceClient, EnableBalancingRequest -> EnableBalancingResponse
+    }
+
+    read! {
+        /// Whether balancing may act, and what it does.
+        balance_status, BalanceServiceClient,
+        get_balance_status(GetBalanceStatusRequest) -> GetBalanceStatusResponse
+    }
+    read! {
+        /// What balancing would do next.
+        plan_balance, BalanceServiceClient,
+        plan_balance(PlanBalanceRequest) -> PlanBalanceResponse
+    }
+    read! {
+        /// One screen: leader, nodes, tables, running migrations.
+        status, ClusterServiceClient, get_status(GetStatusRequest) -> GetStatusResponse
+    }
+
     list! {
         /// All tables, in order of id.
         list_tables(), TableServiceClient, ListTablesRequest -> tables: Table
@@ -161,16 +211,19 @@ impl AdminClient {
     }
 
     get! {
-        get_table, TableServiceClient, GetTableRequest -> table: Table
+        get_settings, ClusterServiceClient, GetSettingsRequest -> settings: proto::types::v1::Settings
     }
     get! {
-        get_tablet, TabletServiceClient, GetTabletRequest -> tablet: Tablet
+        get_table, TableServiceClient, GetTableRequest -> table: pb::Table
     }
     get! {
-        get_migration, MigrationServiceClient, GetMigrationRequest -> migration: Migration
+        get_tablet, TabletServiceClient, GetTabletRequest -> tablet: pb::Tablet
     }
     get! {
-        get_node, NodeServiceClient, GetNodeRequest -> node: Node
+        get_migration, MigrationServiceClient, GetMigrationRequest -> migration: pb::Migration
+    }
+    get! {
+        get_node, NodeServiceClient, GetNodeRequest -> node: pb::Node
     }
 
     /// The table of this name.
@@ -191,6 +244,11 @@ impl AdminClient {
     /// The migration of this id, or the only one whose id begins so.
     pub async fn migration(&self, id: &str) -> Result<pb::Migration, ClientError> {
         self.get_migration(pb::GetMigrationRequest { id: id.to_owned() }).await
+    }
+
+    /// What is the same everywhere.
+    pub async fn settings(&self) -> Result<proto::types::v1::Settings, ClientError> {
+        self.get_settings(pb::GetSettingsRequest {}).await
     }
 
     /// The node of this name.

@@ -1,5 +1,6 @@
 //! The admin API: one file a subject. Reads are linearizable; changes go through `change`.
 
+mod balance_api;
 mod change;
 mod migrations_api;
 mod names;
@@ -18,6 +19,7 @@ use crate::observed::Observed;
 use crate::proposer::Proposer;
 use crate::status::read_error;
 use migrations::topology::Topology;
+use proto::admin::v1::balance_service_server::BalanceServiceServer;
 use proto::admin::v1::barrier_service_server::BarrierServiceServer;
 use proto::admin::v1::cluster_service_server::ClusterServiceServer;
 use proto::admin::v1::migration_service_server::MigrationServiceServer;
@@ -71,6 +73,7 @@ impl AdminApi {
             .add_service(sized!(TabletServiceServer))
             .add_service(sized!(MigrationServiceServer))
             .add_service(sized!(NodeServiceServer))
+            .add_service(sized!(BalanceServiceServer))
             .add_service(sized!(BarrierServiceServer))
             .add_service(sized!(TopologyServiceServer))
     }

@@ -119,10 +119,16 @@ impl Json for pb::StageHistory {
             "version": optional(self.version.as_ref()),
             "attempt": self.attempt,
             "enteredMs": number(self.entered_ms),
-            "acknowledged": self.acknowledged,
+            "acknowledged": all(&self.acknowledged),
             "streams": all(&self.streams),
             "failure": self.failure,
         })
+    }
+}
+
+impl Json for pb::BarrierAcknowledgement {
+    fn json(&self) -> Value {
+        json!({ "node": self.node, "atMs": number(self.at_ms) })
     }
 }
 

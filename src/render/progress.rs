@@ -122,7 +122,8 @@ fn over(history: &pb::StageHistory, left_ms: u64) -> String {
     }
     let mut line = format!("  ✔ {name:STAGE_WIDTH$}  {:>8}", millis(took_ms));
     if !history.acknowledged.is_empty() {
-        line.push_str(&format!("   acknowledged by {}", history.acknowledged.join(" ")));
+        let nodes: Vec<&str> = history.acknowledged.iter().map(|said| said.node.as_str()).collect();
+        line.push_str(&format!("   acknowledged by {}", nodes.join(" ")));
     }
     if !history.streams.is_empty() {
         let all: u64 = history.streams.iter().map(|stream| stream.bytes).sum();
@@ -176,7 +177,12 @@ mod tests {
         let begun = progress.changes(&running(vec![first.clone()]));
         assert_eq!(begun, ["  ▶ allow_write_both_read_old"]);
         assert_eq!(progress.changes(&running(vec![first.clone()])), [""; 0]);
-        first.acknowledged = vec!["n1".to_owned(), "n4".to_owned()];
+        first.acknowledged = ["n1", "n4"]
+            .map(|node| proto::admin::v1::BarrierAcknowledgement {
+                node: node.to_owned(),
+                at_ms: 0,
+            })
+            .into();
         let second = history(Stage::WriteBothReadOld, 6, 1_008);
         let said = progress.changes(&running(vec![first.clone(), second.clone()]));
         assert_eq!(said.len(), 2);

@@ -44,10 +44,39 @@ impl ClusterService for AdminApi {
                         .collect(),
                     migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
                     tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
+                    ..pb::GetStatusResponse::default()
                 }
             })
             .await?;
         Ok(Response::new(status))
+    }
+
+    async fn pause(
+        &self,
+        _request: Request<pb::PauseRequest>,
+    ) -> Result<Response<pb::PauseResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn resume(
+        &self,
+        _request: Request<pb::ResumeRequest>,
+    ) -> Result<Response<pb::ResumeResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_settings(
+        &self,
+        _request: Request<pb::GetSettingsRequest>,
+    ) -> Result<Response<pb::GetSettingsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn set_settings(
+        &self,
+        _request: Request<pb::SetSettingsRequest>,
+    ) -> Result<Response<pb::SetSettingsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 
@@ -120,6 +149,20 @@ impl NodeService for AdminApi {
             })
             .await??;
         Ok(Response::new(pb::GetNodeResponse { node }))
+    }
+
+    async fn drain_node(
+        &self,
+        _request: Request<pb::DrainNodeRequest>,
+    ) -> Result<Response<pb::DrainNodeResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn undrain_node(
+        &self,
+        _request: Request<pb::UndrainNodeRequest>,
+    ) -> Result<Response<pb::UndrainNodeResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 

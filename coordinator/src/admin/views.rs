@@ -57,6 +57,8 @@ pub(super) fn node(
         incarnation: Some(node.incarnation.0.into()),
         state: state.into(),
         attached: is_attached,
+        draining: false,
+        drain_reason: String::new(),
         replica_count,
     })
 }
@@ -216,7 +218,10 @@ fn stages(topology: &Topology, stages: &[StageRecord]) -> Vec<pb::StageHistory> 
         version: Some(stage.version.into()),
         attempt: stage.attempt,
         entered_ms: stage.entered_ms,
-        acknowledged: names(topology, stage.acknowledged.iter().copied()),
+        acknowledged: names(topology, stage.acknowledged.iter().copied())
+            .into_iter()
+            .map(|node| pb::BarrierAcknowledgement { node, at_ms: 0 })
+            .collect(),
         streams: stage.streams.iter().map(stream).collect(),
         failure: stage.failure.map_or_else(String::new, |failure| failure.name().to_owned()),
     };
