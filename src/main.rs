@@ -2,6 +2,7 @@
 //! code that says what became of the request; errors come in four parts.
 
 mod args;
+mod cluster;
 mod commands;
 mod dev;
 mod exit;
@@ -23,10 +24,12 @@ async fn main() -> ExitCode {
     let ended = match command {
         Command::Coordinator(args) => {
             process::init_logs(args.process.log_format, process::SERVER_LOGS);
+            process::end_with_parent();
             server(coordinator(*args).await)
         }
         Command::Replica(args) => {
             process::init_logs(args.process.log_format, process::SERVER_LOGS);
+            process::end_with_parent();
             server(replica(*args).await)
         }
         Command::Dev(args) => server(dev::run(args).await),

@@ -2,7 +2,7 @@
 //! the default port.
 
 use crate::args::{ConnectArgs, DEV_DIRECTORY};
-use crate::dev::CLUSTER_FILE;
+use crate::cluster::CLUSTER_FILE;
 use crate::exit::{Exit, Failure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,12 @@
 //!
 //! Not here: anything about tablets.
 
+mod free_ports;
+mod parent;
+
+pub use free_ports::free_ports;
+pub use parent::{PARENT, end_with_parent};
+
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::net::SocketAddr;
