@@ -5,7 +5,7 @@ use crate::guard::VersionGuard;
 use crate::lock::locked;
 use crate::sessions::Sessions;
 use crate::store::{Directory, StepError};
-use crate::stream::{Own, Standing};
+use crate::stream::{Own, Standing, Throttle};
 use crate::tablets::{Refused, Tablets, TakenOn};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use migrations::id::{AdmissionToken, ClusterId, NodeId, TabletId};
@@ -29,6 +29,7 @@ pub struct Agent {
     location: NodeLocation,
     admitted: ArcSwapOption<Own>,
     settings: ArcSwap<Settings>,
+    throttle: Throttle,
     /// The token that this process last asked for admission with.
     asking: Mutex<Option<AdmissionToken>>,
     outbox: Mutex<Option<mpsc::Sender<AttachRequest>>>,
@@ -53,6 +54,7 @@ impl Agent {
             location,
             admitted: ArcSwapOption::empty(),
             settings: ArcSwap::from_pointee(Settings::DEFAULT),
+            throttle: Throttle::default(),
             asking: Mutex::new(None),
             outbox: Mutex::new(None),
             taken_on: Notify::new(),
@@ -103,7 +105,13 @@ impl Agent {
         **self.settings.load()
     }
 
-    pub(crate) fn set_settings(&self, settings: Settings) {
+    /// The bounds on its streams.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
+    pub(crate) fn set_settings(&self, settings: Settings, is_paused: bool) {
+        self.throttle.set(&settings, is_paused);
         self.settings.store(Arc::new(settings));
     }
 

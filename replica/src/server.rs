@@ -87,7 +87,12 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     let (events, reports) = mpsc::channel(EVENTS_QUEUED);
     let standing: Arc<dyn Standing> = Arc::clone(&agent) as Arc<dyn Standing>;
     let tablets = Arc::clone(&agent.tablets);
-    let puller = Puller::new(Arc::clone(&standing), Arc::clone(&tablets), events);
+    let puller = Puller::new(
+        Arc::clone(&standing),
+        Arc::clone(&tablets),
+        events,
+        agent.throttle().into.clone(),
+    );
     let reporting = tokio::spawn(attach::forward(Arc::clone(&agent), reports));
     let attachments =
         Attachments::new(Arc::clone(&agent), puller.clone(), args.coordinators.clone());
@@ -95,7 +100,8 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     let expiry = tokio::spawn(attach::watch_expiry(Arc::clone(&agent)));
     let data_service = DataServiceServer::new(DataApi::new(Arc::clone(&agent)))
         .max_decoding_message_size(transport::MESSAGE_BYTES);
-    let stream_service = StreamApi::new(standing, tablets).into_service();
+    let stream_service =
+        StreamApi::new(standing, tablets, agent.throttle().out.clone()).into_service();
     let ports = [("data", data.local_addr().ok()), ("stream", stream.local_addr().ok())];
     let serve_data = transport::server()
         .add_service(data_service)

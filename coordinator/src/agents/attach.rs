@@ -168,6 +168,7 @@ async fn full_state(
         incarnation: Some(incarnation.0.into()),
         settings: Some((&settings).into()),
         wall_ms: wall_millis(),
+        paused: false,
     };
     send(outbox, Order::Welcome(welcome)).await?;
     let mut parts = records.chunks(RECORDS_PER_MESSAGE).peekable();

@@ -33,7 +33,6 @@ impl Orders {
                     source: pair.source.as_u64(),
                     source_address: source.location.stream_address.clone(),
                     source_incarnation: Some(source.incarnation.0.into()),
-                    bytes_per_second: topology.state().settings.bytes_per_second,
                 };
                 self.others.push((pair.receiver, Order::Pull(pull)));
             }

@@ -81,7 +81,6 @@ impl Performing {
                 let source = convert::node_id("source", pull.source).map_err(malformed)?;
                 let incarnation = convert::version("source_incarnation", pull.source_incarnation)
                     .map_err(malformed)?;
-                self.puller.set_rate(pull.bytes_per_second);
                 let order = PullOrder {
                     record,
                     source,
@@ -102,7 +101,7 @@ impl Performing {
             Order::Ask(ask) => self.spawn(|one| async move { one.answer(ask).await }),
             Order::SettingsChanged(changed) => {
                 let settings = convert::settings("settings", changed.settings);
-                self.agent.set_settings(settings.map_err(malformed)?);
+                self.agent.set_settings(settings.map_err(malformed)?, changed.paused);
             }
             Order::Welcome(_) | Order::FullState(_) | Order::CloseAll(_) => {
                 return Err(protocol("a greeting in the middle of an attachment"));

@@ -35,6 +35,7 @@ mod outcome;
 pub use failure::{Failure, Origin};
 pub use outcome::{Outcome, OutcomeQuery, ask_outcome};
 pub use pull::{PullOrder, Puller, StreamEvent, StreamId};
+pub use rate::Throttle;
 pub use serve::StreamApi;
 
 use migrations::id::{ClusterId, NodeId};

@@ -180,18 +180,19 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// A puller over this node's tablets, without a bound on bytes a second. What becomes of its
+    /// A puller over this node's tablets; all its streams share the limiter. What becomes of its
     /// calls is sent to `events`, which somebody has to take.
     pub fn new(
         standing: Arc<dyn Standing>,
         tablets: Arc<Tablets>,
         events: mpsc::Sender<StreamEvent>,
+        limiter: RateLimiter,
     ) -> Puller {
         let inner = Inner {
             standing,
             tablets,
             events,
-            limiter: RateLimiter::new(0),
+            limiter,
             slots: Arc::new(Semaphore::new(STREAMS)),
             calls: Mutex::default(),
             channels: Mutex::default(),
@@ -199,11 +200,6 @@ impl Puller {
             holds: Arc::default(),
         };
         Puller { inner: Arc::new(inner) }
-    }
-
-    /// Bounds the bytes a second into this node, also for streams that run; 0 is no bound.
-    pub fn set_rate(&self, bytes_per_second: u64) {
-        self.inner.limiter.set(bytes_per_second);
     }
 
     /// Where a chunk can be held.

@@ -4,6 +4,7 @@
 //! next ones wait until the debt is gone. So one stream alone and many together keep the rate.
 
 use crate::lock::locked;
+use migrations::settings::Settings;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -11,6 +12,28 @@ use tokio::time::Instant;
 
 /// Longest time that was not used and may be made up for.
 const BURST: Duration = Duration::from_millis(100);
+
+/// A pause is looked at again after this, if nobody has said before that it is over.
+const PAUSE: Duration = Duration::from_secs(3600);
+
+/// The bounds of one node: on what streams bring into it, and on what they take out of it.
+#[derive(Debug, Clone, Default)]
+pub struct Throttle {
+    /// Into this node.
+    pub into: RateLimiter,
+    /// Out of this node.
+    pub out: RateLimiter,
+}
+
+impl Throttle {
+    /// Takes on what the cluster has set, for streams that run, too. Both ends of a paused stream
+    /// stand still: either may hear of it late.
+    pub fn set(&self, settings: &Settings, is_paused: bool) {
+        self.into.set(settings.bytes_per_second);
+        self.into.set_paused(is_paused);
+        self.out.set_paused(is_paused);
+    }
+}
 
 /// A bound on bytes a second. Clones share it.
 #[derive(Debug, Clone)]
@@ -28,6 +51,7 @@ struct Shared {
 struct Bucket {
     /// 0 is no bound.
     bytes_per_second: u64,
+    is_paused: bool,
     /// What was let through and is not paid off; below 0: what may be made up for.
     debt: f64,
     as_of: Instant,
@@ -45,6 +69,9 @@ impl Bucket {
     /// How long until the debt is gone.
     fn wait(&mut self, now: Instant) -> Option<Duration> {
         self.settle(now);
+        if self.is_paused {
+            return Some(PAUSE);
+        }
         if self.bytes_per_second == 0 || self.debt <= 0.0 {
             return None;
         }
@@ -55,10 +82,18 @@ impl Bucket {
     }
 }
 
+impl Default for RateLimiter {
+    /// Without a bound.
+    fn default() -> RateLimiter {
+        RateLimiter::new(0)
+    }
+}
+
 impl RateLimiter {
     /// A bound of so many bytes a second; 0 is none.
     pub fn new(bytes_per_second: u64) -> RateLimiter {
-        let bucket = Bucket { bytes_per_second, debt: 0.0, as_of: Instant::now() };
+        let as_of = Instant::now();
+        let bucket = Bucket { bytes_per_second, is_paused: false, debt: 0.0, as_of };
         let bucket = Mutex::new(bucket);
         RateLimiter { shared: Arc::new(Shared { bucket, changed: Notify::new() }) }
     }
@@ -72,6 +107,12 @@ impl RateLimiter {
         bucket.settle(Instant::now());
         bucket.bytes_per_second = bytes_per_second;
         drop(bucket);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Lets nothing through until it is said otherwise.
+    pub fn set_paused(&self, is_paused: bool) {
+        locked(&self.shared.bucket).is_paused = is_paused;
         self.shared.changed.notify_waiters();
     }
 
@@ -112,6 +153,17 @@ impl RateLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_passes_while_paused() {
+        let limiter = RateLimiter::new(0);
+        limiter.set_paused(true);
+        assert!(limiter.is_throttling());
+        let mut ready = std::pin::pin!(limiter.ready());
+        assert!(futures::poll!(ready.as_mut()).is_pending());
+        limiter.set_paused(false);
+        ready.await;
+    }
 
     async fn seconds_for(limiter: &RateLimiter, chunks: usize) -> f64 {
         let began = Instant::now();

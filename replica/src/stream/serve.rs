@@ -90,15 +90,14 @@ impl TryFrom<pb::Resume> for Resume {
 }
 
 impl StreamApi {
-    /// A service over this node's tablets, without a bound on bytes a second.
-    pub fn new(standing: Arc<dyn Standing>, tablets: Arc<Tablets>) -> StreamApi {
+    /// A service over this node's tablets; all streams out of it share the limiter.
+    pub fn new(
+        standing: Arc<dyn Standing>,
+        tablets: Arc<Tablets>,
+        limiter: RateLimiter,
+    ) -> StreamApi {
         let slots = Arc::new(Semaphore::new(STREAMS));
-        StreamApi { standing, tablets, limiter: RateLimiter::new(0), slots }
-    }
-
-    /// The bound on bytes a second that all streams out of this node share.
-    pub fn limiter(&self) -> &RateLimiter {
-        &self.limiter
+        StreamApi { standing, tablets, limiter, slots }
     }
 
     /// As a service for a server, with the bounds on messages.

@@ -13,6 +13,7 @@ use palisade_replica::clock::NodeClock;
 use palisade_replica::lease::{Lease, LeaseTerms, now};
 use palisade_replica::sessions::Sessions;
 use palisade_replica::store::{Directory, SledStore, StoreOptions, TabletStore};
+use palisade_replica::stream::Throttle;
 use palisade_replica::stream::rate::RateLimiter;
 use palisade_replica::stream::transport;
 use palisade_replica::stream::{Failure, Own, PullOrder, Puller, Standing, StreamApi, StreamEvent};
@@ -147,6 +148,7 @@ pub(crate) struct Agent {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) tablets: Arc<Tablets>,
     pub(crate) puller: Puller,
+    pub(crate) throttle: Throttle,
     pub(crate) events: mpsc::Receiver<StreamEvent>,
 }
 
@@ -170,8 +172,14 @@ impl Agent {
         let (own_store, own_sessions) = (Arc::clone(&store), Arc::clone(&sessions));
         let tablets = Arc::new(Tablets::open(own_store, own_sessions, clock, Some(node(id))));
         let (report, events) = mpsc::channel(64);
-        let puller = Puller::new(Arc::new(Admitted(own(id))), Arc::clone(&tablets), report);
-        Agent { node: id, store, lease, sessions, tablets, puller, events }
+        let throttle = Throttle::default();
+        let puller = Puller::new(
+            Arc::new(Admitted(own(id))),
+            Arc::clone(&tablets),
+            report,
+            throttle.into.clone(),
+        );
+        Agent { node: id, store, lease, sessions, tablets, puller, throttle, events }
     }
 
     pub(crate) async fn take_on(&self, record: &Arc<TabletRecord>) {
@@ -185,9 +193,12 @@ impl Agent {
 
     /// Serves streams; the address, and the bound on bytes a second out of it.
     pub(crate) async fn serve(&self) -> (String, RateLimiter) {
-        let api = StreamApi::new(Arc::new(Admitted(own(self.node))), Arc::clone(&self.tablets));
-        let limiter = api.limiter().clone();
-        (serve(api.into_service()).await, limiter)
+        let api = StreamApi::new(
+            Arc::new(Admitted(own(self.node))),
+            Arc::clone(&self.tablets),
+            self.throttle.out.clone(),
+        );
+        (serve(api.into_service()).await, self.throttle.out.clone())
     }
 
     /// What has come of a pull.
@@ -205,6 +216,18 @@ impl Agent {
         match self.ended().await {
             StreamEvent::Failed { failure, .. } => failure,
             other => panic!("it should have failed: {other:?}"),
+        }
+    }
+
+    /// Waits until the source has said that it stands still by order, before any row.
+    pub(crate) async fn is_paused(&mut self) {
+        loop {
+            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+            match event.expect("in time").expect("the puller is there") {
+                StreamEvent::Progress { is_paused: true, rows: 0, .. } => return,
+                StreamEvent::Progress { rows: 0, .. } => {}
+                other => panic!("it should stand still: {other:?}"),
+            }
         }
     }
 

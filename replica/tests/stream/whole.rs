@@ -5,6 +5,7 @@ use crate::gated::Gated;
 use futures::poll;
 use migrations::evidence::FailureReason;
 use migrations::pull::Totals;
+use migrations::settings::Settings;
 use migrations::stage::Stage;
 use palisade_replica::store::StreamState;
 use palisade_replica::stream::{Origin, OutcomeQuery, StreamEvent, ask_outcome};
@@ -151,6 +152,19 @@ async fn an_order_while_the_call_runs_is_answered_with_its_state() {
     assert!(matches!(receiver.ended().await, StreamEvent::Complete { .. }));
     assert!(receiver.events.try_recv().is_err(), "reported once");
     assert_eq!(counted.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_stream_says_so_and_goes_on_afterwards() {
+    let (theirs, ours) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let source = source(theirs.path(), &rows(ROWS)).await;
+    let mut receiver = receiver(ours.path()).await;
+    source.throttle.set(&Settings::FAST, true);
+    let (address, _) = source.serve().await;
+    receiver.puller.pull(order_of_session_1(&address)).await;
+    receiver.is_paused().await;
+    source.throttle.set(&Settings::FAST, false);
+    assert!(matches!(receiver.ended().await, StreamEvent::Complete { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
