@@ -13,7 +13,7 @@ use crate::observed::Observed;
 use crate::proposer::Proposer;
 use migrations::command::Command;
 use migrations::driver::{Driver, Effect, Event};
-use migrations::id::{NodeId, SessionId, TabletId};
+use migrations::id::{MigrationId, NodeId, SessionId, TabletId};
 use migrations::lease::Instant;
 use migrations::version::{Incarnation, TopologyVersion};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,6 +55,15 @@ pub(crate) fn fresh_session() -> SessionId {
     loop {
         if let Some(session) = SessionId::from_uuid(Uuid::new_v4()) {
             return session;
+        }
+    }
+}
+
+/// A fresh migration id.
+pub(crate) fn fresh_migration() -> MigrationId {
+    loop {
+        if let Some(migration) = MigrationId::from_uuid(Uuid::new_v4()) {
+            return migration;
         }
     }
 }

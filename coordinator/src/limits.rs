@@ -45,6 +45,8 @@ pub(crate) const WATCH_PROGRESS: Duration = Duration::from_millis(500);
 pub(crate) const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most rows of a page.
 pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
+/// Longest reason or note that is taken, in bytes.
+pub(crate) const REASON_MAX: usize = 1_024;
 /// A request id may be this far ahead of the leader's clock.
 pub(crate) const REQUEST_ID_AHEAD: Duration = Duration::from_secs(300);
 

@@ -4,12 +4,12 @@
 //! refused because of its own effect. Apply looks it up again, and decides.
 
 use super::{AdminApi, views};
-use crate::limits::REQUEST_ID_AHEAD;
+use crate::limits::{REASON_MAX, REQUEST_ID_AHEAD};
 use crate::now::wall_millis;
 use crate::status::{rejected_of, submit_error};
 use migrations::apply::check;
 use migrations::command::{Applied, Change, Command, Outcome, Rejected};
-use migrations::id::{MigrationId, RequestId};
+use migrations::id::RequestId;
 use migrations::request::{RequestStamp, Seen};
 use migrations::retry::ChangeOutcome;
 use migrations::topology::Topology;
@@ -51,6 +51,13 @@ change_requests!(
     RemoveReplicaRequest,
     RepairTabletRequest,
     CancelMigrationRequest,
+    PauseRequest,
+    ResumeRequest,
+    SetSettingsRequest,
+    DrainNodeRequest,
+    UndrainNodeRequest,
+    DisableBalancingRequest,
+    EnableBalancingRequest,
 );
 
 /// What came of a change.
@@ -59,15 +66,6 @@ pub(super) enum Changed {
     Applied(Applied),
     /// It would; nothing was done.
     Valid,
-}
-
-/// A fresh migration id.
-pub(super) fn fresh_migration() -> MigrationId {
-    loop {
-        if let Some(migration) = MigrationId::from_uuid(Uuid::new_v4()) {
-            return migration;
-        }
-    }
 }
 
 /// An answer to a change that took effect, or would.
@@ -98,32 +96,29 @@ impl AdminApi {
     pub(super) async fn change<R: ChangeRequest>(
         &self,
         mut request: R,
-        build: impl FnOnce(&Topology, &R) -> Result<Change, Status>,
+        build: impl Fn(&Topology, &R) -> Result<Change, Status>,
     ) -> Result<Changed, Status> {
         let is_trial = std::mem::take(request.validate_only());
         let stamp = stamp(&mut request, is_trial)?;
-        let built = self.read(|topology| match topology.state().requests.look_up(&stamp) {
-            Seen::Before(outcome) if !is_trial => Ok(Err(outcome.clone())),
-            Seen::Reused if !is_trial => Ok(Err(Err(Rejected::RequestIdReused))),
-            Seen::Expired if !is_trial => Ok(Err(Err(Rejected::RequestIdExpired))),
-            _ => {
-                // What is refused here was not proposed, and is not remembered.
-                let change = build(topology, &request)
-                    .map_err(|refused| marked(refused, ChangeOutcome::NotApplied))?;
-                match is_trial {
-                    true => {
-                        check(topology, &change).map_err(|refused| named(topology, &refused))?
-                    }
-                    // Not of an id that is remembered: the clock may have been set back since.
-                    false => check_age(stamp.id.as_uuid())?,
-                }
-                Ok::<Result<Change, Outcome>, Status>(Ok(change))
-            }
-        });
-        let change = match built.await?? {
-            Ok(_) if is_trial => return Ok(Changed::Valid),
-            Ok(change) => change,
-            Err(remembered) => return self.changed(remembered),
+        if is_trial {
+            let checked = self.read(|topology| {
+                let change = build(topology, &request)?;
+                check(topology, &change).map_err(|refused| named(topology, &refused))
+            });
+            let checked = checked.await.and_then(std::convert::identity);
+            checked.map_err(|refused| marked(refused, ChangeOutcome::NotApplied))?;
+            return Ok(Changed::Valid);
+        }
+        let prepare = |topology: &Topology| prepare(topology, &stamp, || build(topology, &request));
+        // Apply decides, so what is proposed may be built from what is known here. A refusal that
+        // never reaches the log has to be by the newest state.
+        let prepared = match self.group0.read(|machine| prepare(&machine.topology)) {
+            Ok(prepared) => prepared,
+            Err(_) => self.read(prepare).await??,
+        };
+        let change = match prepared {
+            Prepared::Remembered(outcome) => return self.changed(outcome),
+            Prepared::Change(change) => change,
         };
         let command = Command::Change { stamp, change };
         let committed = self.proposer.submit(command).await;
@@ -134,6 +129,42 @@ impl AdminApi {
         let refused = |refused| self.group0.read(|machine| named(&machine.topology, &refused));
         outcome.map(Changed::Applied).map_err(refused)
     }
+}
+
+/// A change before it is proposed.
+enum Prepared {
+    /// It was asked for before: this came of it.
+    Remembered(Outcome),
+    /// To be proposed.
+    Change(Change),
+}
+
+/// What a topology makes of a request: what it remembers, or what is to be proposed. What is
+/// refused here was not proposed, and is not remembered.
+fn prepare(
+    topology: &Topology,
+    stamp: &RequestStamp,
+    build: impl FnOnce() -> Result<Change, Status>,
+) -> Result<Prepared, Status> {
+    Ok(match topology.state().requests.look_up(stamp) {
+        Seen::Before(outcome) => Prepared::Remembered(outcome.clone()),
+        Seen::Reused => Prepared::Remembered(Err(Rejected::RequestIdReused)),
+        Seen::Expired => Prepared::Remembered(Err(Rejected::RequestIdExpired)),
+        _ => {
+            let change = build().map_err(|refused| marked(refused, ChangeOutcome::NotApplied))?;
+            // Not of an id that is remembered: the clock may have been set back since.
+            check_age(stamp.id.as_uuid())?;
+            Prepared::Change(change)
+        }
+    })
+}
+
+/// A text that people give a reason in, within its bound.
+pub(super) fn bounded(field: &'static str, text: &str) -> Result<(), Status> {
+    if text.len() > REASON_MAX {
+        return Err(Refusal::invalid_field(field, "at most 1024 bytes").into());
+    }
+    Ok(())
 }
 
 /// A refusal with nodes by their names.

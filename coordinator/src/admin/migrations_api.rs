@@ -1,9 +1,9 @@
 //! Migrations: asked for, looked at, watched, cancelled.
 
-use super::change::{Changed, answer, fresh_migration};
+use super::change::{Changed, answer, bounded};
 use super::page::PageRequest;
 use super::{AdminApi, names, views, watch};
-use crate::driving::fresh_session;
+use crate::driving::{fresh_migration, fresh_session};
 use crate::now::wall_millis;
 use migrations::clock::HybridTime;
 use migrations::command::{Applied, Change, Start};
@@ -11,7 +11,6 @@ use migrations::stage::TransitionKind;
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::migration_service_server::MigrationService;
-use proto::status::Refusal;
 use std::collections::BTreeSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -25,14 +24,9 @@ struct Asked<'a> {
     note: &'a str,
 }
 
-/// Longest note that is kept, in bytes.
-const NOTE_MAX: usize = 1_024;
-
 /// The command that begins a transition, its names looked up in the newest state.
 fn start(topology: &Topology, asked: &Asked<'_>) -> Result<Change, Status> {
-    if asked.note.len() > NOTE_MAX {
-        return Err(Refusal::invalid_field("reason", "at most 1024 bytes").into());
-    }
+    bounded("reason", asked.note)?;
     let named = |name: Option<&str>| name.map(|name| names::node(topology, name)).transpose();
     let is_repair = asked.kind == TransitionKind::Repair;
     Ok(Change::Start(Start {

@@ -1,8 +1,9 @@
 //! Tables.
 
-use super::change::{Changed, answer, fresh_migration};
+use super::change::{Changed, answer};
 use super::page::PageRequest;
 use super::{AdminApi, names, views};
+use crate::driving::fresh_migration;
 use migrations::command::{Applied, Change, CreateTable};
 use migrations::id::TableId;
 use migrations::placement::place;
