@@ -119,10 +119,17 @@ pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) 
                 .with("rule", rule.name())
                 .with("node", node)
         }
-        Rejected::InvalidField { field, problem } => Refusal::invalid_field(field, *problem),
+        Rejected::InvalidField { field, problem } => {
+            Refusal::invalid_field(field.name(), problem.words())
+        }
         Rejected::NodeFenced(node) | Rejected::ReceiverFenced(node) => {
             let node = name(*node);
             Refusal::new(Reason::NodeFenced, format!("{node} is fenced")).with("node", node)
+        }
+        Rejected::NodeDraining(node) => {
+            let node = name(*node);
+            Refusal::new(Reason::NodeDraining, format!("{node} is being drained"))
+                .with("node", node)
         }
         Rejected::NodeNotFenced(node) => Refusal::new(Reason::NodeNotReady, message)
             .with("node", node.to_string())
@@ -139,7 +146,10 @@ pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) 
         | Rejected::DigestMismatch
         | Rejected::NoLiveMajority
         | Rejected::NoSources
-        | Rejected::Ending => Refusal::new(Reason::NotInTransition, message),
+        | Rejected::Ending
+        // Of the balancer's own proposals, which nobody asked for: they are logged, no more.
+        | Rejected::BalancingDisabled(_)
+        | Rejected::Paused => Refusal::new(Reason::NotInTransition, message),
         Rejected::InvariantBroken(_) => Refusal::new(Reason::InvariantBroken, message),
     };
     let known = match rejected {

@@ -2,10 +2,11 @@
 //! refused with a reason and without effect. It depends on the command and the state alone.
 //!
 //! One file a subject below this one: admission and fences, tables, the start of a transition,
-//! and its advance.
+//! its advance, and what people have switched off.
 
 mod advance;
 mod membership;
+mod balance;
 mod start;
 mod table;
 
@@ -14,7 +15,9 @@ pub(crate) use advance::{check_forward, expected};
 use crate::command::{Applied, Change, Command, Entry, Outcome, Rejected};
 use crate::id::TabletId;
 use crate::invariant::{self, Broken};
+use crate::problem::Field;
 use crate::request::Seen;
+use crate::switch::{BalanceScope, Origin};
 use crate::topology::Topology;
 use crate::version::TopologyVersion;
 use alloc::collections::BTreeSet;
@@ -70,9 +73,17 @@ pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
         Change::Start(start) => start::check(topology, start),
         Change::Cancel { migration } => start::check_cancel(topology, *migration).map(drop),
         Change::Configure(settings) => match settings.contradiction() {
-            Some(problem) => Err(Rejected::InvalidField { field: "settings", problem }),
+            Some(problem) => Err(Rejected::InvalidField { field: Field::Settings, problem }),
             None => Ok(()),
         },
+        Change::DisableBalancing { scope, switch } => {
+            balance::check_disable(topology, *scope, switch)
+        }
+        Change::EnableBalancing { scope } => balance::check_scope(topology, *scope),
+        Change::Pause { reason } => balance::check_reason(reason),
+        Change::Resume => Ok(()),
+        Change::Drain { node, reason } => balance::check_drain(topology, *node, reason),
+        Change::Undrain { node } => balance::check_scope(topology, BalanceScope::Node(*node)),
     }
 }
 
@@ -94,7 +105,7 @@ impl Work<'_> {
                     return Err(Rejected::AlreadyBootstrapped(cluster));
                 }
                 if let Some(problem) = bootstrap.settings.contradiction() {
-                    return Err(Rejected::InvalidField { field: "settings", problem });
+                    return Err(Rejected::InvalidField { field: Field::Settings, problem });
                 }
                 state.cluster = Some(bootstrap.cluster);
                 state.settings = bootstrap.settings;
@@ -107,6 +118,7 @@ impl Work<'_> {
                 self.mark_lost(*node, *incarnation, copies)
             }
             Command::Advance(advance) => self.advance(advance),
+            Command::Balance { start, now_ms } => self.balance(start, *now_ms),
             Command::Change { stamp, change } => {
                 // Before any check that depends on other state: else the retry of a migration
                 // would be refused because of itself.
@@ -128,13 +140,21 @@ impl Work<'_> {
         match change {
             Change::CreateTable(create) => Ok(self.create_table(create)),
             Change::DropTable { table, migration } => Ok(self.drop_table(*table, *migration)),
-            Change::Start(start) => self.start(start),
+            Change::Start(start) => self.start(start, Origin::Request),
             Change::Cancel { migration } => self.cancel(*migration),
             Change::Configure(settings) => {
                 self.topology.state.settings = *settings;
                 self.is_wider = true;
                 Ok(Applied::Done)
             }
+            Change::DisableBalancing { scope, switch } => {
+                Ok(self.disable_balancing(*scope, switch))
+            }
+            Change::EnableBalancing { scope } => Ok(self.enable_balancing(*scope)),
+            Change::Pause { reason } => Ok(self.pause(reason)),
+            Change::Resume => Ok(self.resume()),
+            Change::Drain { node, reason } => Ok(self.drain(*node, reason)),
+            Change::Undrain { node } => Ok(self.undrain(*node)),
         }
     }
 

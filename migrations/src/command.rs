@@ -7,9 +7,11 @@ use crate::id::{
 };
 use crate::node::{NodeLocation, ProcessProof};
 use crate::position::{Partitioning, PositionRange};
+use crate::problem::{Field, Problem};
 use crate::request::RequestStamp;
 use crate::settings::Settings;
 use crate::stage::{Stage, TransitionKind};
+use crate::switch::{BalanceScope, BalanceSwitch};
 use crate::tablet::EndReason;
 use crate::version::{CopyId, Incarnation, TopologyVersion};
 use alloc::boxed::Box;
@@ -51,6 +53,18 @@ pub enum Command {
     },
     /// A transition changes its stage, or ends.
     Advance(Box<Advance>),
+    /// The balancer begins a move: a migration, as `Change::Start` would. Refused while the
+    /// cluster is paused, and while a switch is in force at `now_ms` for the cluster, the
+    /// tablet's table, or either of the two nodes: a switch on a node stops every move of the
+    /// balancer's to and from it, also those of the node's own drain. So none begins after the
+    /// commit that disables it.
+    Balance {
+        /// Which move.
+        start: Box<Start>,
+        /// The proposer's clock, milliseconds since 1970: switches that have run out by then
+        /// are not in force.
+        now_ms: u64,
+    },
     /// Somebody outside asks for a change: it takes effect once.
     Change {
         /// Who, and how it is recognised.
@@ -149,6 +163,38 @@ pub enum Change {
     },
     /// What is the same everywhere changes.
     Configure(Settings),
+    /// The balancer begins no move there any more. In the place of an earlier switch.
+    DisableBalancing {
+        /// Where.
+        scope: BalanceScope,
+        /// Why, since when and until when.
+        switch: BalanceSwitch,
+    },
+    /// It may again. Without effect where nothing was disabled.
+    EnableBalancing {
+        /// Where.
+        scope: BalanceScope,
+    },
+    /// Transitions stand still at their next safe stage. Where they do already, only the reason
+    /// is another one.
+    Pause {
+        /// Why, in the caller's words.
+        reason: String,
+    },
+    /// They go on. Without effect where nothing was paused.
+    Resume,
+    /// A node is to hold nothing. Where it is so already, only the reason is another one.
+    Drain {
+        /// Which.
+        node: NodeId,
+        /// Why, in the caller's words.
+        reason: String,
+    },
+    /// It may hold replicas again. Without effect where it was not drained.
+    Undrain {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// A new table. The proposer places the replicas, apply checks them: placement may be improved
@@ -182,7 +228,7 @@ pub struct Start {
     pub session: Option<SessionId>,
     /// The T to promise, for a repair.
     pub proposed_promise: Option<HybridTime>,
-    /// Why, in the caller's words.
+    /// Why, in the caller's words; at most `TEXT_MAX` bytes.
     pub note: String,
 }
 
@@ -298,13 +344,16 @@ pub enum Rejected {
     #[error("{field}: {problem}")]
     InvalidField {
         /// Which.
-        field: &'static str,
+        field: Field,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: Problem,
     },
     /// The node is fenced.
     #[error("node {0} is fenced")]
     NodeFenced(NodeId),
+    /// The node is being drained: it gets no replica.
+    #[error("node {0} is being drained")]
+    NodeDraining(NodeId),
     /// An earlier process of the node may be alive: it has to be fenced first.
     #[error("an earlier process of node {0} may still be alive")]
     NodeNotFenced(NodeId),
@@ -357,6 +406,12 @@ pub enum Rejected {
     /// Too late for a cancel.
     #[error("past the point of no return")]
     PastPointOfNoReturn,
+    /// Balancing is disabled there: the balancer begins no move.
+    #[error("balancing is disabled: {0:?}")]
+    BalancingDisabled(BalanceScope),
+    /// The cluster is paused: the balancer begins no move.
+    #[error("the cluster is paused")]
+    Paused,
     /// The request's id was used for something else.
     #[error("the request id was used for something else")]
     RequestIdReused,

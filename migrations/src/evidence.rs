@@ -20,6 +20,9 @@ pub struct Acknowledgement {
     pub version: TopologyVersion,
     /// The T that it has durably promised, if the stage asked for one.
     pub promised: Option<HybridTime>,
+    /// When the leader heard of it: its clock, milliseconds since 1970. For people; nothing is
+    /// decided by it.
+    pub at_ms: u64,
 }
 
 /// A receiver has durably stored all that a source sent.

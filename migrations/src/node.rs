@@ -1,6 +1,7 @@
 //! What group0 knows of a node.
 
 use crate::id::{AdmissionToken, DirectoryId};
+use crate::switch::Drain;
 use crate::version::Incarnation;
 use alloc::string::String;
 
@@ -48,6 +49,8 @@ pub struct Node {
     pub location: NodeLocation,
     /// What its build can do.
     pub feature_level: u32,
+    /// Set while it is to hold nothing. Its processes come and go; this stays.
+    pub drain: Option<Drain>,
 }
 
 impl Node {

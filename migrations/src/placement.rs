@@ -46,11 +46,13 @@ pub fn place(
     (0..tablets).map(|_| choose_one(&mut load)).collect()
 }
 
-/// How many replicas each admitted node holds or is to hold.
+/// How many replicas each node that may get one holds or is to hold.
 fn replicas_by_node(topology: &Topology) -> BTreeMap<NodeId, usize> {
     let nodes = topology.state().nodes.iter();
-    let mut load: BTreeMap<NodeId, usize> =
-        nodes.filter(|(_, node)| node.admitted().is_some()).map(|(id, _)| (*id, 0)).collect();
+    let mut load: BTreeMap<NodeId, usize> = nodes
+        .filter(|(_, node)| node.admitted().is_some() && node.drain.is_none())
+        .map(|(id, _)| (*id, 0))
+        .collect();
     for tablet in topology.state().tablets.values() {
         for node in crate::barrier::asked(tablet) {
             if let Some(count) = load.get_mut(&node) {

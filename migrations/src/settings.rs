@@ -1,6 +1,7 @@
 //! What must be the same everywhere: part of group0's state.
 
 use crate::lease::LeaseTerms;
+use crate::problem::Problem;
 
 /// Durations, limits and bounds that all parts of a cluster share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,23 +51,23 @@ impl Settings {
     };
 
     /// Whether the bounds agree with one another; if not, which does not.
-    pub const fn contradiction(&self) -> Option<&'static str> {
+    pub const fn contradiction(&self) -> Option<Problem> {
         if self.lease.length_ms == 0 || self.lease.drift_per_mille > 500 {
-            return Some("the lease must last, and clocks drift by less than half");
+            return Some(Problem::LeaseOrDrift);
         }
         // A stream must be seen to stall before its node's lease runs out, and a node be fenced
         // before its guards are ended by force.
         if self.stall_ms >= self.lease.length_ms {
-            return Some("the stall bound must be shorter than the lease");
+            return Some(Problem::StallBound);
         }
         if self.lease.length_ms >= self.drain_deadline_ms {
-            return Some("the lease must be shorter than the drain deadline");
+            return Some(Problem::DrainDeadline);
         }
         if self.attempts == 0 || self.streams_per_node == 0 {
-            return Some("attempts and streams per node must be at least 1");
+            return Some(Problem::NoAttemptsOrStreams);
         }
         if self.backoff_ms == 0 || self.backoff_ms > self.backoff_max_ms {
-            return Some("the pause between attempts must not be above its bound");
+            return Some(Problem::Backoff);
         }
         None
     }

@@ -7,6 +7,7 @@ use crate::id::{ClusterId, NodeId, TableId, TabletId};
 use crate::node::Node;
 use crate::request::RequestMemory;
 use crate::settings::Settings;
+use crate::switch::{BalanceScope, BalanceSwitch, Pause};
 use crate::tablet::{FinishedMigration, Table, Tablet};
 use crate::version::TopologyVersion;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,10 @@ pub struct State {
     pub requests: RequestMemory<Outcome>,
     /// The newest finished migrations, the newest last.
     pub finished: VecDeque<FinishedMigration>,
+    /// What balancing is disabled for. Those of a table go with it.
+    pub balancing: BTreeMap<BalanceScope, BalanceSwitch>,
+    /// Set while transitions stand still.
+    pub pause: Option<Pause>,
 }
 
 impl Default for State {
@@ -64,6 +69,8 @@ impl Default for State {
             tablets: BTreeMap::new(),
             requests: RequestMemory::new(REMEMBERED_REQUESTS),
             finished: VecDeque::new(),
+            balancing: BTreeMap::new(),
+            pause: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::position::{Partitioning, PositionRange};
 use crate::record::TransitionRecord;
 use crate::replica_set::ReplicaSet;
 use crate::stage::{Stage, TransitionKind};
+use crate::switch::Origin;
 use crate::version::{Incarnation, TopologyVersion};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -74,8 +75,9 @@ pub struct StageRecord {
     pub attempt: u32,
     /// When it was entered: the proposer's clock, milliseconds since 1970.
     pub entered_ms: u64,
-    /// Who acknowledged its barrier.
-    pub acknowledged: Vec<NodeId>,
+    /// Who acknowledged its barrier, and when the leader heard of it: its clock, milliseconds
+    /// since 1970.
+    pub acknowledged: Vec<(NodeId, u64)>,
     /// What its streams reported.
     pub streams: Vec<StreamReport>,
     /// Why the attempt failed, if it did.
@@ -97,8 +99,12 @@ pub struct Transition {
     pub promised: Vec<(NodeId, Incarnation, HybridTime)>,
     /// All ordered pairs of replicas have reported.
     pub is_fully_exchanged: bool,
-    /// Why it was asked for, in the caller's words.
+    /// Why it was asked for, in the caller's words; at most `TEXT_MAX` bytes.
     pub note: String,
+    /// Who began it.
+    pub origin: Origin,
+    /// When it began: the proposer's clock, milliseconds since 1970.
+    pub started_ms: u64,
     /// Its stages so far, the running one last. Bounded by `STAGE_RECORDS`.
     pub stages: Vec<StageRecord>,
 }
@@ -146,6 +152,10 @@ pub struct FinishedMigration {
     pub version: TopologyVersion,
     /// Why it was asked for.
     pub note: String,
+    /// Who began it.
+    pub origin: Origin,
+    /// When it began: the proposer's clock, milliseconds since 1970.
+    pub started_ms: u64,
     /// Its stages with their evidence.
     pub stages: Vec<StageRecord>,
 }
@@ -157,6 +167,7 @@ impl Transition {
         kind: TransitionKind,
         next: ReplicaSet,
         note: String,
+        (origin, started_ms): (Origin, u64),
     ) -> Transition {
         let record = TransitionRecord {
             migration,
@@ -176,6 +187,8 @@ impl Transition {
             promised: Vec::new(),
             is_fully_exchanged: false,
             note,
+            origin,
+            started_ms,
             stages: Vec::new(),
         }
     }

@@ -11,9 +11,10 @@ mod evidence;
 mod field;
 mod node;
 mod outcome;
+mod problem;
 mod snapshot;
+mod switch;
 mod tablet;
-mod text;
 
 use crate::Malformed;
 use crate::generated::storage::v1 as pb;

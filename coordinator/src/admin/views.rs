@@ -6,6 +6,7 @@ use migrations::evidence::StreamReport;
 use migrations::id::{MigrationId, NodeId, TableId, TabletId};
 use migrations::replica_set::ReplicaSet;
 use migrations::stage::TransitionKind;
+use migrations::switch::Origin;
 use migrations::tablet::{EndReason, Ending, FinishedMigration, StageRecord, Table, Transition};
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
@@ -57,8 +58,8 @@ pub(super) fn node(
         incarnation: Some(node.incarnation.0.into()),
         state: state.into(),
         attached: is_attached,
-        draining: false,
-        drain_reason: String::new(),
+        draining: node.drain.is_some(),
+        drain_reason: node.drain.as_ref().map_or_else(String::new, |drain| drain.reason.clone()),
         replica_count,
     })
 }
@@ -119,6 +120,8 @@ pub(super) fn running(
     shown.waiting_for = names(topology, waiting_for);
     shown.holders = view.as_ref().map_or_else(Vec::new, |view| holders(topology, view));
     shown.note = transition.note.clone();
+    shown.by_balancer = transition.origin == Origin::Balancer;
+    shown.started_ms = transition.started_ms;
     shown.version = Some(topology.version().into());
     Some(shown)
 }
@@ -139,6 +142,8 @@ pub(super) fn finished(topology: &Topology, over: &FinishedMigration) -> pb::Mig
     shown.reason = reason(topology, over.reason);
     shown.cancelled = over.ending == Ending::Cancelled;
     shown.note = over.note.clone();
+    shown.by_balancer = over.origin == Origin::Balancer;
+    shown.started_ms = over.started_ms;
     shown.ended_ms = over.ended_ms;
     shown.version = Some(topology.version().into());
     shown
@@ -213,15 +218,16 @@ fn stages(topology: &Topology, stages: &[StageRecord]) -> Vec<pb::StageHistory> 
         paused: false,
         sum: format!("{:032x}", report.stored.0),
     };
+    let said = |(node, at_ms): &(NodeId, u64)| {
+        let (node, at_ms) = (node_name(topology, *node), *at_ms);
+        pb::BarrierAcknowledgement { node, at_ms }
+    };
     let stage = |stage: &StageRecord| pb::StageHistory {
         stage: types::Stage::from(stage.stage).into(),
         version: Some(stage.version.into()),
         attempt: stage.attempt,
         entered_ms: stage.entered_ms,
-        acknowledged: names(topology, stage.acknowledged.iter().copied())
-            .into_iter()
-            .map(|node| pb::BarrierAcknowledgement { node, at_ms: 0 })
-            .collect(),
+        acknowledged: stage.acknowledged.iter().map(said).collect(),
         streams: stage.streams.iter().map(stream).collect(),
         failure: stage.failure.map_or_else(String::new, |failure| failure.name().to_owned()),
     };

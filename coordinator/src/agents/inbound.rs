@@ -2,6 +2,7 @@
 
 use super::AgentApi;
 use super::admission::Greeting;
+use crate::now::wall_millis;
 use migrations::clock::HybridTime;
 use migrations::command::{Admit, Command};
 use migrations::driver::Event;
@@ -94,6 +95,7 @@ impl Inbound<'_> {
             incarnation: Incarnation(convert::version("incarnation", said.incarnation)?),
             version: convert::version("version", said.version)?,
             promised: said.promised.map(HybridTime),
+            at_ms: wall_millis(),
         };
         self.api.driver.report(Event::Acknowledged { tablet, said }).await;
         Ok(())

@@ -6,6 +6,7 @@ use crate::barrier;
 use crate::command::{Advance, Applied, Expected, Outcome, Rejected};
 use crate::evidence::Evidence;
 use crate::id::{NodeId, SessionId, TabletId};
+use crate::problem::{Field, Problem};
 use crate::record::StreamPair;
 use crate::stage::{
     SessionOnEdge, Stage, TransitionKind, WayBack, Work as StageWork, session_on_edge,
@@ -184,7 +185,7 @@ impl Work<'_> {
             return Err(illegal);
         };
         if !is_retry && advance.reason.is_none() {
-            return Err(Rejected::InvalidField { field: "reason", problem: "is missing" });
+            return Err(Rejected::InvalidField { field: Field::Reason, problem: Problem::Missing });
         }
         self.topology.change(id, |tablet| {
             let stages = tablet.transition.as_mut().map(|transition| &mut transition.stages);
@@ -269,7 +270,8 @@ impl Work<'_> {
                 _ => {}
             }
             if let Some(last) = transition.stages.last_mut() {
-                last.acknowledged = evidence.acknowledged.iter().map(|ack| ack.node).collect();
+                let said = evidence.acknowledged.iter();
+                last.acknowledged = said.map(|ack| (ack.node, ack.at_ms)).collect();
                 last.streams = evidence.streams.clone();
             }
         });
@@ -332,6 +334,8 @@ impl Work<'_> {
             ended_ms: self.now_ms,
             version: self.at,
             note: transition.note.clone(),
+            origin: transition.origin,
+            started_ms: transition.started_ms,
             stages: transition.stages.clone(),
         };
         self.topology.finish(finished);

@@ -53,6 +53,7 @@ impl Work<'_> {
             id
         });
         let owed = state.nodes.get(&id).is_some_and(|n| n.is_fenced || n.is_repair_owed);
+        let drain = state.nodes.get(&id).and_then(|node| node.drain.clone());
         let node = Node {
             name: admit.name.clone(),
             directory: admit.directory,
@@ -63,6 +64,7 @@ impl Work<'_> {
             is_repair_owed: owed,
             location: admit.location.clone(),
             feature_level: admit.feature_level,
+            drain,
         };
         state.nodes.insert(id, node);
         self.is_wider = true;

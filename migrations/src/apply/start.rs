@@ -3,15 +3,17 @@
 use super::Work;
 use crate::command::{Applied, Missing, Outcome, PlacementRule, Rejected, Start};
 use crate::id::{MigrationId, NodeId, TabletId};
+use crate::problem::{Field, Problem};
 use crate::replica_set::{Replica, ReplicaSet};
 use crate::stage::TransitionKind;
+use crate::switch::{Origin, TEXT_MAX};
 use crate::tablet::{EndReason, Tablet, Transition};
 use crate::topology::Topology;
 use crate::version::{CopyId, TopologyVersion};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-fn invalid(field: &'static str, problem: &'static str) -> Rejected {
+fn invalid(field: Field, problem: Problem) -> Rejected {
     Rejected::InvalidField { field, problem }
 }
 
@@ -27,17 +29,17 @@ fn check_shape(start: &Start) -> Result<(), Rejected> {
         TransitionKind::AddReplica => (false, true),
         TransitionKind::RemoveReplica => (true, false),
         TransitionKind::Repair => (false, false),
-        TransitionKind::Drop => return Err(invalid("kind", "a drop begins with its table's")),
+        TransitionKind::Drop => return Err(invalid(Field::Kind, Problem::DropOfTablet)),
     };
     if start.from.is_some() != has_from {
-        return Err(invalid("from", "does not fit the kind"));
+        return Err(invalid(Field::From, Problem::DoesNotFitKind));
     }
     if start.to.is_some() != has_to {
-        return Err(invalid("to", "does not fit the kind"));
+        return Err(invalid(Field::To, Problem::DoesNotFitKind));
     }
     let is_repair = start.kind == TransitionKind::Repair;
     if start.session.is_some() != is_repair || start.proposed_promise.is_some() != is_repair {
-        return Err(invalid("session", "does not fit the kind"));
+        return Err(invalid(Field::Session, Problem::DoesNotFitKind));
     }
     Ok(())
 }
@@ -65,6 +67,9 @@ fn check_pending(topology: &Topology, tablet: &Tablet, start: &Start) -> Result<
     if node.is_fenced {
         return Err(Rejected::NodeFenced(to));
     }
+    if node.drain.is_some() {
+        return Err(Rejected::NodeDraining(to));
+    }
     let rack = |id| topology.node(id).map(|node| node.location.rack.as_str());
     let mut staying = tablet.replicas.nodes().filter(|id| Some(*id) != start.from);
     let own = node.location.rack.as_str();
@@ -77,13 +82,16 @@ fn check_pending(topology: &Topology, tablet: &Tablet, start: &Start) -> Result<
 /// Whether a transition can begin.
 pub(super) fn check(topology: &Topology, start: &Start) -> Result<(), Rejected> {
     check_shape(start)?;
+    if start.note.len() > TEXT_MAX {
+        return Err(invalid(Field::Note, Problem::TooLong));
+    }
     let not_found = Rejected::NotFound(Missing::Tablet(start.tablet));
     let tablet = topology.tablet(start.tablet).ok_or(not_found)?;
     if let Some(transition) = &tablet.transition {
         return Err(Rejected::TabletBusy(transition.record.migration));
     }
     if topology.tablets_of(start.migration).next().is_some() {
-        return Err(invalid("migration", "is in use"));
+        return Err(invalid(Field::Migration, Problem::InUse));
     }
     if let Some(session) = start.session.filter(|session| topology.has_session(*session)) {
         return Err(Rejected::SessionInUse(session));
@@ -123,12 +131,13 @@ fn next_set(tablet: &Tablet, start: &Start, at: TopologyVersion) -> Option<Repli
 
 impl Work<'_> {
     /// Begins a transition that `check` has agreed to.
-    pub(super) fn start(&mut self, start: &Start) -> Outcome {
+    pub(super) fn start(&mut self, start: &Start, origin: Origin) -> Outcome {
         let tablet = self.topology.tablet(start.tablet);
         let next = tablet.and_then(|tablet| next_set(tablet, start, self.at));
         let next = next.ok_or(Rejected::InvariantBroken(1))?;
         let note = start.note.clone();
-        let mut transition = Transition::begin(start.migration, start.kind, next, note);
+        let began = (origin, self.now_ms);
+        let mut transition = Transition::begin(start.migration, start.kind, next, note, began);
         transition.record.session = start.session;
         transition.record.proposed_promise = start.proposed_promise;
         transition.note_stage(self.at, self.now_ms);

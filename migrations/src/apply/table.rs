@@ -4,8 +4,10 @@ use super::Work;
 use crate::clock::HybridTime;
 use crate::command::{Applied, CreateTable, Missing, PlacementRule, Rejected};
 use crate::id::{MigrationId, NodeId, TableId, TabletId};
+use crate::problem::{Field, Problem};
 use crate::replica_set::{Replica, ReplicaSet};
 use crate::stage::TransitionKind;
+use crate::switch::{BalanceScope, Origin};
 use crate::tablet::{EndReason, Ending, Table, Tablet, Transition};
 use crate::topology::Topology;
 use crate::version::CopyId;
@@ -19,7 +21,7 @@ const NAME_MAX: usize = 128;
 /// Most tablets of one table: one entry makes them all.
 const TABLETS_MAX: usize = 100_000;
 
-fn invalid(field: &'static str, problem: &'static str) -> Rejected {
+fn invalid(field: Field, problem: Problem) -> Rejected {
     Rejected::InvalidField { field, problem }
 }
 
@@ -27,7 +29,7 @@ fn invalid(field: &'static str, problem: &'static str) -> Rejected {
 fn check_name(name: &str) -> Result<(), Rejected> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(allowed) {
-        return Err(invalid("name", "must be 1 to 128 letters, digits, '_', '-' or '.'"));
+        return Err(invalid(Field::Name, Problem::NotAName));
     }
     Ok(())
 }
@@ -36,7 +38,7 @@ fn check_name(name: &str) -> Result<(), Rejected> {
 fn check_ranges(create: &CreateTable) -> Result<(), Rejected> {
     let tablets = &create.tablets;
     if tablets.is_empty() || tablets.len() > TABLETS_MAX {
-        return Err(invalid("tablets", "must be 1 to 100000"));
+        return Err(invalid(Field::Tablets, Problem::TabletCount));
     }
     let adjoin = tablets.windows(2).all(|pair| {
         let (before, after) = (&pair[0].0, &pair[1].0);
@@ -44,11 +46,7 @@ fn check_ranges(create: &CreateTable) -> Result<(), Rejected> {
     });
     let first_to_last = tablets.first().is_some_and(|(range, _)| range.start.is_empty())
         && tablets.last().is_some_and(|(range, _)| range.end.is_none());
-    if adjoin && first_to_last {
-        Ok(())
-    } else {
-        Err(invalid("tablets", "ranges must be in order and cover every position once"))
-    }
+    if adjoin && first_to_last { Ok(()) } else { Err(invalid(Field::Tablets, Problem::Ranges)) }
 }
 
 fn check_nodes(
@@ -61,6 +59,9 @@ fn check_nodes(
         let node = topology.node(*id).ok_or(Rejected::NotFound(Missing::Node(*id)))?;
         if node.is_fenced {
             return Err(Rejected::NodeFenced(*id));
+        }
+        if node.drain.is_some() {
+            return Err(Rejected::NodeDraining(*id));
         }
         for other in &nodes[..i] {
             if other == id {
@@ -75,7 +76,7 @@ fn check_nodes(
     match nodes.first() {
         Some(_) if nodes.len() as u64 == u64::from(replication_factor) => Ok(()),
         Some(node) => violation(PlacementRule::ReplicationFactor, *node),
-        None => Err(invalid("replication_factor", "must be at least 1")),
+        None => Err(invalid(Field::ReplicationFactor, Problem::Zero)),
     }
 }
 
@@ -97,7 +98,7 @@ pub(super) fn check_drop(
     migration: MigrationId,
 ) -> Result<(), Rejected> {
     if topology.tablets_of(migration).next().is_some() {
-        return Err(invalid("migration", "is in use"));
+        return Err(invalid(Field::Migration, Problem::InUse));
     }
     match topology.state.tables.get(&table) {
         Some(found) if !found.is_dropping => Ok(()),
@@ -151,15 +152,17 @@ impl Work<'_> {
             return Applied::Done;
         };
         found.is_dropping = true;
-        for id in found.tablets.clone() {
+        let tablets = found.tablets.clone();
+        self.topology.state.balancing.remove(&BalanceScope::Table(table));
+        for id in tablets {
             let running = self.end_transition(id, Ending::Reverted, Some(EndReason::TableDropped));
             let (at, now_ms) = (self.at, self.now_ms);
             self.touch(id, |tablet| {
                 // Also who was pending may hold a copy.
                 let next = running.map(|running| running.record.next);
                 let next = next.unwrap_or_else(|| tablet.replicas.clone());
-                let mut transition =
-                    Transition::begin(migration, TransitionKind::Drop, next, String::new());
+                let (kind, began) = (TransitionKind::Drop, (Origin::Request, now_ms));
+                let mut transition = Transition::begin(migration, kind, next, String::new(), began);
                 transition.note_stage(at, now_ms);
                 tablet.transition = Some(Box::new(transition));
             });

@@ -45,7 +45,7 @@ fn given(topology: &Topology, id: TabletId, mut evidence: Evidence, node: NodeId
     let Some(incarnation) = admitted(node) else { return evidence };
     let (version, record) = (tablet.version, &transition.record);
     let promised = Some(HybridTime::ZERO);
-    evidence.acknowledged.push(Acknowledgement { node, incarnation, version, promised });
+    evidence.acknowledged.push(Acknowledgement { node, incarnation, version, promised, at_ms: 0 });
     let dropped = to_drop(record.stage, &tablet.replicas, &record.next);
     for replica in dropped.into_iter().filter(|replica| replica.node == node) {
         evidence.drops.push(DropReport { node, incarnation, copy: replica.copy, version });

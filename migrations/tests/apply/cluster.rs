@@ -224,7 +224,7 @@ impl Cluster {
         let acknowledged = asked
             .filter_map(|node| {
                 let incarnation = admitted(node)?;
-                Some(Acknowledgement { node, incarnation, version, promised })
+                Some(Acknowledgement { node, incarnation, version, promised, at_ms: 7 })
             })
             .collect();
         let report = |pair: &StreamPair| {

@@ -3,6 +3,7 @@
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::{Advance, Rejected};
 use migrations::evidence::{Evidence, FailureReason};
+use migrations::problem::{Field, Problem};
 use migrations::stage::{SessionOnEdge, Stage, TransitionKind, WayBack, Writes, session_on_edge};
 use migrations::tablet::{EndReason, Ending};
 
@@ -98,7 +99,7 @@ fn a_way_back_needs_a_reason() {
         }
         let mut back = cluster.back_command(id);
         back.reason = None;
-        let why = Rejected::InvalidField { field: "reason", problem: "is missing" };
+        let why = Rejected::InvalidField { field: Field::Reason, problem: Problem::Missing };
         assert_eq!(cluster.advance(back), Err(why), "{stage}");
     }
 }

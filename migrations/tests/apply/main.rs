@@ -13,4 +13,5 @@ mod refusals;
 mod repair;
 mod requests;
 mod sequences;
+mod switches;
 mod tables;

@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::{Change, Missing, PlacementRule, Rejected};
+use migrations::problem::Field;
 use migrations::settings::Settings;
 use migrations::stage::TransitionKind;
 
@@ -116,7 +117,7 @@ fn a_session_or_migration_in_use_is_not_taken_twice() {
     start.session = Some(cluster.session());
     start.migration = open.migration;
     let outcome = cluster.change(Change::Start(start));
-    assert!(matches!(outcome, Err(Rejected::InvalidField { field: "migration", .. })));
+    assert!(matches!(outcome, Err(Rejected::InvalidField { field: Field::Migration, .. })));
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn settings_that_contradict_one_another_are_refused() {
     let mut cluster = Cluster::new(1, 1, 1);
     let settings = Settings { stall_ms: 60_000, ..Settings::DEFAULT };
     let outcome = cluster.change(Change::Configure(settings));
-    assert!(matches!(outcome, Err(Rejected::InvalidField { field: "settings", .. })));
+    assert!(matches!(outcome, Err(Rejected::InvalidField { field: Field::Settings, .. })));
     let settings = Settings { attempts: 9, ..Settings::DEFAULT };
     cluster.change(Change::Configure(settings)).expect("they agree");
     assert_eq!(cluster.topology.state().settings, settings);

@@ -79,6 +79,7 @@ fn what_does_not_count_as_evidence_does_not_raise_t() {
         incarnation: cluster.incarnation(3),
         version: migrations::version::TopologyVersion::ZERO,
         promised: Some(HybridTime(400)),
+        at_ms: 0,
     };
     cluster.fence(3).expect("admitted");
     for _ in 0..3 {

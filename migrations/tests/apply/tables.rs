@@ -3,6 +3,7 @@
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::{Applied, Change, CreateTable, PlacementRule, Rejected};
 use migrations::position::{Partitioning, PositionRange, ranges_between};
+use migrations::problem::Field;
 use migrations::stage::Stage;
 use migrations::tablet::EndReason;
 
@@ -98,13 +99,13 @@ fn a_table_that_can_not_be_is_refused_by_name() {
     ];
     for tablets in malformed {
         let outcome = cluster.change(Change::CreateTable(creation(tablets)));
-        assert!(matches!(outcome, Err(Rejected::InvalidField { field: "tablets", .. })));
+        assert!(matches!(outcome, Err(Rejected::InvalidField { field: Field::Tablets, .. })));
     }
     for name in ["", "a/b", "é", &"x".repeat(129)] {
         let mut create = creation(vec![(whole.clone(), all.clone())]);
         create.name = name.into();
         let outcome = cluster.change(Change::CreateTable(create));
-        assert!(matches!(outcome, Err(Rejected::InvalidField { field: "name", .. })));
+        assert!(matches!(outcome, Err(Rejected::InvalidField { field: Field::Name, .. })));
     }
     let create = creation(vec![(whole, all)]);
     assert!(matches!(cluster.change(Change::CreateTable(create.clone())), Ok(Applied::Table(_))));

@@ -137,6 +137,7 @@ impl Agent {
             incarnation: self.incarnation,
             version: record.version,
             promised,
+            at_ms: 0,
         })
     }
 

@@ -43,7 +43,7 @@ impl From<&Settings> for pb::Settings {
 pub fn settings(field: &'static str, wire: Option<pb::Settings>) -> Result<Settings, Malformed> {
     let settings = settings_unchecked(field, wire)?;
     match settings.contradiction() {
-        Some(problem) => Err(Malformed::Field { field, problem }),
+        Some(problem) => Err(Malformed::Field { field, problem: problem.words() }),
         None => Ok(settings),
     }
 }

@@ -6,6 +6,7 @@ use super::field::{
     copy, incarnation, kind, kind_number, nodes, partitioning, partitioning_number, session,
     session_bytes, stage, stage_number, there, time_number, version,
 };
+use super::switch::{switch, switch_to_wire};
 use crate::Malformed;
 use crate::convert::{
     admission_token, bytes, cluster_id, directory_id, migration_id, node_id, request_id,
@@ -45,6 +46,10 @@ impl From<&Command> for pb::Command {
                 copies: copies.iter().map(copy_to_wire).collect(),
             }),
             Command::Advance(advance) => Kind::Advance(advance.as_ref().into()),
+            Command::Balance { start, now_ms } => {
+                let (start, now_ms) = (Some(start.as_ref().into()), *now_ms);
+                Kind::Balance(pb::Balance { start, now_ms })
+            }
             Command::Change { stamp, change } => {
                 let RequestStamp { id, digest, caller } = stamp;
                 Kind::Request(pb::Request {
@@ -83,6 +88,10 @@ impl TryFrom<pb::Command> for Command {
                 }
             }
             Kind::Advance(advance) => Command::Advance(Box::new(advance.try_into()?)),
+            Kind::Balance(pb::Balance { start, now_ms }) => Command::Balance {
+                start: Box::new(there("balance.start", start)?.try_into()?),
+                now_ms,
+            },
             Kind::Request(pb::Request { id, digest, caller, change }) => {
                 let id = request_id("request.id", &id)?;
                 let digest = sum("request.digest", &digest)?;
@@ -265,6 +274,17 @@ impl From<&Change> for pb::Change {
             Change::Start(start) => Kind::Start(start.into()),
             Change::Cancel { migration } => Kind::Cancel(bytes(migration.as_uuid())),
             Change::Configure(settings) => Kind::Configure(settings.into()),
+            Change::DisableBalancing { scope, switch } => {
+                Kind::DisableBalancing(switch_to_wire(*scope, switch))
+            }
+            Change::EnableBalancing { scope } => Kind::EnableBalancing((*scope).into()),
+            Change::Pause { reason } => Kind::Pause(reason.clone()),
+            Change::Resume => Kind::Resume(pb::Nothing {}),
+            Change::Drain { node, reason } => {
+                let (node, reason) = (node.as_u64(), reason.clone());
+                Kind::Drain(pb::DrainNode { node, reason })
+            }
+            Change::Undrain { node } => Kind::Undrain(node.as_u64()),
         };
         pb::Change { kind: Some(kind) }
     }
@@ -288,6 +308,17 @@ impl TryFrom<pb::Change> for Change {
             Kind::Configure(settings) => {
                 Change::Configure(settings_unchecked("configure", Some(settings))?)
             }
+            Kind::DisableBalancing(disabled) => {
+                let (scope, switch) = switch(disabled)?;
+                Change::DisableBalancing { scope, switch }
+            }
+            Kind::EnableBalancing(scope) => Change::EnableBalancing { scope: scope.try_into()? },
+            Kind::Pause(reason) => Change::Pause { reason },
+            Kind::Resume(pb::Nothing {}) => Change::Resume,
+            Kind::Drain(pb::DrainNode { node, reason }) => {
+                Change::Drain { node: node_id("drain.node", node)?, reason }
+            }
+            Kind::Undrain(node) => Change::Undrain { node: node_id("undrain", node)? },
         })
     }
 }

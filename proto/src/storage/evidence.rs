@@ -38,12 +38,13 @@ impl TryFrom<pb::Evidence> for Evidence {
 
 impl From<&Acknowledgement> for pb::Acknowledgement {
     fn from(acknowledgement: &Acknowledgement) -> pb::Acknowledgement {
-        let Acknowledgement { node, incarnation, version, promised } = *acknowledgement;
+        let Acknowledgement { node, incarnation, version, promised, at_ms } = *acknowledgement;
         pb::Acknowledgement {
             node: node.as_u64(),
             incarnation: Some(incarnation.0.into()),
             version: Some(version.into()),
             promised: time_number(promised),
+            at_ms,
         }
     }
 }
@@ -51,12 +52,13 @@ impl From<&Acknowledgement> for pb::Acknowledgement {
 impl TryFrom<pb::Acknowledgement> for Acknowledgement {
     type Error = DecodeError;
     fn try_from(wire: pb::Acknowledgement) -> Result<Acknowledgement, DecodeError> {
-        let pb::Acknowledgement { node, incarnation: of_node, version: at, promised } = wire;
+        let pb::Acknowledgement { node, incarnation: of_node, version: at, promised, at_ms } = wire;
         Ok(Acknowledgement {
             node: node_id("acknowledged.node", node)?,
             incarnation: incarnation("acknowledged.incarnation", of_node)?,
             version: version("acknowledged.version", at)?,
             promised: promised.map(HybridTime),
+            at_ms,
         })
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn node_to_wire(id: NodeId, node: &Node) -> pb::Node {
         is_repair_owed,
         location,
         feature_level,
+        drain,
     } = node;
     pb::Node {
         id: id.as_u64(),
@@ -59,6 +60,7 @@ pub(super) fn node_to_wire(id: NodeId, node: &Node) -> pb::Node {
         is_repair_owed: *is_repair_owed,
         location: Some(location.into()),
         feature_level: *feature_level,
+        drain: drain.as_ref().map(Into::into),
     }
 }
 
@@ -75,6 +77,7 @@ pub(super) fn node(wire: pb::Node) -> Result<(NodeId, Node), DecodeError> {
         is_repair_owed,
         location,
         feature_level,
+        drain,
     } = wire;
     let node = Node {
         name,
@@ -86,6 +89,7 @@ pub(super) fn node(wire: pb::Node) -> Result<(NodeId, Node), DecodeError> {
         is_repair_owed,
         location: there("nodes.location", location)?.into(),
         feature_level,
+        drain: drain.map(Into::into),
     };
     Ok((node_id("nodes.id", id)?, node))
 }

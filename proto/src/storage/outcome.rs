@@ -3,7 +3,7 @@
 
 use super::DecodeError;
 use super::field::{incarnation, named, stage, stage_number, version};
-use super::text::kept;
+use super::problem::{field, field_number, problem, problem_number};
 use crate::Malformed;
 use crate::convert::{bytes, cluster_id, migration_id, node_id, session_id, table_id, tablet_id};
 use crate::generated::storage::v1 as pb;
@@ -137,7 +137,7 @@ impl From<&Rejected> for pb::Rejected {
                 Kind::PlacementViolation(pb::PlacementViolation { rule, node: node.as_u64() })
             }
             Rejected::InvalidField { field, problem } => {
-                let (field, problem) = ((*field).to_owned(), (*problem).to_owned());
+                let (field, problem) = (field_number(*field), problem_number(*problem));
                 Kind::InvalidField(pb::InvalidField { field, problem })
             }
             Rejected::NodeFenced(node) => Kind::NodeFenced(node.as_u64()),
@@ -163,6 +163,9 @@ impl From<&Rejected> for pb::Rejected {
             Rejected::PastPointOfNoReturn => Kind::PastPointOfNoReturn(pb::Nothing {}),
             Rejected::RequestIdReused => Kind::RequestIdReused(pb::Nothing {}),
             Rejected::RequestIdExpired => Kind::RequestIdExpired(pb::Nothing {}),
+            Rejected::NodeDraining(node) => Kind::NodeDraining(node.as_u64()),
+            Rejected::BalancingDisabled(scope) => Kind::BalancingDisabled((*scope).into()),
+            Rejected::Paused => Kind::Paused(pb::Nothing {}),
             Rejected::InvariantBroken(number) => Kind::InvariantBroken(u32::from(*number)),
         };
         pb::Rejected { kind: Some(kind) }
@@ -190,10 +193,9 @@ impl TryFrom<pb::Rejected> for Rejected {
             Kind::PlacementViolation(pb::PlacementViolation { rule, node: on }) => {
                 Rejected::PlacementViolation { rule: placement_rule(rule)?, node: node(on)? }
             }
-            Kind::InvalidField(pb::InvalidField { field, problem }) => Rejected::InvalidField {
-                field: kept("invalid_field.field", &field)?,
-                problem: kept("invalid_field.problem", &problem)?,
-            },
+            Kind::InvalidField(pb::InvalidField { field: of, problem: what }) => {
+                Rejected::InvalidField { field: field(of)?, problem: problem(what)? }
+            }
             Kind::NodeFenced(id) => Rejected::NodeFenced(node(id)?),
             Kind::NodeNotFenced(id) => Rejected::NodeNotFenced(node(id)?),
             Kind::NodeMismatch(pb::Nothing {}) => Rejected::NodeMismatch,
@@ -219,6 +221,9 @@ impl TryFrom<pb::Rejected> for Rejected {
             Kind::PastPointOfNoReturn(pb::Nothing {}) => Rejected::PastPointOfNoReturn,
             Kind::RequestIdReused(pb::Nothing {}) => Rejected::RequestIdReused,
             Kind::RequestIdExpired(pb::Nothing {}) => Rejected::RequestIdExpired,
+            Kind::NodeDraining(id) => Rejected::NodeDraining(node(id)?),
+            Kind::BalancingDisabled(scope) => Rejected::BalancingDisabled(scope.try_into()?),
+            Kind::Paused(pb::Nothing {}) => Rejected::Paused,
             Kind::InvariantBroken(number) => Rejected::InvariantBroken(invariant(number)?),
         })
     }

@@ -3,6 +3,7 @@
 use super::field::{there, version};
 use super::node::{node, node_to_wire};
 use super::outcome::{outcome, outcome_to_wire};
+use super::switch::{switch, switch_to_wire};
 use super::tablet::{table, table_to_wire, tablet, tablet_to_wire};
 use super::{DecodeError, FORMAT};
 use crate::Malformed;
@@ -30,6 +31,8 @@ impl From<&State> for pb::Snapshot {
             tablets,
             requests,
             finished,
+            balancing,
+            pause,
         } = state;
         pb::Snapshot {
             format: FORMAT,
@@ -45,6 +48,8 @@ impl From<&State> for pb::Snapshot {
             tablets: tablets.iter().map(|(id, tablet)| tablet_to_wire(*id, tablet)).collect(),
             requests: Some(memory_to_wire(requests)),
             finished: finished.iter().map(Into::into).collect(),
+            balancing: balancing.iter().map(|(of, switch)| switch_to_wire(*of, switch)).collect(),
+            pause: pause.as_ref().map(Into::into),
         }
     }
 }
@@ -66,6 +71,8 @@ impl TryFrom<pb::Snapshot> for State {
             tablets,
             requests,
             finished,
+            balancing,
+            pause,
         } = wire;
         let cluster = cluster.map(|cluster| cluster_id("cluster", &cluster)).transpose()?;
         let finished = finished.into_iter().map(FinishedMigration::try_from);
@@ -82,6 +89,8 @@ impl TryFrom<pb::Snapshot> for State {
             tablets: one_of_each("tablets", tablets.into_iter().map(tablet))?,
             requests: memory(there("requests", requests)?)?,
             finished: finished.collect::<Result<_, _>>()?,
+            balancing: one_of_each("balancing", balancing.into_iter().map(switch))?,
+            pause: pause.map(Into::into),
         })
     }
 }

@@ -3,8 +3,8 @@
 use super::DecodeError;
 use super::evidence::{failure, failure_number};
 use super::field::{
-    incarnation, kind, kind_number, named, nodes, partitioning, partitioning_number, stage,
-    stage_number, there, version,
+    incarnation, kind, kind_number, named, partitioning, partitioning_number, stage, stage_number,
+    there, version,
 };
 use crate::convert::{
     bytes, migration_id, node_id, replica_set, replicas_to_wire, table_id, tablet_id,
@@ -14,6 +14,7 @@ use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
 use migrations::id::{NodeId, TableId, TabletId};
 use migrations::record::TransitionRecord;
+use migrations::switch::Origin;
 use migrations::tablet::{
     EndReason, Ending, FinishedMigration, StageRecord, Table, Tablet, Transition,
 };
@@ -84,6 +85,8 @@ impl From<&Transition> for pb::Transition {
             promised,
             is_fully_exchanged,
             note,
+            origin,
+            started_ms,
             stages,
         } = transition;
         let promise = |(node, incarnation, promised): &(NodeId, Incarnation, HybridTime)| {
@@ -98,6 +101,8 @@ impl From<&Transition> for pb::Transition {
             promised: promised.iter().map(promise).collect(),
             is_fully_exchanged: *is_fully_exchanged,
             note: note.clone(),
+            origin: pb::Origin::from(*origin).into(),
+            started_ms: *started_ms,
             stages: stages.iter().map(Into::into).collect(),
         }
     }
@@ -114,6 +119,8 @@ impl TryFrom<pb::Transition> for Transition {
             promised,
             is_fully_exchanged,
             note,
+            origin: by,
+            started_ms,
             stages,
         } = wire;
         let promise = |wire: pb::Promise| {
@@ -130,6 +137,8 @@ impl TryFrom<pb::Transition> for Transition {
             promised: promised.into_iter().map(promise).collect::<Result<_, DecodeError>>()?,
             is_fully_exchanged,
             note,
+            origin: origin(by)?,
+            started_ms,
             stages: stages.into_iter().map(StageRecord::try_from).collect::<Result<_, _>>()?,
         })
     }
@@ -139,12 +148,16 @@ impl From<&StageRecord> for pb::StageRecord {
     fn from(record: &StageRecord) -> pb::StageRecord {
         let StageRecord { stage, version, attempt, entered_ms, acknowledged, streams, failure } =
             record;
+        let said = |(node, at_ms): &(NodeId, u64)| pb::StageAcknowledgement {
+            node: node.as_u64(),
+            at_ms: *at_ms,
+        };
         pb::StageRecord {
             stage: stage_number(*stage),
             version: Some((*version).into()),
             attempt: *attempt,
             entered_ms: *entered_ms,
-            acknowledged: acknowledged.iter().map(|node| node.as_u64()).collect(),
+            acknowledged: acknowledged.iter().map(said).collect(),
             streams: streams.iter().map(Into::into).collect(),
             failure: failure.map(failure_number),
         }
@@ -163,16 +176,37 @@ impl TryFrom<pb::StageRecord> for StageRecord {
             streams,
             failure: failed,
         } = wire;
+        let said = |wire: pb::StageAcknowledgement| {
+            let pb::StageAcknowledgement { node, at_ms } = wire;
+            Ok((node_id("stages.acknowledged.node", node)?, at_ms))
+        };
         Ok(StageRecord {
             stage: stage("stages.stage", at_stage)?,
             version: version("stages.version", at)?,
             attempt,
             entered_ms,
-            acknowledged: nodes("stages.acknowledged", acknowledged)?,
+            acknowledged: acknowledged.into_iter().map(said).collect::<Result<_, DecodeError>>()?,
             streams: streams.into_iter().map(StreamReport::try_from).collect::<Result<_, _>>()?,
             failure: failed.map(|reason| failure("stages.failure", reason)).transpose()?,
         })
     }
+}
+
+impl From<Origin> for pb::Origin {
+    fn from(origin: Origin) -> pb::Origin {
+        match origin {
+            Origin::Request => pb::Origin::Request,
+            Origin::Balancer => pb::Origin::Balancer,
+        }
+    }
+}
+
+fn origin(wire: i32) -> Result<Origin, DecodeError> {
+    named("transition.origin", "origin", wire, |wire| match pb::Origin::try_from(wire).ok()? {
+        pb::Origin::Unspecified => None,
+        pb::Origin::Request => Some(Origin::Request),
+        pb::Origin::Balancer => Some(Origin::Balancer),
+    })
 }
 
 impl From<Ending> for pb::Ending {
@@ -210,6 +244,8 @@ impl From<&FinishedMigration> for pb::FinishedMigration {
             ended_ms,
             version,
             note,
+            origin,
+            started_ms,
             stages,
         } = finished;
         pb::FinishedMigration {
@@ -226,6 +262,8 @@ impl From<&FinishedMigration> for pb::FinishedMigration {
             ended_ms: *ended_ms,
             version: Some((*version).into()),
             note: note.clone(),
+            origin: pb::Origin::from(*origin).into(),
+            started_ms: *started_ms,
             stages: stages.iter().map(Into::into).collect(),
         }
     }
@@ -248,6 +286,8 @@ impl TryFrom<pb::FinishedMigration> for FinishedMigration {
             ended_ms,
             version: at,
             note,
+            origin: by,
+            started_ms,
             stages,
         } = wire;
         Ok(FinishedMigration {
@@ -264,6 +304,8 @@ impl TryFrom<pb::FinishedMigration> for FinishedMigration {
             ended_ms,
             version: version("finished.version", at)?,
             note,
+            origin: origin(by)?,
+            started_ms,
             stages: stages.into_iter().map(StageRecord::try_from).collect::<Result<_, _>>()?,
         })
     }

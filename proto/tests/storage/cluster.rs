@@ -1,6 +1,6 @@
 //! A state in which everything occurs that a state can hold, made by `apply` alone.
 
-use super::examples::{cluster, directory, migration, node, session, stamp, tablet, token};
+use super::examples::{cluster, directory, migration, node, session, stamp, switch, tablet, token};
 use migrations::apply::apply;
 use migrations::barrier;
 use migrations::clock::HybridTime;
@@ -17,6 +17,7 @@ use migrations::row::RowSum;
 use migrations::settings::Settings;
 use migrations::stage::{SessionOnEdge, Stage, TransitionKind, WayBack, session_on_edge};
 use migrations::state::State;
+use migrations::switch::BalanceScope;
 use migrations::tablet::{EndReason, Transition};
 use migrations::topology::Topology;
 use std::collections::BTreeMap;
@@ -113,8 +114,8 @@ impl Cluster {
         self.apply(Command::MarkLost { node: node(n), incarnation, copies })
     }
 
-    fn migrate(&mut self, id: TabletId, from: u64, to: u64) -> Outcome {
-        let start = Start {
+    fn migration_of(&mut self, id: TabletId, from: u64, to: u64) -> Start {
+        Start {
             migration: migration(self.draw()),
             tablet: id,
             kind: TransitionKind::Migrate,
@@ -123,8 +124,17 @@ impl Cluster {
             session: None,
             proposed_promise: None,
             note: format!("from n{from} to n{to}"),
-        };
+        }
+    }
+
+    fn migrate(&mut self, id: TabletId, from: u64, to: u64) -> Outcome {
+        let start = self.migration_of(id, from, to);
         self.change("operator", Change::Start(start))
+    }
+
+    fn balance(&mut self, id: TabletId, from: u64, to: u64) -> Outcome {
+        let start = Box::new(self.migration_of(id, from, to));
+        self.apply(Command::Balance { start, now_ms: self.now_ms })
     }
 
     fn repair(&mut self, id: TabletId) -> Outcome {
@@ -171,7 +181,7 @@ impl Cluster {
         let promised = (record.stage == Stage::OpenRepair).then_some(HybridTime(400));
         let acknowledged = barrier::asked(held).into_iter().filter_map(|node| {
             let incarnation = admitted(node)?;
-            Some(Acknowledgement { node, incarnation, version, promised })
+            Some(Acknowledgement { node, incarnation, version, promised, at_ms: 1_790_000_000_001 })
         });
         let streams = record.streams.iter().filter_map(|pair: &StreamPair| {
             Some(StreamReport {
@@ -245,7 +255,7 @@ impl Cluster {
 /// and the retries' refusals.
 pub(crate) fn eventful() -> Cluster {
     let mut cluster = Cluster::new();
-    cluster.migrate(tablet(1), 1, 4).expect("at rest");
+    cluster.balance(tablet(1), 1, 4).expect("at rest");
     cluster.forward_until(tablet(1), None);
 
     cluster.migrate(tablet(2), 1, 4).expect("at rest");
@@ -261,7 +271,7 @@ pub(crate) fn eventful() -> Cluster {
     cluster.repair(tablet(4)).expect("at rest");
     cluster.forward_until(tablet(4), Some(Stage::EndRepair));
 
-    cluster.migrate(tablet(5), 3, 5).expect("at rest");
+    cluster.balance(tablet(5), 3, 5).expect("at rest");
     cluster.forward_until(tablet(5), Some(Stage::Streaming));
     cluster.retry(tablet(5)).expect("an edge");
     cluster.forward_until(tablet(5), Some(Stage::Streaming));
@@ -283,5 +293,21 @@ pub(crate) fn eventful() -> Cluster {
     cluster.fence(3).expect("admitted");
     cluster.migrate(tablet(6), 1, 4).expect_err("busy");
     cluster.create("a/b", Partitioning::Hash, 1).expect_err("no name");
+    switch_off(&mut cluster);
     cluster
+}
+
+/// A switch of each scope, a drain of a node that has been admitted anew since, and a pause.
+fn switch_off(cluster: &mut Cluster) {
+    let (table, _) = cluster.topology.table_named("t").expect("there");
+    let (node, reason) = (node(6), "a new disk".to_owned());
+    let scopes = [BalanceScope::Cluster, BalanceScope::Table(table), BalanceScope::Node(node)];
+    for (scope, until_ms) in scopes.into_iter().zip([None, Some(u64::MAX), None]) {
+        let disable = Change::DisableBalancing { scope, switch: switch(until_ms) };
+        cluster.change("a person", disable).expect("it is there");
+    }
+    cluster.change("a person", Change::Drain { node, reason }).expect("there");
+    cluster.fence(6).expect("admitted");
+    cluster.admit(6).expect("fenced");
+    cluster.change("a person", Change::Pause { reason: String::new() }).expect("always");
 }

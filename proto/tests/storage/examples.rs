@@ -13,11 +13,13 @@ use migrations::id::{
 };
 use migrations::node::{NodeLocation, ProcessProof};
 use migrations::position::{Partitioning, PositionRange};
+use migrations::problem::{Field, Problem};
 use migrations::record::StreamPair;
 use migrations::request::RequestStamp;
 use migrations::row::RowSum;
 use migrations::settings::Settings;
 use migrations::stage::{Stage, TransitionKind};
+use migrations::switch::{BalanceScope, BalanceSwitch};
 use migrations::tablet::EndReason;
 use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use uuid::Uuid;
@@ -92,10 +94,12 @@ pub(crate) fn admit() -> Admit {
 
 pub(crate) fn evidence() -> Evidence {
     let (at, under) = (version(9), incarnation(2));
-    let acknowledged =
-        |promised| Acknowledgement { node: node(1), incarnation: under, version: at, promised };
+    let acknowledged = |promised, at_ms| {
+        let (node, incarnation) = (node(1), under);
+        Acknowledgement { node, incarnation, version: at, promised, at_ms }
+    };
     Evidence {
-        acknowledged: vec![acknowledged(None), acknowledged(Some(HybridTime(0)))],
+        acknowledged: vec![acknowledged(None, 3), acknowledged(Some(HybridTime(0)), u64::MAX)],
         streams: vec![StreamReport {
             session: session(5),
             pair: StreamPair { source: node(1), receiver: node(4) },
@@ -146,6 +150,10 @@ pub(crate) fn start(kind: TransitionKind) -> Start {
     }
 }
 
+pub(crate) fn switch(until_ms: Option<u64>) -> BalanceSwitch {
+    BalanceSwitch { reason: "an upgrade".into(), since_ms: 1_790_000_000_000, until_ms }
+}
+
 pub(crate) fn changes() -> Vec<Change> {
     let ranges = migrations::position::ranges_between(&[b"m".to_vec()]).into_iter();
     let create = CreateTable {
@@ -154,20 +162,37 @@ pub(crate) fn changes() -> Vec<Change> {
         replication_factor: 2,
         tablets: ranges.map(|range: PositionRange| (range, vec![node(2), node(1)])).collect(),
     };
-    one_of_each!(
+    let disable = |scope| Change::DisableBalancing { scope, switch: switch(Some(0)) };
+    let mut changes: Vec<Change> = scopes().into_iter().map(disable).collect();
+    changes.extend(scopes().into_iter().map(|scope| Change::EnableBalancing { scope }));
+    changes.extend(one_of_each!(
         vec![
             Change::CreateTable(create),
             Change::DropTable { table: table(1), migration: migration(1) },
             Change::Start(start(TransitionKind::Migrate)),
             Change::Cancel { migration: migration(1) },
             Change::Configure(Settings::FAST),
+            Change::DisableBalancing { scope: BalanceScope::Cluster, switch: switch(None) },
+            Change::EnableBalancing { scope: BalanceScope::Cluster },
+            Change::Pause { reason: "a storm".into() },
+            Change::Pause { reason: String::new() },
+            Change::Resume,
+            Change::Drain { node: node(1), reason: "a new disk".into() },
+            Change::Undrain { node: node(1) },
         ],
         Change::CreateTable(_),
         Change::DropTable { .. },
         Change::Start(_),
         Change::Cancel { .. },
         Change::Configure(_),
-    )
+        Change::DisableBalancing { .. },
+        Change::EnableBalancing { .. },
+        Change::Pause { .. },
+        Change::Resume,
+        Change::Drain { .. },
+        Change::Undrain { .. },
+    ));
+    changes
 }
 
 pub(crate) fn end_reasons() -> Vec<EndReason> {
@@ -204,6 +229,10 @@ pub(crate) fn commands() -> Vec<Command> {
             copies: vec![(tablet(1), CopyId(version(1))), (tablet(2), CopyId(version(1)))],
         },
         Command::Advance(Box::new(advance(None))),
+        Command::Balance {
+            start: Box::new(start(TransitionKind::Migrate)),
+            now_ms: 1_790_000_000_000,
+        },
     ];
     let change = |change| Command::Change { stamp: stamp(1, "operator"), change };
     commands.extend(changes().into_iter().map(change));
@@ -222,7 +251,17 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::Fence { .. },
         Command::MarkLost { .. },
         Command::Advance(_),
+        Command::Balance { .. },
         Command::Change { .. },
+    )
+}
+
+fn scopes() -> Vec<BalanceScope> {
+    one_of_each!(
+        vec![BalanceScope::Cluster, BalanceScope::Table(table(1)), BalanceScope::Node(node(1)),],
+        BalanceScope::Cluster,
+        BalanceScope::Table(_),
+        BalanceScope::Node(_),
     )
 }
 
@@ -267,8 +306,9 @@ fn refusals() -> Vec<Rejected> {
         Rejected::TableExists(table(1)),
         Rejected::TabletBusy(migration(1)),
         Rejected::NotInTransition(tablet(1)),
-        Rejected::InvalidField { field: "settings", problem: "a problem of its own" },
         Rejected::NodeFenced(node(1)),
+        Rejected::NodeDraining(node(1)),
+        Rejected::Paused,
         Rejected::NodeNotFenced(node(1)),
         Rejected::NodeMismatch,
         Rejected::FreshSessionMissing(tablet(1)),
@@ -289,6 +329,10 @@ fn refusals() -> Vec<Rejected> {
         Rejected::InvariantBroken(u8::MAX),
     ];
     refusals.extend(missing().into_iter().map(Rejected::NotFound));
+    refusals.extend(scopes().into_iter().map(Rejected::BalancingDisabled));
+    let invalid = |field, problem| Rejected::InvalidField { field, problem };
+    refusals.extend(Field::ALL.map(|field| invalid(field, Problem::Missing)));
+    refusals.extend(Problem::ALL.map(|problem| invalid(Field::Settings, problem)));
     let violation = |rule| Rejected::PlacementViolation { rule, node: node(1) };
     refusals.extend(placement_rules().into_iter().map(violation));
     one_of_each!(
@@ -302,6 +346,9 @@ fn refusals() -> Vec<Rejected> {
         Rejected::PlacementViolation { .. },
         Rejected::InvalidField { .. },
         Rejected::NodeFenced(_),
+        Rejected::NodeDraining(_),
+        Rejected::BalancingDisabled(_),
+        Rejected::Paused,
         Rejected::NodeNotFenced(_),
         Rejected::NodeMismatch,
         Rejected::FreshSessionMissing(_),

@@ -1,10 +1,11 @@
 //! The form on disk, byte by byte. A change here can't read what clusters have written: it needs
 //! a new format number, and a reader of the old one.
 
-use super::examples::{admit, advance, cluster, stamp, start};
+use super::examples::{admit, advance, cluster, node, stamp, start, switch};
 use migrations::command::{Bootstrap, Change, Command, Entry};
 use migrations::settings::Settings;
 use migrations::stage::{Stage, TransitionKind};
+use migrations::switch::BalanceScope;
 use proto::storage::{decode_entry, encode_entry};
 use std::fmt::Write as _;
 
@@ -67,13 +68,44 @@ fn a_stage_advances() {
     assert_written_as(
         Command::Advance(Box::new(advance)),
         "
-        08011080d8c1a28c341a89022a86020a34080112080880f7c4d50610091a10000000000000000000
+        08011080d8c1a28c341a96022a93020a34080112080880f7c4d50610091a10000000000000000000
         0000000000000320032a1000000000000000000000000000000005300210041a1000000000000000
-        00000000000000000622b3010a16080112080880f7c4d50610021a080880f7c4d50610090a180801
-        12080880f7c4d50610021a080880f7c4d50610092000125d0a100000000000000000000000000000
-        00051204080110041a080880f7c4d506100222080880f7c4d5061005280730ffffffffffffffffff
-        013a10000000000000000000000000000000014210fffffffffffffffffffffffffffffffe1a2008
-        0412080880f7c4d50610021a080880f7c4d506100622080880f7c4d50610092a0210043002
+        00000000000000000622c0010a18080112080880f7c4d50610021a080880f7c4d506100928030a23
+        080112080880f7c4d50610021a080880f7c4d5061009200028ffffffffffffffffff01125d0a1000
+        0000000000000000000000000000051204080110041a080880f7c4d506100222080880f7c4d50610
+        05280730ffffffffffffffffff013a10000000000000000000000000000000014210ffffffffffff
+        fffffffffffffffffffe1a20080412080880f7c4d50610021a080880f7c4d506100622080880f7c4
+        d50610092a0210043002
+    ",
+    );
+}
+
+#[test]
+fn balancing_is_disabled() {
+    let change = Change::DisableBalancing {
+        scope: BalanceScope::Node(node(4)),
+        switch: switch(Some(1_790_000_100_000)),
+    };
+    let stamp = stamp(1, "operator");
+    assert_written_as(
+        Command::Change { stamp, change },
+        "
+        08011080d8c1a28c341a5232500a10000000000000000000000000000000011210ffffffffffffff
+        fffffffffffffffffe1a086f70657261746f722220321e0a021804120a616e207570677261646518
+        80d8c1a28c3420a0e5c7a28c34
+    ",
+    );
+}
+
+#[test]
+fn the_balancer_begins_a_move() {
+    let start = Box::new(start(TransitionKind::Migrate));
+    assert_written_as(
+        Command::Balance { start, now_ms: 1_790_000_000_000 },
+        "
+        08011080d8c1a28c341a533a510a480a100000000000000000000000000000000310011801200128
+        04321000000000000000000000000000000005380042187261636b20723120697320746f20626520
+        656d70746965641080d8c1a28c34
     ",
     );
 }

@@ -4,7 +4,9 @@ use super::cluster::eventful;
 use super::examples::{outcomes, stamp, tablet};
 use migrations::command::{Command, Rejected};
 use migrations::evidence::FailureReason;
+use migrations::problem::Field;
 use migrations::state::State;
+use migrations::switch::Origin;
 use migrations::tablet::{EndReason, Ending, Transition};
 use migrations::topology::Topology;
 use proto::storage::{decode_snapshot, encode_snapshot};
@@ -57,10 +59,15 @@ fn assert_is_eventful(state: &State) {
     assert!(state.nodes.values().any(|node| node.is_fenced));
     assert!(state.requests.horizon().is_some());
     assert!(!state.requests.caller_horizons().is_empty());
+    assert_eq!(state.balancing.len(), 3);
+    assert!(state.pause.is_some());
+    assert!(state.nodes.values().any(|node| node.drain.is_some()));
+    assert!(all.iter().any(|t| t.origin == Origin::Balancer));
+    assert!(state.finished.iter().any(|finished| finished.origin == Origin::Balancer));
     let refused = |why: fn(&Rejected) -> bool| {
         state.requests.remembered().values().any(|kept| kept.outcome.as_ref().is_err_and(why))
     };
-    assert!(refused(|why| matches!(why, Rejected::InvalidField { field: "name", .. })));
+    assert!(refused(|why| matches!(why, Rejected::InvalidField { field: Field::Name, .. })));
     assert!(refused(|why| matches!(why, Rejected::TabletBusy(_))));
 }
 
