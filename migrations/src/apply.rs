@@ -11,6 +11,8 @@ mod start;
 mod table;
 
 pub(crate) use advance::{check_forward, expected};
+pub(crate) use balance::disabled;
+pub(crate) use start::check_pending;
 
 use crate::command::{Applied, Change, Command, Entry, Outcome, Rejected};
 use crate::id::TabletId;

@@ -38,4 +38,5 @@ pub mod driver;
 pub mod router;
 pub mod retry;
 pub mod placement;
+pub mod balancer;
 pub mod pull;

@@ -58,8 +58,13 @@ fn check_leaving(topology: &Topology, tablet: &Tablet, start: &Start) -> Result<
     Ok(())
 }
 
-fn check_pending(topology: &Topology, tablet: &Tablet, start: &Start) -> Result<(), Rejected> {
-    let Some(to) = start.to else { return Ok(()) };
+/// Whether a tablet may get a replica on a node, in the place of the one on `from` if there is one.
+pub(crate) fn check_pending(
+    topology: &Topology,
+    tablet: &Tablet,
+    from: Option<NodeId>,
+    to: NodeId,
+) -> Result<(), Rejected> {
     let node = topology.node(to).ok_or(Rejected::NotFound(Missing::Node(to)))?;
     if tablet.replicas.contains(to) {
         return Err(violation(PlacementRule::OneReplicaPerNode, to));
@@ -71,7 +76,7 @@ fn check_pending(topology: &Topology, tablet: &Tablet, start: &Start) -> Result<
         return Err(Rejected::NodeDraining(to));
     }
     let rack = |id| topology.node(id).map(|node| node.location.rack.as_str());
-    let mut staying = tablet.replicas.nodes().filter(|id| Some(*id) != start.from);
+    let mut staying = tablet.replicas.nodes().filter(|id| Some(*id) != from);
     let own = node.location.rack.as_str();
     if !own.is_empty() && staying.any(|id| rack(id) == Some(own)) {
         return Err(violation(PlacementRule::OneReplicaPerRack, to));
@@ -97,7 +102,10 @@ pub(super) fn check(topology: &Topology, start: &Start) -> Result<(), Rejected> 
         return Err(Rejected::SessionInUse(session));
     }
     check_leaving(topology, tablet, start)?;
-    check_pending(topology, tablet, start)
+    match start.to {
+        Some(to) => check_pending(topology, tablet, start.from, to),
+        None => Ok(()),
+    }
 }
 
 /// The tablets of a migration that may still be cancelled.

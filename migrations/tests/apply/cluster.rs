@@ -43,10 +43,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nodes n1…, racks apart, and one table of tablets on the first `rf` nodes each.
     pub(crate) fn new(nodes: u64, rf: u64, tablets: u32) -> Cluster {
-        let mut cluster = Cluster { topology: Topology::default(), drawn: 0 };
-        let id = ClusterId::from_uuid(Uuid::from_u128(7)).expect("not nil");
-        let bootstrap = Bootstrap { cluster: id, settings: Settings::DEFAULT };
-        cluster.apply(Command::Bootstrap(bootstrap)).expect("fresh");
+        let mut cluster = Cluster::empty();
         for n in 1..=nodes {
             let admit = cluster.admission(n);
             cluster.apply(Command::Admit(Box::new(admit))).expect("a new node");
@@ -60,6 +57,15 @@ impl Cluster {
             tablets: ranges.map(|range| (range, on.clone())).collect(),
         };
         cluster.change(Change::CreateTable(create)).expect("a new table");
+        cluster
+    }
+
+    /// Bootstrapped, and nothing else.
+    pub(crate) fn empty() -> Cluster {
+        let mut cluster = Cluster { topology: Topology::default(), drawn: 0 };
+        let id = ClusterId::from_uuid(Uuid::from_u128(7)).expect("not nil");
+        let bootstrap = Bootstrap { cluster: id, settings: Settings::DEFAULT };
+        cluster.apply(Command::Bootstrap(bootstrap)).expect("fresh");
         cluster
     }
 

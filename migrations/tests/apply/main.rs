@@ -3,6 +3,7 @@
 
 extern crate palisade_migrations as migrations;
 
+mod balancer;
 mod cluster;
 mod driver;
 mod edges;
