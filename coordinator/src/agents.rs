@@ -8,6 +8,6 @@ mod order;
 mod registry;
 mod service;
 
-pub(crate) use order::Orders;
+pub(crate) use order::{Everywhere, Orders};
 pub(crate) use registry::Agents;
 pub(crate) use service::AgentApi;

@@ -4,7 +4,7 @@
 //! A driver lives as long as one leadership: (term, node, a number drawn when it began). Nothing
 //! is carried over; the next one is built from the topology.
 
-use crate::agents::{Agents, Orders};
+use crate::agents::{Agents, Everywhere, Orders};
 use crate::group0::{Group0, Leadership};
 use crate::limits::{EVENTS_QUEUED, TICK};
 use crate::machine::{Change, Machine};
@@ -81,6 +81,8 @@ struct Leading {
     leadership: Leadership,
     driver: Driver,
     seen: TopologyVersion,
+    /// What agents were last told, or learn when they attach.
+    told: Everywhere,
     proposals: JoinSet<Event>,
 }
 
@@ -148,11 +150,11 @@ impl DriverLoop {
     fn begin(&self, leadership: &mut watch::Receiver<Option<Leadership>>) -> Option<Leading> {
         let leadership = (*leadership.borrow_and_update())?;
         tracing::info!(term = leadership.term, "leads group0; drives the topology");
-        let (driver, seen) = self.group0.read(|machine| {
+        let (driver, seen, told) = self.group0.read(|machine| {
             let topology = &machine.topology;
-            (Driver::new(topology, boot_instant()), topology.version())
+            (Driver::new(topology, boot_instant()), topology.version(), Everywhere::of(topology))
         });
-        Some(Leading { leadership, driver, seen, proposals: JoinSet::new() })
+        Some(Leading { leadership, driver, seen, told, proposals: JoinSet::new() })
     }
 
     /// Ends what an earlier leadership had begun, and begins anew if there is another one.
@@ -175,13 +177,18 @@ impl DriverLoop {
 
     /// Tells the driver what was applied since it last looked.
     fn catch_up(&self, leading: &mut Leading) {
-        let (changes, version) = self
-            .group0
-            .read(|machine| (machine.changes_since(leading.seen), machine.topology.version()));
+        let (changes, version, everywhere) = self.group0.read(|machine| {
+            let topology = &machine.topology;
+            (machine.changes_since(leading.seen), topology.version(), Everywhere::of(topology))
+        });
         if version == leading.seen {
             return;
         }
         leading.seen = version;
+        if leading.told != everywhere {
+            leading.told = everywhere;
+            self.agents.tell_all(everywhere);
+        }
         self.handle(leading, committed(changes));
     }
 

@@ -134,6 +134,7 @@ pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) 
         Rejected::NodeNotFenced(node) => Refusal::new(Reason::NodeNotReady, message)
             .with("node", node.to_string())
             .retry_after(OVERLOAD_RETRY),
+        Rejected::SettingsChanged => Refusal::invalid_field("expected", message),
         Rejected::NodeMismatch => Refusal::new(Reason::NodeMismatch, message),
         Rejected::PastPointOfNoReturn => Refusal::new(Reason::PastPointOfNoReturn, message),
         Rejected::RequestIdReused => Refusal::new(Reason::RequestIdReused, message),

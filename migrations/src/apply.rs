@@ -17,8 +17,10 @@ pub(crate) use start::check_pending;
 use crate::command::{Applied, Change, Command, Entry, Outcome, Rejected};
 use crate::id::TabletId;
 use crate::invariant::{self, Broken};
-use crate::problem::Field;
+use crate::lease::Instant;
+use crate::problem::{Field, Problem};
 use crate::request::Seen;
+use crate::settings::Settings;
 use crate::switch::{BalanceScope, Origin};
 use crate::topology::Topology;
 use crate::version::TopologyVersion;
@@ -74,10 +76,7 @@ pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
         Change::DropTable { table, migration } => table::check_drop(topology, *table, *migration),
         Change::Start(start) => start::check(topology, start),
         Change::Cancel { migration } => start::check_cancel(topology, *migration).map(drop),
-        Change::Configure(settings) => match settings.contradiction() {
-            Some(problem) => Err(Rejected::InvalidField { field: Field::Settings, problem }),
-            None => Ok(()),
-        },
+        Change::Configure { expected, settings } => check_configure(topology, expected, settings),
         Change::DisableBalancing { scope, switch } => {
             balance::check_disable(topology, *scope, switch)
         }
@@ -87,6 +86,25 @@ pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
         Change::Drain { node, reason } => balance::check_drain(topology, *node, reason),
         Change::Undrain { node } => balance::check_scope(topology, BalanceScope::Node(*node)),
     }
+}
+
+fn check_configure(
+    topology: &Topology,
+    expected: &Settings,
+    settings: &Settings,
+) -> Result<(), Rejected> {
+    let now = &topology.state.settings;
+    let invalid = |problem| Err(Rejected::InvalidField { field: Field::Settings, problem });
+    if expected != now {
+        return Err(Rejected::SettingsChanged);
+    }
+    // Every leader waits for leases as long as they may last. A lease that an agent counts by the
+    // longer terms would outlast a fence that is decided by the shorter ones.
+    let wait = |settings: &Settings| settings.lease.leader_deadline(Instant(0));
+    if wait(settings) < wait(now) {
+        return invalid(Problem::LeaseShorter);
+    }
+    settings.contradiction().map_or(Ok(()), invalid)
 }
 
 /// Checks the invariants that can be read off the state. For tests and simulations after each
@@ -144,7 +162,7 @@ impl Work<'_> {
             Change::DropTable { table, migration } => Ok(self.drop_table(*table, *migration)),
             Change::Start(start) => self.start(start, Origin::Request),
             Change::Cancel { migration } => self.cancel(*migration),
-            Change::Configure(settings) => {
+            Change::Configure { settings, .. } => {
                 self.topology.state.settings = *settings;
                 self.is_wider = true;
                 Ok(Applied::Done)

@@ -162,7 +162,12 @@ pub enum Change {
         migration: MigrationId,
     },
     /// What is the same everywhere changes.
-    Configure(Settings),
+    Configure {
+        /// As the caller has read them; refused if they are others now.
+        expected: Settings,
+        /// As they are to be.
+        settings: Settings,
+    },
     /// The balancer begins no move there any more. In the place of an earlier switch.
     DisableBalancing {
         /// Where.
@@ -412,6 +417,9 @@ pub enum Rejected {
     /// The cluster is paused: the balancer begins no move.
     #[error("the cluster is paused")]
     Paused,
+    /// Somebody else has changed the settings since they were read.
+    #[error("the settings have changed since they were read")]
+    SettingsChanged,
     /// The request's id was used for something else.
     #[error("the request id was used for something else")]
     RequestIdReused,

@@ -109,11 +109,13 @@ pub enum Problem {
     Backoff,
     /// The balancer begins migrations only.
     NotAMove,
+    /// A lease that agents may hold is longer.
+    LeaseShorter,
 }
 
 impl Problem {
     /// All problems.
-    pub const ALL: [Problem; 16] = [
+    pub const ALL: [Problem; 17] = [
         Problem::Missing,
         Problem::DoesNotFitKind,
         Problem::InUse,
@@ -130,6 +132,7 @@ impl Problem {
         Problem::NoAttemptsOrStreams,
         Problem::Backoff,
         Problem::NotAMove,
+        Problem::LeaseShorter,
     ];
 
     /// It in words, for people; they may change from build to build.
@@ -151,6 +154,7 @@ impl Problem {
             Problem::NoAttemptsOrStreams => "attempts and streams per node must be at least 1",
             Problem::Backoff => "the pause between attempts must not be above its bound",
             Problem::NotAMove => "balancing begins migrations only",
+            Problem::LeaseShorter => "a lease, with its drift, can only become longer",
         }
     }
 }

@@ -1,16 +1,20 @@
 //! The cluster as a whole, its nodes, and barriers that wait.
 
+use super::change::{answer, bounded};
 use super::page::PageRequest;
 use super::{AdminApi, names, views};
 use crate::limits::PAGE_SIZE_DEFAULT;
 use crate::observed::TabletView;
 use migrations::barrier::asked;
+use migrations::command::Change;
 use migrations::id::{NodeId, TabletId};
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::barrier_service_server::BarrierService;
 use proto::admin::v1::cluster_service_server::ClusterService;
 use proto::admin::v1::node_service_server::NodeService;
+use proto::convert;
+use proto::status::Refusal;
 use proto::types::v1 as types;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -26,6 +30,7 @@ impl ClusterService for AdminApi {
         let status = self
             .read(|topology| {
                 let state = topology.state();
+                let nodes = self.nodes(topology);
                 let in_flight: Vec<TabletId> = topology.in_transition().collect();
                 let shown = in_flight.iter().take(PAGE_SIZE_DEFAULT);
                 let tables = state.tables.iter().map(|(id, table)| views::table(*id, table));
@@ -37,13 +42,14 @@ impl ClusterService for AdminApi {
                     applied_index: raft.applied.unwrap_or_default(),
                     voters: raft.voters.clone(),
                     version: Some(topology.version().into()),
-                    nodes: self.nodes(topology),
                     tables: tables.collect(),
                     migrations: shown
                         .filter_map(|id| views::running(topology, &self.observed, *id))
                         .collect(),
                     migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
                     tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
+                    pause: views::pause(topology),
+                    nodes,
                     ..pb::GetStatusResponse::default()
                 }
             })
@@ -53,30 +59,53 @@ impl ClusterService for AdminApi {
 
     async fn pause(
         &self,
-        _request: Request<pb::PauseRequest>,
+        request: Request<pb::PauseRequest>,
     ) -> Result<Response<pb::PauseResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let changed = self
+            .change(request.into_inner(), |_, request| {
+                bounded("reason", &request.reason)?;
+                Ok(Change::Pause { reason: request.reason.clone() })
+            })
+            .await?;
+        let pause = self.group0.read(|machine| views::pause(&machine.topology));
+        Ok(answer(&changed, pb::PauseResponse { pause }))
     }
 
     async fn resume(
         &self,
-        _request: Request<pb::ResumeRequest>,
+        request: Request<pb::ResumeRequest>,
     ) -> Result<Response<pb::ResumeResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let changed = self.change(request.into_inner(), |_, _| Ok(Change::Resume)).await?;
+        Ok(answer(&changed, pb::ResumeResponse {}))
     }
 
     async fn get_settings(
         &self,
         _request: Request<pb::GetSettingsRequest>,
     ) -> Result<Response<pb::GetSettingsResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let settings = self.read(|topology| topology.state().settings).await?;
+        Ok(Response::new(pb::GetSettingsResponse { settings: Some((&settings).into()) }))
     }
 
     async fn set_settings(
         &self,
-        _request: Request<pb::SetSettingsRequest>,
+        request: Request<pb::SetSettingsRequest>,
     ) -> Result<Response<pb::SetSettingsResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let changed = self
+            .change(request.into_inner(), |_, request| {
+                let parsed = |field, settings: &Option<types::Settings>| {
+                    convert::settings(field, *settings).map_err(|error| {
+                        Status::from(Refusal::invalid_field(field, error.to_string()))
+                    })
+                };
+                Ok(Change::Configure {
+                    expected: parsed("expected", &request.expected)?,
+                    settings: parsed("settings", &request.settings)?,
+                })
+            })
+            .await?;
+        let settings = self.group0.read(|machine| machine.topology.state().settings);
+        Ok(answer(&changed, pb::SetSettingsResponse { settings: Some((&settings).into()) }))
     }
 }
 
@@ -97,6 +126,12 @@ impl AdminApi {
         .collect()
     }
 
+    /// A node as it is here and now, for the answer to a change of it.
+    fn node_as_it_is(&self, name: &str) -> Option<pb::Node> {
+        let nodes = self.group0.read(|machine| self.nodes(&machine.topology));
+        nodes.into_iter().find(|node| node.name == name)
+    }
+
     fn barrier(&self, topology: &Topology, id: TabletId) -> Option<pb::Barrier> {
         let tablet = topology.tablet(id)?;
         let transition = tablet.transition.as_deref()?;
@@ -109,7 +144,7 @@ impl AdminApi {
         let waiting_ms = u64::try_from(view.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         Some(pb::Barrier {
             tablet: id.as_u64(),
-            tablet_name: views::tablet(topology, id)?.name,
+            tablet_name: views::tablet_shown(topology, id),
             version: Some(tablet.version.into()),
             stage: types::Stage::from(transition.record.stage).into(),
             waiting_ms,
@@ -153,16 +188,32 @@ impl NodeService for AdminApi {
 
     async fn drain_node(
         &self,
-        _request: Request<pb::DrainNodeRequest>,
+        request: Request<pb::DrainNodeRequest>,
     ) -> Result<Response<pb::DrainNodeResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let request = request.into_inner();
+        let name = request.name.clone();
+        let changed = self
+            .change(request, |topology, request| {
+                bounded("reason", &request.reason)?;
+                let node = names::node(topology, &request.name)?;
+                Ok(Change::Drain { node, reason: request.reason.clone() })
+            })
+            .await?;
+        Ok(answer(&changed, pb::DrainNodeResponse { node: self.node_as_it_is(&name) }))
     }
 
     async fn undrain_node(
         &self,
-        _request: Request<pb::UndrainNodeRequest>,
+        request: Request<pb::UndrainNodeRequest>,
     ) -> Result<Response<pb::UndrainNodeResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let request = request.into_inner();
+        let name = request.name.clone();
+        let changed = self
+            .change(request, |topology, request| {
+                Ok(Change::Undrain { node: names::node(topology, &request.name)? })
+            })
+            .await?;
+        Ok(answer(&changed, pb::UndrainNodeResponse { node: self.node_as_it_is(&name) }))
     }
 }
 

@@ -26,8 +26,21 @@ fn tablet_name(table: &str, id: TabletId) -> String {
     format!("{table}/{id}")
 }
 
-fn table_name(topology: &Topology, table: TableId) -> String {
+/// A table's name; nothing where it is gone.
+pub(super) fn table_name(topology: &Topology, table: TableId) -> String {
     topology.state().tables.get(&table).map_or_else(String::new, |table| table.name.clone())
+}
+
+/// A tablet as TABLE/NUMBER.
+pub(super) fn tablet_shown(topology: &Topology, id: TabletId) -> String {
+    let table = topology.tablet(id).map(|tablet| table_name(topology, tablet.table));
+    tablet_name(&table.unwrap_or_default(), id)
+}
+
+/// The pause, if transitions are paused.
+pub(super) fn pause(topology: &Topology) -> Option<pb::Pause> {
+    let pause = topology.state().pause.as_ref()?;
+    Some(pb::Pause { reason: pause.reason.clone(), since_ms: pause.since_ms })
 }
 
 pub(super) fn table(id: TableId, table: &Table) -> pb::Table {

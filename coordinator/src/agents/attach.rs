@@ -2,7 +2,7 @@
 
 use super::admission::{self, Greeting, NotAdmitted};
 use super::inbound::{self, Inbound};
-use super::{AgentApi, Agents};
+use super::{AgentApi, Agents, Everywhere};
 use crate::group0::Leadership;
 use crate::limits::{FULL_STATE_DEADLINE, HELLO_DEADLINE, RECORDS_PER_MESSAGE};
 use crate::now::wall_millis;
@@ -47,7 +47,7 @@ pub(super) async fn serve(
         };
     }
     let (cluster, node, incarnation) = admit(&api, greeting).await?;
-    let version = full_state(&api, outbox, cluster, node, incarnation).await?;
+    let (version, told) = full_state(&api, outbox, cluster, node, incarnation).await?;
     let Said::FullStateDone(_) = until_full_state_done(&mut said, &api, node, incarnation).await?
     else {
         return Err(protocol("no order is begun before the full state is worked off"));
@@ -56,7 +56,7 @@ pub(super) async fn serve(
     let (orders, mut waiting) = Agents::channel();
     let attachment = api.agents.attach(node, incarnation, orders, end.clone());
     tracing::info!(%node, %incarnation, "agent attached");
-    send_newer(&api, node, version);
+    send_newer(&api, node, version, told);
     api.driver.report(Event::Attached { node, attachment }).await;
     let inbound = Inbound { api: &api, node, incarnation };
     let mut leading = api.group0.leadership();
@@ -150,25 +150,25 @@ fn not_admitted(name: &str, error: NotAdmitted) -> Status {
 }
 
 /// Sends the full state, read now: at or after the commit that admitted the agent. Answers the
-/// version that it was read at.
+/// version that it was read at, and what else was told.
 async fn full_state(
     api: &AgentApi,
     outbox: &Outbox,
     cluster: ClusterId,
     node: NodeId,
     incarnation: Incarnation,
-) -> Result<TopologyVersion, Status> {
-    let (version, settings, records) = api.group0.read(|machine| {
+) -> Result<(TopologyVersion, Everywhere), Status> {
+    let (version, told, records) = api.group0.read(|machine| {
         let topology = &machine.topology;
-        (topology.version(), topology.state().settings, topology.records_of(node))
+        (topology.version(), Everywhere::of(topology), topology.records_of(node))
     });
     let welcome = Welcome {
         cluster_id: proto::convert::bytes(cluster.as_uuid()),
         node_id: node.as_u64(),
         incarnation: Some(incarnation.0.into()),
-        settings: Some((&settings).into()),
+        settings: Some((&told.settings).into()),
         wall_ms: wall_millis(),
-        paused: false,
+        paused: told.is_paused,
     };
     send(outbox, Order::Welcome(welcome)).await?;
     let mut parts = records.chunks(RECORDS_PER_MESSAGE).peekable();
@@ -179,14 +179,19 @@ async fn full_state(
         let part = FullState { version: Some(version.into()), records, last };
         send(outbox, Order::FullState(part)).await?;
         if last {
-            return Ok(version);
+            return Ok((version, told));
         }
     }
 }
 
 /// What has changed since the full state was read; transitions are the driver's business.
-fn send_newer(api: &AgentApi, node: NodeId, version: TopologyVersion) {
-    let records = api.group0.read(|machine| machine.topology.records_of(node));
+fn send_newer(api: &AgentApi, node: NodeId, version: TopologyVersion, told: Everywhere) {
+    let (records, now) = api
+        .group0
+        .read(|machine| (machine.topology.records_of(node), Everywhere::of(&machine.topology)));
+    if now != told {
+        api.agents.send(node, now.order());
+    }
     let newer: Vec<_> = records.iter().filter(|record| record.version > version).collect();
     for records in newer.chunks(RECORDS_PER_MESSAGE) {
         let records = records.iter().map(|record| (*record).into()).collect();

@@ -5,11 +5,32 @@ use crate::limits::RECORDS_PER_MESSAGE;
 use migrations::driver::Effect;
 use migrations::id::NodeId;
 use migrations::record::TabletRecord;
+use migrations::settings::Settings;
 use migrations::topology::Topology;
 use migrations::version::CopyId;
-use proto::agent::v1::{Barrier, Drop, Pull, attach_response::Order};
+use proto::agent::v1::{Barrier, Drop, Pull, SettingsChanged, attach_response::Order};
 use proto::types::v1 as types;
 use std::collections::BTreeMap;
+
+/// What every agent is told, whatever tablets it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Everywhere {
+    pub(super) settings: Settings,
+    /// Streams stand still.
+    pub(super) is_paused: bool,
+}
+
+impl Everywhere {
+    pub(crate) fn of(topology: &Topology) -> Everywhere {
+        let state = topology.state();
+        Everywhere { settings: state.settings, is_paused: state.pause.is_some() }
+    }
+
+    pub(super) fn order(self) -> Order {
+        let settings = Some((&self.settings).into());
+        Order::SettingsChanged(SettingsChanged { settings, paused: self.is_paused })
+    }
+}
 
 /// The records that one round of the driver has for each node.
 #[derive(Debug, Default)]

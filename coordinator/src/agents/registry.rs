@@ -1,5 +1,6 @@
 //! Who is attached, and how orders reach them. One attachment a node: the newest.
 
+use super::Everywhere;
 use crate::limits::{ASK_DEADLINE, ORDERS_QUEUED};
 use migrations::id::NodeId;
 use migrations::version::Incarnation;
@@ -121,6 +122,13 @@ impl Agents {
         if attachment.orders.try_send(AttachResponse { order: Some(order) }).is_err() {
             tracing::warn!(%node, "orders pile up; the agent is detached");
             attachment.end.cancel();
+        }
+    }
+
+    /// Tells all that are attached.
+    pub(crate) fn tell_all(&self, everywhere: Everywhere) {
+        for (node, _) in self.attached() {
+            self.send(node, everywhere.order());
         }
     }
 

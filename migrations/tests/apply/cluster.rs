@@ -114,6 +114,12 @@ impl Cluster {
         self.apply(Command::Change { stamp, change })
     }
 
+    /// Settings in the place of those that hold now.
+    pub(crate) fn configure(&mut self, settings: Settings) -> Outcome {
+        let expected = self.topology.state().settings;
+        self.change(Change::Configure { expected, settings })
+    }
+
     /// A process of node `n`: as its directory would ask, with a proof that the earlier is gone.
     pub(crate) fn admission(&mut self, n: u64) -> Admit {
         let known = self.topology.node(node(n));

@@ -2,7 +2,8 @@
 
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::{Change, Missing, PlacementRule, Rejected};
-use migrations::problem::Field;
+use migrations::lease::LeaseTerms;
+use migrations::problem::{Field, Problem};
 use migrations::settings::Settings;
 use migrations::stage::TransitionKind;
 
@@ -124,9 +125,34 @@ fn a_session_or_migration_in_use_is_not_taken_twice() {
 fn settings_that_contradict_one_another_are_refused() {
     let mut cluster = Cluster::new(1, 1, 1);
     let settings = Settings { stall_ms: 60_000, ..Settings::DEFAULT };
-    let outcome = cluster.change(Change::Configure(settings));
+    let outcome = cluster.configure(settings);
     assert!(matches!(outcome, Err(Rejected::InvalidField { field: Field::Settings, .. })));
     let settings = Settings { attempts: 9, ..Settings::DEFAULT };
-    cluster.change(Change::Configure(settings)).expect("they agree");
+    cluster.configure(settings).expect("they agree");
     assert_eq!(cluster.topology.state().settings, settings);
+}
+
+#[test]
+fn settings_that_somebody_else_has_changed_meanwhile_are_refused() {
+    let mut cluster = Cluster::new(1, 1, 1);
+    let ours = Settings { attempts: 9, ..Settings::DEFAULT };
+    let theirs = Settings { backoff_ms: 100, ..Settings::DEFAULT };
+    cluster.configure(theirs).expect("they agree");
+    let change = Change::Configure { expected: Settings::DEFAULT, settings: ours };
+    assert_eq!(cluster.change(change), Err(Rejected::SettingsChanged));
+    assert_eq!(cluster.topology.state().settings, theirs);
+}
+
+#[test]
+fn a_lease_that_agents_may_hold_does_not_become_shorter() {
+    let mut cluster = Cluster::new(1, 1, 1);
+    let with = |lease| Settings { lease, ..Settings::DEFAULT };
+    let shorter = |length_ms, drift_per_mille| with(LeaseTerms { length_ms, drift_per_mille });
+    for settings in [shorter(5_999, 20), shorter(6_000, 19), shorter(5_900, 30)] {
+        let outcome = cluster.configure(settings);
+        let refused =
+            Rejected::InvalidField { field: Field::Settings, problem: Problem::LeaseShorter };
+        assert_eq!(outcome, Err(refused));
+    }
+    cluster.configure(shorter(7_000, 20)).expect("longer");
 }

@@ -273,7 +273,10 @@ impl From<&Change> for pb::Change {
             }
             Change::Start(start) => Kind::Start(start.into()),
             Change::Cancel { migration } => Kind::Cancel(bytes(migration.as_uuid())),
-            Change::Configure(settings) => Kind::Configure(settings.into()),
+            Change::Configure { expected, settings } => {
+                let (settings, expected) = (Some(settings.into()), Some(expected.into()));
+                Kind::Configure(pb::Configure { settings, expected })
+            }
             Change::DisableBalancing { scope, switch } => {
                 Kind::DisableBalancing(switch_to_wire(*scope, switch))
             }
@@ -305,9 +308,10 @@ impl TryFrom<pb::Change> for Change {
             Kind::Cancel(migration) => {
                 Change::Cancel { migration: migration_id("cancel", &migration)? }
             }
-            Kind::Configure(settings) => {
-                Change::Configure(settings_unchecked("configure", Some(settings))?)
-            }
+            Kind::Configure(pb::Configure { settings, expected }) => Change::Configure {
+                expected: settings_unchecked("configure.expected", expected)?,
+                settings: settings_unchecked("configure.settings", settings)?,
+            },
             Kind::DisableBalancing(disabled) => {
                 let (scope, switch) = switch(disabled)?;
                 Change::DisableBalancing { scope, switch }

@@ -166,6 +166,7 @@ impl From<&Rejected> for pb::Rejected {
             Rejected::NodeDraining(node) => Kind::NodeDraining(node.as_u64()),
             Rejected::BalancingDisabled(scope) => Kind::BalancingDisabled((*scope).into()),
             Rejected::Paused => Kind::Paused(pb::Nothing {}),
+            Rejected::SettingsChanged => Kind::SettingsChanged(pb::Nothing {}),
             Rejected::InvariantBroken(number) => Kind::InvariantBroken(u32::from(*number)),
         };
         pb::Rejected { kind: Some(kind) }
@@ -224,6 +225,7 @@ impl TryFrom<pb::Rejected> for Rejected {
             Kind::NodeDraining(id) => Rejected::NodeDraining(node(id)?),
             Kind::BalancingDisabled(scope) => Rejected::BalancingDisabled(scope.try_into()?),
             Kind::Paused(pb::Nothing {}) => Rejected::Paused,
+            Kind::SettingsChanged(pb::Nothing {}) => Rejected::SettingsChanged,
             Kind::InvariantBroken(number) => Rejected::InvariantBroken(invariant(number)?),
         })
     }

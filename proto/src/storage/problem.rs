@@ -62,6 +62,7 @@ pub(super) fn problem_number(problem: Problem) -> i32 {
         Problem::NoAttemptsOrStreams => pb::Problem::NoAttemptsOrStreams,
         Problem::Backoff => pb::Problem::Backoff,
         Problem::NotAMove => pb::Problem::NotAMove,
+        Problem::LeaseShorter => pb::Problem::LeaseShorter,
     };
     problem.into()
 }
@@ -90,5 +91,6 @@ pub(super) fn problem(wire: i32) -> Result<Problem, DecodeError> {
         pb::Problem::NoAttemptsOrStreams => Some(Problem::NoAttemptsOrStreams),
         pb::Problem::Backoff => Some(Problem::Backoff),
         pb::Problem::NotAMove => Some(Problem::NotAMove),
+        pb::Problem::LeaseShorter => Some(Problem::LeaseShorter),
     })
 }

@@ -48,7 +48,7 @@ fn an_entry_that_apply_will_refuse_is_read() {
     let lease = LeaseTerms { length_ms: 0, drift_per_mille: u32::MAX };
     let settings = Settings { lease, attempts: 0, ..Settings::DEFAULT };
     assert!(settings.contradiction().is_some());
-    let change = Change::Configure(settings);
+    let change = Change::Configure { expected: Settings::DEFAULT, settings };
     assert_comes_back(vec![Command::Change { stamp: stamp(1, ""), change }]);
 }
 
