@@ -43,6 +43,9 @@ pub(crate) struct Cli {
 /// What can be run.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// The main job, from start to proof: a cluster, clients, moves, faults, and a verdict.
+    #[command(before_help = "Example:\n  palisade demo --quick\n  palisade demo --json")]
+    Demo(crate::demo::DemoArgs),
     /// A cluster to play with, on this machine; Ctrl-C stops it.
     #[command(before_help = "Example:\n  palisade dev --agents 4")]
     Dev(crate::dev::DevArgs),

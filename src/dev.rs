@@ -34,11 +34,10 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    let them = match coordinators {
-        1 => "1 coordinator".to_owned(),
-        more => format!("{more} coordinators"),
-    };
-    println!("a cluster of {them} and {agents} agents is up; Ctrl-C stops it");
+    println!(
+        "a cluster of {} and {agents} agents is up; Ctrl-C stops it",
+        cluster::how_many(coordinators)
+    );
     println!("  admin   {}", cluster.admin_addresses().join(","));
     println!("  ports   {}", cluster.file().display());
     println!("  logs    {}/*/log", cluster.directory().display());

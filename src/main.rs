@@ -2,8 +2,10 @@
 //! code that says what became of the request; errors come in four parts.
 
 mod args;
+mod checker;
 mod cluster;
 mod commands;
+mod demo;
 mod dev;
 mod exit;
 mod place;
@@ -33,6 +35,10 @@ async fn main() -> ExitCode {
             server(replica(*args).await)
         }
         Command::Dev(args) => server(dev::run(args).await),
+        Command::Demo(args) => {
+            process::init_logs(LogFormat::Text, CLI_LOGS);
+            demo::run(args).await
+        }
         Command::Client(command) => {
             process::init_logs(LogFormat::Text, CLI_LOGS);
             commands::run(command).await

@@ -100,4 +100,14 @@ impl FaultService for FaultApi {
         self.agent.sessions().set_guard_check(request.into_inner().on);
         Ok(Response::new(pb::SetGuardCheckResponse {}))
     }
+
+    async fn list_copies(
+        &self,
+        _: Request<pb::ListCopiesRequest>,
+    ) -> Result<Response<pb::ListCopiesResponse>, Status> {
+        let copies = self.agent.tablets.store().copies().into_iter();
+        let copies = copies
+            .map(|(tablet, copy)| pb::Copy { tablet: tablet.as_u64(), copy: Some(copy.0.into()) });
+        Ok(Response::new(pb::ListCopiesResponse { copies: copies.collect() }))
+    }
 }

@@ -23,7 +23,7 @@ pub(super) struct Starting {
 }
 
 /// A process that serves. Killed when it is dropped, and when this process is.
-pub(super) struct Member {
+pub(crate) struct Member {
     name: String,
     child: Child,
     ports: Value,
@@ -79,8 +79,14 @@ impl Starting {
 
 impl Member {
     /// Its name.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it serves what.
+    pub(crate) fn address(&self, which: &str) -> anyhow::Result<String> {
+        let found = self.ports.get(which).and_then(Value::as_str).map(str::to_owned);
+        found.with_context(|| format!("{} serves no {which:?}: {}", self.name, self.ports))
     }
 
     /// What stands of it in the cluster file.
@@ -103,6 +109,11 @@ impl Member {
             // It may end at this very moment.
             let _ = rustix::process::kill_process(id, signal);
         }
+    }
+
+    /// SIGKILL.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// Asks it to stop.

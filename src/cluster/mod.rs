@@ -6,9 +6,11 @@
 mod member;
 mod places;
 
-use anyhow::Context;
+pub(crate) use member::Member;
+
+use anyhow::{Context, bail};
 use client::AdminClient;
-use member::{Member, START_DEADLINE, Starting};
+use member::{START_DEADLINE, Starting};
 use places::Places;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -48,6 +50,14 @@ pub(crate) fn coordinators(text: &str) -> Result<u8, String> {
         "3" => Ok(3),
         "5" => Ok(5),
         _ => Err("a majority is wanted: 1, 3 or 5".to_owned()),
+    }
+}
+
+/// A number of coordinators, in words.
+pub(crate) fn how_many(coordinators: u8) -> String {
+    match coordinators {
+        1 => "1 coordinator".to_owned(),
+        more => format!("{more} coordinators"),
     }
 }
 
@@ -133,6 +143,37 @@ impl Cluster {
     /// Its directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.plan.directory
+    }
+
+    /// The agents that run.
+    pub(crate) fn agents(&self) -> &[Member] {
+        &self.agents
+    }
+
+    /// The agent of this name, if it runs.
+    pub(crate) fn agent(&self, name: &str) -> anyhow::Result<&Member> {
+        let found = self.agents.iter().find(|member| member.name() == name);
+        found.with_context(|| format!("no agent {name} runs"))
+    }
+
+    /// SIGKILL for one process.
+    pub(crate) async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        for members in [&mut self.coordinators, &mut self.agents] {
+            if let Some(index) = members.iter().position(|member| member.name() == name) {
+                return members.remove(index).kill().await;
+            }
+        }
+        bail!("no process {name} runs");
+    }
+
+    /// Starts a process again that was killed, on its directory.
+    pub(crate) async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
+        let member = self.spawn(name)?.served().await?;
+        match self.places.coordinator(name) {
+            Some(_) => self.coordinators.push(member),
+            None => self.agents.push(member),
+        }
+        self.write_file()
     }
 
     /// Waits for a process that ends without having been asked to; an error that names it.

@@ -2,6 +2,7 @@
 
 mod accident;
 mod data;
+mod demo;
 mod harness;
 mod kills;
 mod moves;

@@ -1,0 +1,108 @@
+//! Judges a recorded history: what clients did and saw, and what each replica held at the end.
+//!
+//! It shares nothing with the router, which it judges: it reads lines of a file, and knows of rows
+//! only that the newest timestamp wins.
+
+mod history;
+mod judge;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use history::{Copy, History, Line, Operation, Outcome, What, mark};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What became of a history. Sets hold keys; all but the counts should be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Verdict {
+    /// Puts that were acknowledged.
+    pub(crate) writes: u64,
+    /// Deletes that were acknowledged.
+    pub(crate) deletes: u64,
+    /// Reads that were answered.
+    pub(crate) reads: u64,
+    /// Operations that failed, or whose outcome is unknown.
+    pub(crate) errors: u64,
+    /// An acknowledged put is neither readable at the end nor superseded.
+    pub(crate) lost: BTreeSet<String>,
+    /// A value is readable, or was read, though a delete after it was acknowledged before.
+    pub(crate) resurrected: BTreeSet<String>,
+    /// A read missed a put that was acknowledged before it began.
+    pub(crate) stale: BTreeSet<String>,
+    /// A value that nobody has written (so far).
+    pub(crate) invented: BTreeSet<String>,
+    /// Data of a tablet on a node that is none of its replicas.
+    pub(crate) orphans: BTreeSet<(u64, String)>,
+    /// Tablets whose replicas do not hold the same, or do not say what they hold.
+    pub(crate) mismatches: BTreeSet<u64>,
+    /// Whether the end was looked at: rows, copies and digests of every replica of every tablet.
+    pub(crate) is_complete: bool,
+}
+
+impl Verdict {
+    /// Whether everything held, and was looked at.
+    pub(crate) fn holds(&self) -> bool {
+        let Verdict { lost, resurrected, stale, invented, orphans, mismatches, .. } = self;
+        let keys = [lost, resurrected, stale, invented];
+        let is_clean =
+            keys.iter().all(|keys| keys.is_empty()) && orphans.is_empty() && mismatches.is_empty();
+        is_clean && self.is_complete && self.errors == 0
+    }
+}
+
+/// Judges a history.
+pub(crate) fn check(history: &History) -> Verdict {
+    let mut verdict = Verdict::default();
+    for operation in &history.operations {
+        match (&operation.what, operation.outcome) {
+            (What::Put(_), Outcome::Ok) => verdict.writes += 1,
+            (What::Delete, Outcome::Ok) => verdict.deletes += 1,
+            (What::Get(_), Outcome::Ok) => verdict.reads += 1,
+            (_, Outcome::Unknown | Outcome::Failed) => verdict.errors += 1,
+        }
+    }
+    judge::keys(history, &mut verdict);
+    verdict.orphans = orphans(history);
+    verdict.mismatches = mismatches(history);
+    verdict.is_complete = is_complete(history);
+    verdict
+}
+
+fn orphans(history: &History) -> BTreeSet<(u64, String)> {
+    let is_replica = |tablet: u64, node: &String| {
+        history.replicas.get(&tablet).is_some_and(|nodes| nodes.contains(node))
+    };
+    let held = history
+        .held
+        .iter()
+        .flat_map(|(node, tablets)| tablets.iter().map(move |tablet| (*tablet, node.clone())));
+    held.filter(|(tablet, node)| !is_replica(*tablet, node)).collect()
+}
+
+/// Each replica must have said what it holds, and all of a tablet the same.
+fn mismatches(history: &History) -> BTreeSet<u64> {
+    let mut sums: BTreeMap<u64, BTreeMap<&str, &str>> = BTreeMap::new();
+    for (tablet, node, sum) in &history.digests {
+        sums.entry(*tablet).or_default().insert(node, sum);
+    }
+    let differ = |(tablet, sums): (u64, BTreeMap<&str, &str>)| {
+        let replicas = history.replicas.get(&tablet)?;
+        let said: Option<BTreeSet<&&str>> =
+            replicas.iter().map(|node| sums.get(node.as_str())).collect();
+        let agree = said.is_some_and(|said| said.len() == 1 && said.iter().all(|s| !s.is_empty()));
+        (!agree).then_some(tablet)
+    };
+    sums.into_iter().filter_map(differ).collect()
+}
+
+/// Whether the end was recorded: every tablet has replicas that were read and asked for digests,
+/// and every node said what lies on it.
+fn is_complete(history: &History) -> bool {
+    let summed: BTreeSet<u64> = history.digests.iter().map(|(tablet, _, _)| *tablet).collect();
+    let tablet = |(tablet, nodes): (&u64, &Vec<String>)| {
+        let was_read = |node: &String| history.read.contains(&(*tablet, node.clone()));
+        let lies = |node: &String| history.held.contains_key(node);
+        summed.contains(tablet) && nodes.iter().all(|node| was_read(node) && lies(node))
+    };
+    !history.replicas.is_empty() && history.replicas.iter().all(tablet)
+}

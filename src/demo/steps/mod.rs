@@ -1,0 +1,55 @@
+//! What a demonstration does to a cluster, one file a step.
+
+mod accident;
+mod leader;
+mod moves;
+
+use super::Demo;
+
+/// One step. Steps run one after the other, beside the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Tablets move one by one, and many at once.
+    Moves,
+    /// A chunk of a failed attempt comes late.
+    Accident,
+    /// The leader of group0 is killed in the middle of moves.
+    LeaderKilled,
+}
+
+impl Step {
+    /// The steps of the whole demonstration, or of its short form.
+    pub(super) fn all(is_quick: bool) -> Vec<Step> {
+        if is_quick {
+            return vec![Step::Moves, Step::Accident];
+        }
+        vec![Step::Moves, Step::Accident, Step::LeaderKilled]
+    }
+
+    /// The fault that it plays, if it plays one.
+    pub(super) fn fault(self) -> Option<&'static str> {
+        match self {
+            Step::Moves => None,
+            Step::Accident => Some("stale_chunk"),
+            Step::LeaderKilled => Some("leader_killed"),
+        }
+    }
+
+    /// What a person is told of it before it begins.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Step::Moves => "tablets move, one by one and many at once",
+            Step::Accident => "the accident: a chunk of a failed attempt comes late",
+            Step::LeaderKilled => "the leader is killed in the middle of moves",
+        }
+    }
+
+    /// Runs it to its end.
+    pub(super) async fn run(self, demo: &mut Demo) -> anyhow::Result<()> {
+        match self {
+            Step::Moves => moves::run(demo).await,
+            Step::Accident => accident::run(demo).await,
+            Step::LeaderKilled => leader::run(demo).await,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The demonstration itself, in its short form: everything holds; and with the guards' check off it
+//! finds what the guards prevent.
+
+use serde_json::Value;
+use std::process::{Command, Output, Stdio};
+
+fn demo(flags: &[&str]) -> (Output, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_palisade"))
+        .args(["demo", "--quick", "--json", "--rows", "1000"])
+        .args(flags)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let told = String::from_utf8_lossy(&output.stderr);
+    let result = last.unwrap_or_else(|| panic!("no result: {text}\n{told}"));
+    eprintln!("{told}");
+    (output, result)
+}
+
+#[test]
+fn in_its_short_form_everything_holds() {
+    let (output, result) = demo(&[]);
+    assert_eq!(output.status.code(), Some(0), "{result:#}");
+    assert_eq!(result["ok"], true, "{result:#}");
+    let zero = ["lost_writes", "resurrected_deletes", "orphan_tablets", "digest_mismatches"];
+    for name in zero.into_iter().chain(["stale_reads", "invented_values", "client_errors"]) {
+        assert_eq!(result[name], 0, "{name}: {result:#}");
+    }
+    assert_eq!(result["rows"], 1000);
+    assert_eq!(result["stale_chunks_refused"], 1);
+    for name in ["acknowledged_writes", "acknowledged_deletes", "migrations_done", "seed"] {
+        assert!(result[name].as_u64().is_some_and(|count| count > 0), "{name}: {result:#}");
+    }
+    assert!(result["barrier_p99_ms"].is_u64() && result["stream_mib_per_s"].is_f64());
+}
+
+/// The control: what the demonstration looks for is found when it is there.
+#[test]
+fn control_without_the_guard_deleted_keys_are_back_and_it_fails() {
+    let (output, result) = demo(&["--without-guard"]);
+    assert_eq!(output.status.code(), Some(1), "{result:#}");
+    assert_eq!(result["ok"], false);
+    assert!(result["resurrected_deletes"].as_u64().is_some_and(|keys| keys >= 1), "{result:#}");
+    assert_eq!(result["stale_chunks_refused"], 0);
+    assert_eq!(result["lost_writes"], 0, "{result:#}");
+}
+
+/// Rows of a person's own.
+#[test]
+fn rows_may_come_from_a_file_and_one_that_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("missing.csv");
+    let output = Command::new(env!("CARGO_BIN_EXE_palisade"))
+        .args(["demo", "--quick", "--input"])
+        .arg(&missing)
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing.csv"));
+}
