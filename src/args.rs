@@ -1,11 +1,35 @@
 //! The whole command tree.
 
+mod balance;
+mod barrier;
+mod cluster;
+mod connect;
+mod context;
+mod job;
+mod kv;
+mod migrate;
+mod migration;
+mod node;
+mod table;
+mod tablet;
 mod values;
 
+pub(crate) use balance::{BalanceCommand, ScopeArgs};
+pub(crate) use barrier::BarrierCommand;
+pub(crate) use cluster::{ConfigCommand, PauseArgs, RaftCommand, ResumeArgs, StatusArgs};
+pub(crate) use connect::{Color, ConnectArgs, On, Output};
+pub(crate) use context::{ContextArgs, ContextCommand};
+pub(crate) use job::{ChangeArgs, HoldArgs, JobArgs, WaitArgs};
+pub(crate) use kv::{KvCommand, LoadArgs};
+pub(crate) use migrate::{MigrateArgs, ReplicaSetCommand};
+pub(crate) use migration::MigrationCommand;
+pub(crate) use node::NodeCommand;
+pub(crate) use table::{CreateTableArgs, TableCommand};
+pub(crate) use tablet::TabletCommand;
 pub(crate) use values::{Span, TabletName, WaitStage};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
+use clap_complete::aot::Shell;
 
 /// Where `palisade dev` keeps a cluster, unless it is told otherwise.
 pub(crate) const DEV_DIRECTORY: &str = "palisade-dev";
@@ -36,6 +60,9 @@ goes on, 130 detached and the job goes on.";
 #[command(name = "palisade", version, before_help = EXAMPLES, after_help = EXITS)]
 #[command(propagate_version = true, infer_long_args = false)]
 pub(crate) struct Cli {
+    /// When colours are used.
+    #[arg(long, value_enum, default_value_t, global = true, value_name = "WHEN")]
+    pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -59,7 +86,21 @@ pub(crate) enum Command {
     Replica(Box<replica::ReplicaArgs>),
     #[command(flatten)]
     Client(ClientCommand),
-    /// This build.
+    /// Clusters by name: which coordinators, and which of them is meant.
+    #[command(
+        before_help = "Example:\n  palisade context set production --coordinators c1:7400,c2:7400\n  \
+                       palisade context use production"
+    )]
+    Context(ContextArgs),
+    /// What a shell has to read so that it completes, with live names.
+    #[command(before_help = "Examples:\n  source <(palisade completion bash)\n  \
+                       palisade completion fish > ~/.config/fish/completions/palisade.fish")]
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// This build: version, features, feature level.
+    #[command(before_help = "Example:\n  palisade version")]
     Version,
 }
 
@@ -67,7 +108,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// One screen: leader, failure tolerance, nodes, tables, migrations.
-    #[command(before_help = "Example:\n  palisade status")]
+    #[command(before_help = "Examples:\n  palisade status\n  palisade status --watch")]
     Status(StatusArgs),
     /// Tables.
     #[command(before_help = "Example:\n  palisade table create orders --tablets 32 --rf 3\n  \
@@ -89,6 +130,22 @@ pub(crate) enum ClientCommand {
     /// Nodes.
     #[command(before_help = "Example:\n  palisade node list")]
     Node(On<NodeCommand>),
+    /// The moves that Palisade begins by itself.
+    #[command(before_help = "Example:\n  palisade balance status\n  \
+                       palisade balance disable --reason 'network work' --for 2h")]
+    Balance(On<BalanceCommand>),
+    /// No transition goes past its next safe stage; streams stand still.
+    #[command(before_help = "Example:\n  palisade pause --reason 'switch is being replaced'")]
+    Pause(PauseArgs),
+    /// Transitions go on.
+    #[command(before_help = "Example:\n  palisade resume")]
+    Resume(ResumeArgs),
+    /// What is the same everywhere: leases, limits, retries.
+    #[command(before_help = "Example:\n  palisade config get\n  palisade config set attempts=5")]
+    Config(On<ConfigCommand>),
+    /// The coordinators, as the Raft group that they are.
+    #[command(before_help = "Example:\n  palisade raft status")]
+    Raft(On<RaftCommand>),
     /// Barriers that wait, and who holds them up.
     #[command(before_help = "Example:\n  palisade barrier holders --tablet orders/17")]
     Barrier(On<BarrierCommand>),
@@ -97,313 +154,6 @@ pub(crate) enum ClientCommand {
         before_help = "Example:\n  palisade kv put orders k1 hello\n  palisade kv get orders k1"
     )]
     Kv(On<KvCommand>),
-}
-
-/// A group of commands, with where to connect.
-#[derive(Debug, Args)]
-pub(crate) struct On<T: Subcommand> {
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
-    #[command(subcommand)]
-    pub(crate) command: T,
-}
-
-/// Where to connect, and how to answer.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ConnectArgs {
-    /// The coordinators' admin addresses, `host:port`, separated by commas.
-    #[arg(long, env = "PALISADE_COORDINATORS", value_delimiter = ',', global = true)]
-    #[arg(value_name = "HOST:PORT", help_heading = "Connection")]
-    pub(crate) coordinators: Vec<String>,
-    /// A cluster file, as `palisade dev` writes it.
-    #[arg(long, env = "PALISADE_CLUSTER_FILE", global = true, help_heading = "Connection")]
-    pub(crate) cluster_file: Option<PathBuf>,
-    /// How long one request may take, with all its tries.
-    #[arg(long, env = "PALISADE_DEADLINE", default_value = "30s", global = true)]
-    #[arg(help_heading = "Connection", value_name = "DURATION")]
-    pub(crate) deadline: Span,
-    /// How answers are written.
-    #[arg(short, long, env = "PALISADE_OUTPUT", value_enum, default_value_t, global = true)]
-    pub(crate) output: Output,
-}
-
-/// How answers are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// As the proto JSON mapping has it; watches give one object a line.
-    Json,
-    /// Names alone, one a line.
-    Name,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TableCommand {
-    /// Make a table and place its replicas.
-    Create(CreateTableArgs),
-    /// All tables.
-    List,
-    /// One table, with its tablets.
-    Describe {
-        /// The table.
-        name: String,
-    },
-    /// Drop a table and all its data.
-    Drop {
-        /// The table.
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CreateTableArgs {
-    /// 1 to 128 letters, digits, '_', '-' or '.'.
-    pub(crate) name: String,
-    /// Cut the hash space into this many even tablets.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    #[arg(conflicts_with = "ranges")]
-    pub(crate) tablets: u32,
-    /// Replicas of each tablet.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rf: u32,
-    /// Order keys as they are, and split at the keys in this file, one a line.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ranges: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-/// What all changes take.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ChangeArgs {
-    /// The server's own checks; nothing is done.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// The id of an earlier try whose outcome is unknown: it takes effect once at most.
-    #[arg(long, value_name = "UUID")]
-    pub(crate) request_id: Option<String>,
-}
-
-/// What all changes take that begin a job.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct JobArgs {
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-    #[command(flatten)]
-    pub(crate) wait: WaitArgs,
-    /// Why, for those who look later.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) reason: String,
-}
-
-/// Whether, for what and for how long to wait.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct WaitArgs {
-    /// Wait until it has ended, or has reached a stage. Ctrl-C detaches.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "end")]
-    #[arg(value_name = "STAGE")]
-    pub(crate) wait: Option<WaitStage>,
-    /// Wait no longer than this; the job goes on.
-    #[arg(long, value_name = "DURATION", requires = "wait")]
-    pub(crate) timeout: Option<Span>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TabletCommand {
-    /// Tablets, of one table or of all.
-    List {
-        /// Only of this table.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        table: String,
-    },
-    /// One tablet.
-    Describe {
-        /// The tablet, TABLE/NUMBER or NUMBER.
-        tablet: TabletName,
-        /// Ask each replica what it holds.
-        #[arg(long)]
-        digest: bool,
-    },
-    /// Remove tombstones that every replica has.
-    Purge {
-        /// The tablet, TABLE/NUMBER or NUMBER.
-        tablet: TabletName,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MigrateArgs {
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
-    /// The tablet, TABLE/NUMBER or NUMBER.
-    pub(crate) tablet: TabletName,
-    /// The node that loses its replica.
-    #[arg(long, value_name = "NODE")]
-    pub(crate) from: String,
-    /// The node that gets one.
-    #[arg(long, value_name = "NODE")]
-    pub(crate) to: String,
-    #[command(flatten)]
-    pub(crate) job: JobArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReplicaSetCommand {
-    /// One more replica.
-    Add {
-        /// The tablet, TABLE/NUMBER or NUMBER.
-        tablet: TabletName,
-        /// The node that gets it.
-        #[arg(long, value_name = "NODE")]
-        to: String,
-        #[command(flatten)]
-        job: JobArgs,
-    },
-    /// One replica fewer.
-    Remove {
-        /// The tablet, TABLE/NUMBER or NUMBER.
-        tablet: TabletName,
-        /// The node that loses it.
-        #[arg(long, value_name = "NODE")]
-        from: String,
-        #[command(flatten)]
-        job: JobArgs,
-    },
-    /// Let the replicas exchange what differs.
-    Repair {
-        /// The tablet, TABLE/NUMBER or NUMBER.
-        tablet: TabletName,
-        #[command(flatten)]
-        job: JobArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MigrationCommand {
-    /// Running ones, then finished ones, the newest first.
-    List {
-        /// Only those that run.
-        #[arg(long)]
-        running: bool,
-    },
-    /// One migration, with its stages and their evidence.
-    Describe {
-        /// Its id, or the beginning of it.
-        id: String,
-    },
-    /// Migrations as they change, until Ctrl-C.
-    Watch {
-        /// Only this one: its id, or the beginning of it.
-        id: Option<String>,
-    },
-    /// Wait until one has ended, or has reached a stage.
-    Wait {
-        /// Its id, or the beginning of it.
-        id: String,
-        /// Until it has reached this stage.
-        #[arg(long, default_value = "end")]
-        stage: WaitStage,
-        /// Wait no longer than this; the job goes on.
-        #[arg(long, value_name = "DURATION")]
-        timeout: Option<Span>,
-    },
-    /// Ask one to go back, as long as it can.
-    Cancel {
-        /// Its id, or the beginning of it.
-        id: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-        #[command(flatten)]
-        wait: WaitArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeCommand {
-    /// All nodes.
-    List,
-    /// One node.
-    Describe {
-        /// Its name.
-        name: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BarrierCommand {
-    /// Barriers that wait, and for whom.
-    List,
-    /// Who holds them up on those nodes.
-    Holders {
-        /// Only of this tablet.
-        #[arg(long)]
-        tablet: Option<TabletName>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KvCommand {
-    /// Store a value.
-    Put {
-        /// The table.
-        table: String,
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-    },
-    /// The value of a key, as it is; exit code 4 if it has none.
-    Get {
-        /// The table.
-        table: String,
-        /// The key.
-        key: String,
-    },
-    /// Delete a key.
-    Delete {
-        /// The table.
-        table: String,
-        /// The key.
-        key: String,
-    },
-    /// Rows in order of position.
-    Scan {
-        /// The table.
-        table: String,
-        /// Rows at the most.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-    },
-    /// Store rows made from a seed.
-    Load(LoadArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// The table.
-    pub(crate) table: String,
-    /// How many.
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) rows: u64,
-    /// The same seed makes the same rows.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Bytes of each value.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub(crate) value_bytes: u32,
-    /// Rows under way at a time.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) concurrency: u16,
 }
 
 #[cfg(test)]
@@ -441,5 +191,73 @@ mod tests {
         let line = "palisade table list --coordinators c1:7400,c2:7400";
         let Command::Client(ClientCommand::Table(on)) = parse(line) else { panic!("{line}") };
         assert_eq!(on.connect.coordinators, ["c1:7400", "c2:7400"]);
+    }
+
+    fn walk(command: &clap::Command, path: &str, check: &mut impl FnMut(&clap::Command, &str)) {
+        check(command, path);
+        for below in command.get_subcommands() {
+            walk(below, &format!("{path} {}", below.get_name()), check);
+        }
+    }
+
+    #[test]
+    fn the_help_of_each_command_begins_with_an_example_of_it() {
+        let mut seen = 0;
+        walk(&Cli::command(), "palisade", &mut |command, path| {
+            let before = command.get_before_long_help().or(command.get_before_help());
+            let before = before.map(ToString::to_string).unwrap_or_default();
+            assert!(before.starts_with("Example"), "{path}: {before:?}");
+            let is_leaf = command.get_subcommands().next().is_none();
+            assert!(!is_leaf || before.contains(path), "{path}: {before:?}");
+            seen += usize::from(is_leaf);
+        });
+        assert!(seen > 40, "{seen}");
+    }
+
+    #[test]
+    fn each_example_is_a_command_line_that_is_meant() {
+        walk(&Cli::command(), "palisade", &mut |command, _| {
+            let before = command.get_before_help().map(ToString::to_string).unwrap_or_default();
+            for line in before.lines().filter_map(|line| line.trim().strip_prefix("palisade ")) {
+                // What stands two spaces apart explains the line; what is quoted is one word.
+                let line = line.split("  ").next().unwrap_or(line);
+                let line = line.split(" > ").next().unwrap_or(line);
+                let mut words = vec!["palisade".to_owned()];
+                for (index, part) in line.split('\'').enumerate() {
+                    match index % 2 {
+                        0 => words.extend(part.split_whitespace().map(str::to_owned)),
+                        _ => words.push(part.to_owned()),
+                    }
+                }
+                let parsed = Cli::try_parse_from(&words);
+                assert!(
+                    parsed.is_ok(),
+                    "{words:?}: {}",
+                    parsed.err().map_or(String::new(), |error| error.to_string())
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn a_switch_has_one_scope_and_a_reason() {
+        let line = "palisade balance disable --table orders --reason load --for 2h --wait";
+        let Command::Client(ClientCommand::Balance(on)) = parse(line) else { panic!("{line}") };
+        let BalanceCommand::Disable { scope, lasts, hold, .. } = on.command else {
+            panic!("{line}")
+        };
+        assert_eq!((scope.table.as_str(), scope.node.as_str()), ("orders", ""));
+        assert_eq!(lasts.map(|lasts| lasts.0.as_secs()), Some(7_200));
+        assert!(hold.wait);
+        for wrong in [
+            "palisade balance disable --table a --node b --reason c",
+            "palisade balance disable --table a",
+            "palisade node drain n1",
+            "palisade config set",
+            "palisade node drain n1 --reason c --timeout 5s",
+            "palisade status --coordinators a:1 --context b",
+        ] {
+            assert!(Cli::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
+        }
     }
 }

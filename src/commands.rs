@@ -1,6 +1,11 @@
 //! What is asked of a running cluster: one module a subject.
 
+mod balance;
 mod barrier;
+mod cluster;
+mod config;
+pub(crate) mod context;
+mod hold;
 mod kv;
 mod migrate;
 mod migration;
@@ -9,13 +14,15 @@ mod table;
 mod tablet;
 mod wait;
 
-use crate::args::{ClientCommand, ConnectArgs, Output, TabletName};
+use crate::args::{ClientCommand, Color, ConnectArgs, Output, TabletName};
 use crate::exit::{Exit, Failure};
-use crate::place;
-use crate::render::{self, Json};
+use crate::render::{self, Described, Paint};
+use crate::{place, terminal};
 use client::{AdminClient, AdminOptions};
+use serde_json::Value;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// One try of a request takes no longer than this, so that another coordinator gets its turn.
 const TRY_TIMEOUT: Duration = Duration::from_secs(12);
@@ -24,42 +31,56 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(12);
 pub(crate) struct Session {
     pub(crate) admin: AdminClient,
     pub(crate) output: Output,
+    paint: Paint,
+    /// What people watch is drawn again and again in the same place.
+    is_live: bool,
 }
 
 /// Runs a command.
-pub(crate) async fn run(command: ClientCommand) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Failure> {
+    let session = |connect: &ConnectArgs| Session::new(connect, color);
     match command {
-        ClientCommand::Status(args) => status(&Session::new(&args.connect)?).await,
-        ClientCommand::Table(on) => table::run(&Session::new(&on.connect)?, on.command).await,
-        ClientCommand::Tablet(on) => tablet::run(&Session::new(&on.connect)?, on.command).await,
-        ClientCommand::Migrate(args) => migrate::migrate(&Session::new(&args.connect)?, args).await,
+        ClientCommand::Status(args) => cluster::status(&session(&args.connect)?, args.watch).await,
+        ClientCommand::Table(on) => table::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Tablet(on) => tablet::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Migrate(args) => migrate::migrate(&session(&args.connect)?, args).await,
         ClientCommand::ReplicaSet(on) => {
-            migrate::replica_set(&Session::new(&on.connect)?, on.command).await
+            migrate::replica_set(&session(&on.connect)?, on.command).await
         }
-        ClientCommand::Migration(on) => {
-            migration::run(&Session::new(&on.connect)?, on.command).await
-        }
-        ClientCommand::Node(on) => node::run(&Session::new(&on.connect)?, on.command).await,
-        ClientCommand::Barrier(on) => barrier::run(&Session::new(&on.connect)?, on.command).await,
-        ClientCommand::Kv(on) => kv::run(&Session::new(&on.connect)?, on.command).await,
+        ClientCommand::Migration(on) => migration::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Node(on) => node::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Balance(on) => balance::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Pause(args) => cluster::pause(&session(&args.connect)?, args).await,
+        ClientCommand::Resume(args) => cluster::resume(&session(&args.connect)?, args).await,
+        ClientCommand::Config(on) => config::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Raft(on) => cluster::raft(&session(&on.connect)?, on.command).await,
+        ClientCommand::Barrier(on) => barrier::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Kv(on) => kv::run(&session(&on.connect)?, on.command).await,
     }
 }
 
 impl Session {
-    fn new(connect: &ConnectArgs) -> Result<Session, Failure> {
+    fn new(connect: &ConnectArgs, color: Color) -> Result<Session, Failure> {
         let deadline = connect.deadline.0;
         let options = AdminOptions { deadline, try_timeout: TRY_TIMEOUT.min(deadline) };
         let admin = AdminClient::connect_with(place::coordinators(connect)?, options);
-        Ok(Session { admin, output: connect.output })
+        let paint = terminal::paint(color, &std::io::stdout());
+        let is_live = connect.output.is_for_people() && terminal::is_live();
+        Ok(Session { admin, output: connect.output, paint, is_live })
     }
 
-    /// Prints one thing: as `human` has it, as JSON, or by its name.
-    fn show(&self, thing: &impl Json, name: &str, human: impl FnOnce() -> String) {
+    /// Prints one thing: as `human` has it, for programs, or by its name.
+    fn show<M: Described>(&self, thing: &M, name: &str, human: impl FnOnce() -> String) {
         match self.output {
-            Output::Table => print(&human()),
-            Output::Json => print(&format!("{:#}\n", thing.json())),
+            Output::Table | Output::Wide => print(&human()),
+            Output::Json | Output::Yaml => self.show_value(&render::json(thing)),
             Output::Name => print(&format!("{name}\n")),
         }
+    }
+
+    /// Prints one thing that is no message of the protos.
+    fn show_value(&self, value: &Value) {
+        print(&render::value(self.output, value));
     }
 
     /// Prints a list.
@@ -77,14 +98,21 @@ impl Session {
         let error = format!("there is no tablet {name}: {} is {}", name.id, tablet.name);
         Err(Failure::new(Exit::NotFound, error)
             .now("nothing was changed")
+            .why("a tablet's number is its own in the whole cluster")
             .next(format!("palisade tablet list --table {table}")))
     }
 }
 
-async fn status(session: &Session) -> Result<Exit, Failure> {
-    let status = session.admin.status().await?;
-    session.show(&status, &status.cluster_id, || render::status(&status));
-    Ok(Exit::Done)
+/// Interrupts, from here on: Ctrl-C no longer ends the program by itself.
+fn interrupts() -> Result<Signal, Failure> {
+    signal(SignalKind::interrupt()).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+/// A change that was refused has changed nothing.
+fn unchanged(error: client::ClientError) -> Failure {
+    let is_unknown = error.is_outcome_unknown();
+    let failure = Failure::from(error);
+    if is_unknown || failure.now.is_some() { failure } else { failure.now("nothing was changed") }
 }
 
 /// Writes to standard output. A reader that has gone away, such as `head`, ends the program.

@@ -5,13 +5,15 @@ mod args;
 mod checker;
 mod cluster;
 mod commands;
+mod complete;
 mod demo;
 mod dev;
 mod exit;
 mod place;
 mod render;
+mod terminal;
 
-use args::{Cli, Command};
+use args::{Cli, Color, Command};
 use clap::Parser;
 use exit::{Exit, Failure};
 use process::LogFormat;
@@ -20,10 +22,23 @@ use std::process::ExitCode;
 /// What the command line logs where `RUST_LOG` is not set.
 const CLI_LOGS: &str = "error";
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
-    let ended = match command {
+fn main() -> ExitCode {
+    complete::answer();
+    let Cli { color, command } = Cli::parse();
+    let ended = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(run(command, color)),
+        Err(error) => Err(Failure::new(Exit::Failed, error.to_string())),
+    };
+    let exit = ended.unwrap_or_else(|failure| {
+        let paint = terminal::paint(color, &std::io::stderr());
+        eprint!("{}", render::failure(&failure, paint));
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+async fn run(command: Command, color: Color) -> Result<Exit, Failure> {
+    match command {
         Command::Coordinator(args) => {
             process::init_logs(args.process.log_format, process::SERVER_LOGS);
             process::end_with_parent();
@@ -41,18 +56,29 @@ async fn main() -> ExitCode {
         }
         Command::Client(command) => {
             process::init_logs(LogFormat::Text, CLI_LOGS);
-            commands::run(command).await
+            commands::run(command, color).await
         }
-        Command::Version => {
-            println!("palisade {}", env!("CARGO_PKG_VERSION"));
+        Command::Context(args) => commands::context::run(args),
+        Command::Completion { shell } => {
+            let script = complete::script(&shell.to_string());
+            print!("{}", script.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?);
             Ok(Exit::Done)
         }
-    };
-    let exit = ended.unwrap_or_else(|failure| {
-        eprint!("{}", render::failure(&failure));
-        failure.exit
-    });
-    ExitCode::from(exit.code())
+        Command::Version => {
+            print!("{}", version());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// This build: its version, what was built in, and the newest state that it can keep.
+fn version() -> String {
+    let features = if cfg!(feature = "faults") { "faults" } else { "none" };
+    format!(
+        "palisade {}\nfeatures       {features}\nfeature level  {}\n",
+        env!("CARGO_PKG_VERSION"),
+        migrations::state::FEATURE_LEVEL,
+    )
 }
 
 async fn coordinator(args: coordinator::CoordinatorArgs) -> anyhow::Result<()> {

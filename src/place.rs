@@ -1,5 +1,9 @@
-//! Where the coordinators are: what was said, or the cluster file of a cluster on this machine, or
-//! the default port.
+//! Where the coordinators are: what was said, or what the environment says, or the current context,
+//! or the cluster file of a cluster on this machine, or the default port.
+
+mod contexts;
+
+pub(crate) use contexts::{Contexts, file as contexts_file};
 
 use crate::args::{ConnectArgs, DEV_DIRECTORY};
 use crate::cluster::CLUSTER_FILE;
@@ -10,21 +14,58 @@ use std::path::{Path, PathBuf};
 /// Where a coordinator is if nobody says otherwise.
 const DEFAULT: &str = "127.0.0.1:7400";
 
-/// Addresses of coordinators. The order: `--coordinators` or `PALISADE_COORDINATORS`, then
-/// `--cluster-file` or `PALISADE_CLUSTER_FILE`, then the file of a cluster that `palisade dev` has
-/// started in this directory, then the default port.
+/// Which cluster is meant, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// At these addresses.
+    At(Vec<String>),
+    /// Where a cluster file says.
+    File(PathBuf),
+    /// Where a context says.
+    Context(String),
+}
+
+/// Addresses of coordinators: by flag, else by `PALISADE_COORDINATORS`, `PALISADE_CLUSTER_FILE` or
+/// `PALISADE_CONTEXT`, else of the current context, else in the file of a cluster that `palisade
+/// dev` has started in this directory, else at the default port.
 pub(crate) fn coordinators(connect: &ConnectArgs) -> Result<Vec<String>, Failure> {
-    if !connect.coordinators.is_empty() {
-        return Ok(connect.coordinators.clone());
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let contexts = || match contexts_file() {
+        Some(file) => Contexts::read(&file),
+        None => Ok(Contexts::default()),
+    };
+    match said(connect).or_else(|| in_environment(var)) {
+        Some(Place::At(addresses)) => Ok(addresses),
+        Some(Place::File(file)) => read(&file),
+        Some(Place::Context(name)) => contexts()?.of(&name),
+        None => {
+            let contexts = contexts()?;
+            if let Some(current) = &contexts.current {
+                return contexts.of(current);
+            }
+            let dev: PathBuf = [DEV_DIRECTORY, CLUSTER_FILE].iter().collect();
+            if dev.exists() { read(&dev) } else { Ok(vec![DEFAULT.to_owned()]) }
+        }
     }
-    if let Some(file) = &connect.cluster_file {
-        return read(file);
+}
+
+/// What the flags say.
+fn said(connect: &ConnectArgs) -> Option<Place> {
+    match (&connect.coordinators, &connect.cluster_file, &connect.context) {
+        (addresses, ..) if !addresses.is_empty() => Some(Place::At(addresses.clone())),
+        (_, Some(file), _) => Some(Place::File(file.clone())),
+        (_, None, Some(name)) => Some(Place::Context(name.clone())),
+        (_, None, None) => None,
     }
-    let dev: PathBuf = [DEV_DIRECTORY, CLUSTER_FILE].iter().collect();
-    if dev.exists() {
-        return read(&dev);
+}
+
+/// What the environment says.
+fn in_environment(var: impl Fn(&str) -> Option<String>) -> Option<Place> {
+    if let Some(list) = var("PALISADE_COORDINATORS") {
+        return Some(Place::At(list.split(',').map(|part| part.trim().to_owned()).collect()));
     }
-    Ok(vec![DEFAULT.to_owned()])
+    let file = var("PALISADE_CLUSTER_FILE").map(|file| Place::File(file.into()));
+    file.or_else(|| var("PALISADE_CONTEXT").map(Place::Context))
 }
 
 fn read(file: &Path) -> Result<Vec<String>, Failure> {
@@ -68,5 +109,21 @@ mod tests {
         assert_eq!(coordinators(&connect), Ok(vec!["a:1".to_owned()]));
         let connect = ConnectArgs { cluster_file: connect.cluster_file, ..ConnectArgs::default() };
         assert!(coordinators(&connect).is_err());
+    }
+
+    #[test]
+    fn a_named_context_comes_before_the_environment() {
+        let connect = ConnectArgs { context: Some("prod".to_owned()), ..ConnectArgs::default() };
+        assert_eq!(said(&connect), Some(Place::Context("prod".to_owned())));
+        assert_eq!(said(&ConnectArgs::default()), None);
+        let var = |name: &str| match name {
+            "PALISADE_COORDINATORS" => Some("a:1, b:2".to_owned()),
+            _ => Some("other".to_owned()),
+        };
+        let addresses = vec!["a:1".to_owned(), "b:2".to_owned()];
+        assert_eq!(in_environment(var), Some(Place::At(addresses)));
+        let var = |name: &str| (name == "PALISADE_CONTEXT").then(|| "prod".to_owned());
+        assert_eq!(in_environment(var), Some(Place::Context("prod".to_owned())));
+        assert_eq!(in_environment(|_| None), None);
     }
 }

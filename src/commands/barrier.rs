@@ -1,7 +1,7 @@
 //! `palisade barrier`.
 
 use super::{Session, print};
-use crate::args::{BarrierCommand, Output};
+use crate::args::BarrierCommand;
 use crate::exit::{Exit, Failure};
 
 pub(super) async fn run(session: &Session, command: BarrierCommand) -> Result<Exit, Failure> {
@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session, command: BarrierCommand) -> Result<Ex
             let barriers = session.admin.list_barriers(only).await?;
             let held = barriers.iter().flat_map(|barrier| barrier.holders.iter().cloned());
             let held: Vec<_> = held.collect();
-            if held.is_empty() && session.output == Output::Table {
+            if held.is_empty() && session.output.is_for_people() {
                 let waiting: Vec<&str> = barriers
                     .iter()
                     .flat_map(|barrier| barrier.waiting_for.iter().map(String::as_str))

@@ -3,6 +3,7 @@
 use super::{Session, print};
 use crate::args::{KvCommand, LoadArgs, Output};
 use crate::exit::{Exit, Failure};
+use crate::render;
 use client::{Router, RouterOptions, ScanRow};
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -33,8 +34,10 @@ pub(super) async fn run(session: &Session, command: KvCommand) -> Result<Exit, F
 
 fn written(session: &Session, what: &str, key: &str, time: migrations::clock::HybridTime) {
     print(&match session.output {
-        Output::Table => format!("{what} {key} at {time}\n"),
-        Output::Json => format!("{}\n", json!({ "key": key, "time": time.0.to_string() })),
+        Output::Table | Output::Wide => format!("{what} {key} at {time}\n"),
+        Output::Json | Output::Yaml => {
+            render::watched(session.output, &json!({ "key": key, "time": time.0.to_string() }))
+        }
         Output::Name => format!("{key}\n"),
     });
 }
@@ -42,13 +45,19 @@ fn written(session: &Session, what: &str, key: &str, time: migrations::clock::Hy
 async fn get(session: &Session, router: &Router, table: &str, key: &str) -> Result<Exit, Failure> {
     let Some(found) = router.get(table, key.as_bytes()).await? else {
         let error = format!("{table} has no key {key:?}");
-        return Err(Failure::new(Exit::NotFound, error).next(format!("palisade kv scan {table}")));
+        return Err(Failure::new(Exit::NotFound, error)
+            .now("nothing was changed")
+            .why("a majority of its replicas has no value of it")
+            .next(format!("palisade kv scan {table}")));
     };
     print(&match session.output {
-        Output::Table | Output::Name => format!("{}\n", String::from_utf8_lossy(&found.value)),
-        Output::Json => {
+        Output::Table | Output::Wide | Output::Name => {
+            format!("{}\n", String::from_utf8_lossy(&found.value))
+        }
+        Output::Json | Output::Yaml => {
             let time = found.timestamp.time.0.to_string();
-            format!("{}\n", json!({ "key": key, "value": text(&found.value), "time": time }))
+            let found = json!({ "key": key, "value": text(&found.value), "time": time });
+            render::watched(session.output, &found)
         }
     });
     Ok(Exit::Done)
@@ -81,11 +90,13 @@ async fn scan(
 fn line(output: Output, row: &ScanRow) -> String {
     let key = String::from_utf8_lossy(&row.key);
     match output {
-        Output::Table => format!("{key}\t{}\n", String::from_utf8_lossy(&row.value.value)),
-        Output::Json => {
+        Output::Table | Output::Wide => {
+            format!("{key}\t{}\n", String::from_utf8_lossy(&row.value.value))
+        }
+        Output::Json | Output::Yaml => {
             let time = row.value.timestamp.time.0.to_string();
             let value = text(&row.value.value);
-            format!("{}\n", json!({ "key": key, "value": value, "time": time }))
+            render::watched(output, &json!({ "key": key, "value": value, "time": time }))
         }
         Output::Name => format!("{key}\n"),
     }
@@ -110,13 +121,14 @@ async fn load(session: &Session, router: &Router, args: LoadArgs) -> Result<(), 
     let seconds = began.elapsed().as_secs_f64();
     let rate = args.rows as f64 / seconds.max(0.001);
     print(&match session.output {
-        Output::Table | Output::Name => format!(
+        Output::Table | Output::Wide | Output::Name => format!(
             "{} rows of {} bytes from seed {} in {seconds:.1} s: {rate:.0} a second\n",
             args.rows, args.value_bytes, args.seed
         ),
-        Output::Json => {
+        Output::Json | Output::Yaml => {
             let rows = args.rows.to_string();
-            format!("{}\n", json!({ "rows": rows, "seconds": seconds, "rowsPerSecond": rate }))
+            let said = json!({ "rows": rows, "seconds": seconds, "rowsPerSecond": rate });
+            render::watched(session.output, &said)
         }
     });
     Ok(())

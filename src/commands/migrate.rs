@@ -1,12 +1,12 @@
 //! `palisade migrate` and `palisade replica-set`: what begins a job.
 
-use super::table::unchanged;
-use super::wait::{Aim, wait};
-use super::{Session, print};
+use super::wait::{Aim, Waited, wait};
+use super::{Session, print, unchanged};
 use crate::args::{JobArgs, MigrateArgs, Output, ReplicaSetCommand, TabletName};
 use crate::exit::{Exit, Failure};
 use crate::render;
 use client::{ClientError, new_request_id};
+use migrations::command::PlacementRule;
 use proto::admin::v1 as pb;
 use proto::reasons::Reason;
 
@@ -43,35 +43,56 @@ pub(super) async fn migrate(session: &Session, args: MigrateArgs) -> Result<Exit
         to,
         reason,
     };
-    let answer = session.admin.migrate(request).await.map(|answer| answer.migration);
-    let is_misplaced = match &answer {
-        Ok(_) => false,
-        Err(error) => error.reason() == Some(Reason::PlacementViolation),
-    };
+    let answer = session.admin.migrate(request.clone()).await.map(|answer| answer.migration);
+    let rule = answer.as_ref().err().and_then(broken_rule);
     let ended = begun(session, &tablet, &job, &request_id, answer).await;
-    let Err(failure) = ended else { return ended };
-    let better = if is_misplaced { fitting(session, &tablet, &from).await } else { None };
-    Err(match better {
-        Some(to) => failure.next(format!(
+    let (Err(failure), Some(rule)) = (&ended, rule) else { return ended };
+    match fitting(session, &tablet, request, &rule).await {
+        Some((from, to)) => Err(failure.clone().next(format!(
             "palisade migrate {tablet} --from {from} --to {to}     passes all rules"
-        )),
-        None => failure,
-    })
+        ))),
+        None => ended,
+    }
 }
 
-/// A node that the replica could go to instead: one that passes the server's own checks.
-async fn fitting(session: &Session, tablet: &TabletName, from: &str) -> Option<String> {
-    let nodes = session.admin.list_nodes().await.ok()?;
-    for node in nodes.into_iter().filter(|node| node.attached).take(SUGGESTIONS_TRIED) {
-        let request = pb::MigrateRequest {
+/// The placement rule that a refusal names.
+fn broken_rule(error: &ClientError) -> Option<String> {
+    match error {
+        ClientError::Refused(refusal) if refusal.reason == Reason::PlacementViolation => {
+            Some(refusal.get("rule").unwrap_or_default().to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Another move of the tablet that passes the server's own checks: to another node, or, if the
+/// leaving one holds no replica, from one that does.
+async fn fitting(
+    session: &Session,
+    tablet: &TabletName,
+    request: pb::MigrateRequest,
+    rule: &str,
+) -> Option<(String, String)> {
+    let held = session.admin.tablet(tablet.id, false).await.ok()?.replicas;
+    let holds = |name: &str| held.iter().any(|replica| replica.node == name);
+    let ways: Vec<(String, String)> = if rule == PlacementRule::LeavingHoldsReplica.name() {
+        held.iter().map(|replica| (replica.node.clone(), request.to.clone())).collect()
+    } else {
+        let nodes = session.admin.list_nodes().await.ok()?;
+        let is_free = |node: &pb::Node| node.attached && !node.draining && !holds(&node.name);
+        let free = nodes.into_iter().filter(is_free);
+        free.map(|node| (request.from.clone(), node.name)).collect()
+    };
+    for (from, to) in ways.into_iter().take(SUGGESTIONS_TRIED) {
+        let tried = pb::MigrateRequest {
+            request_id: String::new(),
             validate_only: true,
-            tablet: tablet.id.as_u64(),
-            from: from.to_owned(),
-            to: node.name.clone(),
-            ..Default::default()
+            from: from.clone(),
+            to: to.clone(),
+            ..request.clone()
         };
-        if session.admin.migrate(request).await.is_ok() {
-            return Some(node.name);
+        if session.admin.migrate(tried).await.is_ok() {
+            return Some((from, to));
         }
     }
     None
@@ -127,25 +148,29 @@ async fn begun(
         Err(error) => return Err(refused(session, tablet, error).await),
     };
     if job.change.dry_run {
-        print(&format!("tablet {tablet}: all checks pass; nothing was done\n"));
+        session.show(&migration, &tablet.to_string(), || {
+            format!("tablet {tablet}: all checks pass; nothing was done\n")
+        });
         return Ok(Exit::Done);
     }
-    match (session.output, job.wait.wait) {
-        (Output::Table, _) => print(&format!("{}\n", render::headline(&migration, request_id))),
-        // With a wait, each state comes as an object of its own.
-        (Output::Json, Some(_)) => {}
-        (Output::Json | Output::Name, _) => session.show(&migration, &migration.id, String::new),
-    }
-    match job.wait.wait {
-        Some(stage) => wait(session, &migration.id, stage.0, job.wait.timeout, Aim::Done).await,
-        None => {
-            if session.output == Output::Table {
-                let id = render::short_id(&migration.id);
-                print(&format!("it goes on by itself; palisade migration wait {id}\n"));
-            }
-            Ok(Exit::Done)
+    let Some(stage) = job.wait.wait else {
+        session.show(&migration, &migration.id, || {
+            let (headline, id) =
+                (render::headline(&migration, request_id), render::short_id(&migration.id));
+            format!("{headline}\nit goes on by itself; palisade migration wait {id}\n")
+        });
+        return Ok(Exit::Done);
+    };
+    match session.output {
+        Output::Table | Output::Wide if !session.is_live => {
+            print(&format!("{}\n", render::headline(&migration, request_id)));
         }
+        Output::Name => print(&format!("{}\n", migration.id)),
+        // The block has it above all, and for programs each state comes as an object of its own.
+        Output::Table | Output::Wide | Output::Json | Output::Yaml => {}
     }
+    let waited = Waited { id: &migration.id, wait_for: stage.0, timeout: job.wait.timeout };
+    wait(session, waited, request_id, Aim::Done).await
 }
 
 /// A refusal, with who is serving.

@@ -1,236 +1,110 @@
 //! Messages as JSON, by the proto JSON mapping: names in camel case, enums by name, 64-bit numbers
-//! as texts, bytes in base 64. Fields that are not set stand there with their defaults.
+//! as texts, bytes in base 64. Fields that are not set stand there with their defaults; messages
+//! and optional fields that are not set are left out.
 
-use super::base64::encode;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use proto::admin::v1 as pb;
-use proto::agent::v1::Holder;
-use proto::types::v1::{PositionRange, TopologyVersion};
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::sync::LazyLock;
 
-/// A message that has a form in JSON.
-pub(crate) trait Json {
-    /// The form.
-    fn json(&self) -> Value;
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).expect("what the build has compiled")
+});
+
+/// A message that its descriptor is known of.
+pub(crate) trait Described: prost::Message {
+    /// Its name, with its package.
+    const NAME: &'static str;
 }
 
-/// A 64-bit number: a text, since not every reader of JSON can hold it.
-fn number(number: u64) -> Value {
-    Value::String(number.to_string())
+macro_rules! described {
+    ($($message:ty: $name:literal,)*) => {
+        $(impl Described for $message {
+            const NAME: &'static str = $name;
+        })*
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($name),*];
+    };
 }
 
-fn all<T: Json>(items: &[T]) -> Value {
-    items.iter().map(Json::json).collect()
+described! {
+    pb::Barrier: "palisade.admin.v1.Barrier",
+    pb::BarrierHolder: "palisade.admin.v1.BarrierHolder",
+    pb::BalanceSwitch: "palisade.admin.v1.BalanceSwitch",
+    pb::Coordinator: "palisade.admin.v1.Coordinator",
+    pb::CreateTableResponse: "palisade.admin.v1.CreateTableResponse",
+    pb::DisableBalancingResponse: "palisade.admin.v1.DisableBalancingResponse",
+    pb::DropTableResponse: "palisade.admin.v1.DropTableResponse",
+    pb::EnableBalancingResponse: "palisade.admin.v1.EnableBalancingResponse",
+    pb::GetBalanceStatusResponse: "palisade.admin.v1.GetBalanceStatusResponse",
+    pb::GetStatusResponse: "palisade.admin.v1.GetStatusResponse",
+    pb::Migration: "palisade.admin.v1.Migration",
+    pb::Node: "palisade.admin.v1.Node",
+    pb::NodeLoad: "palisade.admin.v1.NodeLoad",
+    pb::PauseResponse: "palisade.admin.v1.PauseResponse",
+    pb::PlanBalanceResponse: "palisade.admin.v1.PlanBalanceResponse",
+    pb::PlannedMove: "palisade.admin.v1.PlannedMove",
+    pb::PurgeTabletResponse: "palisade.admin.v1.PurgeTabletResponse",
+    pb::ResumeResponse: "palisade.admin.v1.ResumeResponse",
+    pb::Table: "palisade.admin.v1.Table",
+    pb::Tablet: "palisade.admin.v1.Tablet",
+    proto::types::v1::Settings: "palisade.types.v1.Settings",
 }
 
-fn optional<T: Json>(item: Option<&T>) -> Value {
-    item.map_or(Value::Null, Json::json)
+/// A message as one whose fields can be asked for by name.
+pub(super) fn reflected<M: Described>(message: &M) -> DynamicMessage {
+    let descriptor = POOL.get_message_by_name(M::NAME).expect("a test looks each of them up");
+    let mut reflected = DynamicMessage::new(descriptor);
+    reflected.transcode_from(message).expect("both are of the same protos");
+    reflected
 }
 
-/// 16 bytes as a UUID, others in base 64.
+/// A message as JSON.
+pub(crate) fn json<M: Described>(message: &M) -> Value {
+    let options = SerializeOptions::new().skip_default_fields(false);
+    let written =
+        reflected(message).serialize_with_options(serde_json::value::Serializer, &options);
+    written.expect("each field has a form in JSON")
+}
+
+/// 16 bytes as a UUID, others in hexadecimal.
 pub(super) fn uuid(bytes: &[u8]) -> String {
-    uuid::Uuid::from_slice(bytes).map_or_else(|_| encode(bytes), |uuid| uuid.to_string())
+    let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    uuid::Uuid::from_slice(bytes).map_or_else(|_| hex(), |uuid| uuid.to_string())
 }
 
-impl Json for TopologyVersion {
-    fn json(&self) -> Value {
-        json!({ "era": self.era, "counter": number(self.counter) })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::types::v1::{Stage, TopologyVersion};
+
+    #[test]
+    fn each_message_is_among_the_descriptors() {
+        for name in NAMES {
+            assert!(POOL.get_message_by_name(name).is_some(), "{name}");
+        }
     }
-}
 
-impl Json for PositionRange {
-    fn json(&self) -> Value {
-        let end = self.end.as_ref().map_or(Value::Null, |end| json!(encode(end)));
-        json!({ "start": encode(&self.start), "end": end })
-    }
-}
-
-impl Json for pb::Table {
-    fn json(&self) -> Value {
-        json!({
-            "id": number(self.id),
-            "name": self.name,
-            "partitioning": self.partitioning().as_str_name(),
-            "replicationFactor": self.replication_factor,
-            "tabletCount": self.tablet_count,
-            "dropping": self.dropping,
-        })
-    }
-}
-
-impl Json for pb::TabletReplica {
-    fn json(&self) -> Value {
-        json!({
-            "node": self.node,
-            "copy": optional(self.copy.as_ref()),
-            "lost": self.lost,
-            "old": self.old,
-            "next": self.next,
-        })
-    }
-}
-
-impl Json for pb::ReplicaDigest {
-    fn json(&self) -> Value {
-        json!({
-            "node": self.node,
-            "rows": number(self.rows),
-            "tombstones": number(self.tombstones),
-            "sum": self.sum,
-            "error": self.error,
-        })
-    }
-}
-
-impl Json for pb::Tablet {
-    fn json(&self) -> Value {
-        json!({
-            "id": number(self.id),
-            "table": self.table,
-            "name": self.name,
-            "range": optional(self.range.as_ref()),
-            "version": optional(self.version.as_ref()),
-            "replicas": all(&self.replicas),
-            "stage": self.stage().as_str_name(),
-            "migration": self.migration,
-            "repairedToMs": number(self.repaired_to_ms),
-            "digests": all(&self.digests),
-        })
-    }
-}
-
-impl Json for pb::StreamProgress {
-    fn json(&self) -> Value {
-        json!({
-            "source": self.source,
-            "receiver": self.receiver,
-            "rows": number(self.rows),
-            "bytes": number(self.bytes),
-            "bytesPerSecond": number(self.bytes_per_second),
-            "paused": self.paused,
-            "sum": self.sum,
-        })
-    }
-}
-
-impl Json for pb::StageHistory {
-    fn json(&self) -> Value {
-        json!({
-            "stage": self.stage().as_str_name(),
-            "version": optional(self.version.as_ref()),
-            "attempt": self.attempt,
-            "enteredMs": number(self.entered_ms),
-            "acknowledged": all(&self.acknowledged),
-            "streams": all(&self.streams),
-            "failure": self.failure,
-        })
-    }
-}
-
-impl Json for pb::BarrierAcknowledgement {
-    fn json(&self) -> Value {
-        json!({ "node": self.node, "atMs": number(self.at_ms) })
-    }
-}
-
-impl Json for Holder {
-    fn json(&self) -> Value {
-        let session = self.session.as_ref().map_or(Value::Null, |bytes| json!(encode(bytes)));
-        json!({
-            "session": session,
-            "version": optional(self.version.as_ref()),
-            "operation": self.operation,
-            "peer": self.peer,
-            "heldMs": number(self.held_ms),
-            "bytes": number(self.bytes),
-        })
-    }
-}
-
-impl Json for pb::BarrierHolder {
-    fn json(&self) -> Value {
-        json!({ "node": self.node, "holder": optional(self.holder.as_ref()) })
-    }
-}
-
-impl Json for pb::Migration {
-    fn json(&self) -> Value {
-        json!({
-            "id": self.id,
-            "kind": self.kind().as_str_name(),
-            "tablet": number(self.tablet),
-            "tabletName": self.tablet_name,
-            "from": self.from,
-            "to": self.to,
-            "state": self.state().as_str_name(),
-            "stage": self.stage().as_str_name(),
-            "attempt": self.attempt,
-            "session": self.session,
-            "before": self.before,
-            "after": self.after,
-            "streams": all(&self.streams),
-            "stages": all(&self.stages),
-            "reason": self.reason,
-            "cancelled": self.cancelled,
-            "waitingFor": self.waiting_for,
-            "holders": all(&self.holders),
-            "note": self.note,
-            "endedMs": number(self.ended_ms),
-            "version": optional(self.version.as_ref()),
-        })
-    }
-}
-
-impl Json for pb::Barrier {
-    fn json(&self) -> Value {
-        json!({
-            "tablet": number(self.tablet),
-            "tabletName": self.tablet_name,
-            "version": optional(self.version.as_ref()),
-            "stage": self.stage().as_str_name(),
-            "waitingMs": number(self.waiting_ms),
-            "waitingFor": self.waiting_for,
-            "holders": all(&self.holders),
-        })
-    }
-}
-
-impl Json for pb::Node {
-    fn json(&self) -> Value {
-        json!({
-            "id": number(self.id),
-            "name": self.name,
-            "dataAddress": self.data_address,
-            "streamAddress": self.stream_address,
-            "rack": self.rack,
-            "incarnation": optional(self.incarnation.as_ref()),
-            "state": self.state().as_str_name(),
-            "attached": self.attached,
-            "replicaCount": self.replica_count,
-        })
-    }
-}
-
-impl Json for pb::ReplicaPurge {
-    fn json(&self) -> Value {
-        json!({ "node": self.node, "removed": number(self.removed), "error": self.error })
-    }
-}
-
-impl Json for pb::GetStatusResponse {
-    fn json(&self) -> Value {
-        json!({
-            "clusterId": self.cluster_id,
-            "leader": number(self.leader),
-            "term": number(self.term),
-            "committedIndex": number(self.committed_index),
-            "appliedIndex": number(self.applied_index),
-            "voters": self.voters.iter().copied().map(number).collect::<Vec<_>>(),
-            "version": optional(self.version.as_ref()),
-            "nodes": all(&self.nodes),
-            "tables": all(&self.tables),
-            "migrations": all(&self.migrations),
-            "migrationCount": self.migration_count,
-            "tabletCount": self.tablet_count,
-        })
+    #[test]
+    fn a_message_has_its_defaults_its_enums_by_name_and_wide_numbers_as_texts() {
+        let tablet = pb::Tablet {
+            id: u64::MAX,
+            stage: Stage::UseNew.into(),
+            version: Some(TopologyVersion { era: 1, counter: 7 }),
+            ..Default::default()
+        };
+        let expected = serde_json::json!({
+            "id": "18446744073709551615",
+            "table": "",
+            "name": "",
+            "version": { "era": 1, "counter": "7" },
+            "replicas": [],
+            "stage": "STAGE_USE_NEW",
+            "migration": "",
+            "repairedToMs": "0",
+            "digests": [],
+        });
+        assert_eq!(json(&tablet), expected);
     }
 }

@@ -1,21 +1,29 @@
-//! Lists: as tables for people, as JSON, as names.
+//! Lists: as tables for people, as JSON and YAML, as names.
 
-use super::json::Json;
-use super::words::{enum_name, millis, or_dash, range, short_id, stage, version};
+use super::json::{Described, json};
+use super::value;
+use super::words::{bytes, enum_name, millis, or_dash, range, short_id, stage, utc, version};
 use crate::args::Output;
 use proto::admin::v1 as pb;
 use proto::types::v1 as types;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A thing of which there are lists.
-pub(crate) trait Row: Json {
+pub(crate) trait Row: Described {
     /// The list's name in JSON.
     const LIST: &'static str;
     /// The columns.
     const HEADER: &'static [&'static str];
+    /// More columns, for those who ask for them.
+    const WIDE: &'static [&'static str] = &[];
 
-    /// What stands in them.
+    /// What stands in the columns.
     fn cells(&self) -> Vec<String>;
+
+    /// What stands in the columns of `WIDE`.
+    fn wide_cells(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What it is called.
     fn name(&self) -> String;
@@ -25,9 +33,13 @@ pub(crate) trait Row: Json {
 pub(crate) fn list<R: Row>(output: Output, rows: &[R]) -> String {
     match output {
         Output::Table => table(R::HEADER, rows.iter().map(Row::cells)),
-        Output::Json => {
-            let rows: Vec<Value> = rows.iter().map(Json::json).collect();
-            format!("{:#}\n", json!({ R::LIST: rows }))
+        Output::Wide => {
+            let cells = |row: &R| row.cells().into_iter().chain(row.wide_cells()).collect();
+            table(&[R::HEADER, R::WIDE].concat(), rows.iter().map(cells))
+        }
+        Output::Json | Output::Yaml => {
+            let rows: Vec<Value> = rows.iter().map(json).collect();
+            value(output, &serde_json::json!({ R::LIST: rows }))
         }
         Output::Name => rows.iter().map(|row| format!("{}\n", row.name())).collect(),
     }
@@ -50,6 +62,11 @@ pub(super) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) ->
 fn joined<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
     or_dash(&names.join(" "))
+}
+
+/// `yes` or `no`.
+pub(super) fn yes_no(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.to_owned()
 }
 
 impl Row for pb::Table {
@@ -85,6 +102,15 @@ impl Row for pb::Tablet {
     const LIST: &'static str = "tablets";
     const HEADER: &'static [&'static str] =
         &["tablet", "version", "replicas", "stage", "migration", "range"];
+    const WIDE: &'static [&'static str] = &["copies", "repaired up to"];
+
+    fn wide_cells(&self) -> Vec<String> {
+        let copy =
+            |replica: &pb::TabletReplica| format!("{}@{}", replica.node, version(replica.copy));
+        let copies: Vec<String> = self.replicas.iter().map(copy).collect();
+        let repaired = if self.repaired_to_ms == 0 { "-".into() } else { utc(self.repaired_to_ms) };
+        vec![copies.join(" "), repaired]
+    }
 
     fn cells(&self) -> Vec<String> {
         let stage = match self.stage() {
@@ -127,6 +153,22 @@ impl Row for pb::Migration {
     const LIST: &'static str = "migrations";
     const HEADER: &'static [&'static str] =
         &["migration", "tablet", "kind", "nodes", "state", "attempt", "waits for", "reason"];
+    const WIDE: &'static [&'static str] =
+        &["began", "took", "bytes", "by", "session", "asked for because"];
+
+    fn wide_cells(&self) -> Vec<String> {
+        let began = if self.started_ms == 0 { "-".to_owned() } else { utc(self.started_ms) };
+        let took = match (self.started_ms, self.ended_ms) {
+            (0, _) | (_, 0) => "-".to_owned(),
+            (began, ended) => millis(ended.saturating_sub(began)),
+        };
+        let over = self.stages.last().map(|stage| stage.streams.as_slice()).unwrap_or_default();
+        let streams = if self.streams.is_empty() { over } else { &self.streams };
+        let moved = streams.iter().fold(0u64, |sum, stream| sum.saturating_add(stream.bytes));
+        let by = if self.by_balancer { "balancing" } else { "a request" };
+        let session = or_dash(short_id(&self.session));
+        vec![began, took, bytes(moved), by.to_owned(), session, or_dash(&self.note)]
+    }
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -149,18 +191,26 @@ impl Row for pb::Migration {
 impl Row for pb::Node {
     const LIST: &'static str = "nodes";
     const HEADER: &'static [&'static str] =
-        &["name", "state", "attached", "rack", "replicas", "data", "stream", "incarnation"];
+        &["name", "state", "attached", "rack", "replicas", "draining"];
+    const WIDE: &'static [&'static str] = &["data", "stream", "incarnation", "drained because"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.name.clone(),
             enum_name(self.state().as_str_name(), "NODE_STATE_"),
-            if self.attached { "yes" } else { "no" }.to_owned(),
+            yes_no(self.attached),
             or_dash(&self.rack),
             self.replica_count.to_string(),
+            yes_no(self.draining),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![
             self.data_address.clone(),
             self.stream_address.clone(),
             version(self.incarnation),
+            or_dash(&self.drain_reason),
         ]
     }
 
@@ -203,13 +253,95 @@ impl Row for pb::BarrierHolder {
             or_dash(&holder.operation),
             or_dash(&holder.peer),
             millis(holder.held_ms),
-            super::words::bytes(holder.bytes),
+            bytes(holder.bytes),
             of,
         ]
     }
 
     fn name(&self) -> String {
         self.node.clone()
+    }
+}
+
+impl Row for pb::Coordinator {
+    const LIST: &'static str = "coordinators";
+    const HEADER: &'static [&'static str] = &["name", "id", "role", "has", "admin"];
+    const WIDE: &'static [&'static str] = &["raft", "agents"];
+
+    fn cells(&self) -> Vec<String> {
+        let role = match (self.leader, self.voter) {
+            (true, _) => "leader",
+            (false, true) => "voter",
+            (false, false) => "learner",
+        };
+        let has = match self.matched_index {
+            0 => "-".to_owned(),
+            index => index.to_string(),
+        };
+        let (id, admin) = (self.raft_id.to_string(), or_dash(&self.admin_address));
+        vec![self.name.clone(), id, role.to_owned(), has, admin]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![or_dash(&self.raft_address), or_dash(&self.agents_address)]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Row for pb::PlannedMove {
+    const LIST: &'static str = "moves";
+    const HEADER: &'static [&'static str] = &["tablet", "nodes", "reason"];
+
+    fn cells(&self) -> Vec<String> {
+        let way = format!("{} → {}", self.from, self.to);
+        vec![self.tablet_name.clone(), way, or_dash(&self.reason)]
+    }
+
+    fn name(&self) -> String {
+        self.tablet_name.clone()
+    }
+}
+
+impl Row for pb::NodeLoad {
+    const LIST: &'static str = "nodes";
+    const HEADER: &'static [&'static str] = &["node", "rack", "replicas", "draining"];
+
+    fn cells(&self) -> Vec<String> {
+        let replicas = self.replicas.to_string();
+        vec![self.node.clone(), or_dash(&self.rack), replicas, yes_no(self.draining)]
+    }
+
+    fn name(&self) -> String {
+        self.node.clone()
+    }
+}
+
+impl Row for pb::BalanceSwitch {
+    const LIST: &'static str = "switches";
+    const HEADER: &'static [&'static str] = &["disabled for", "since", "until", "reason"];
+
+    fn cells(&self) -> Vec<String> {
+        let until = match self.until_ms {
+            0 => "it is enabled".to_owned(),
+            at => utc(at),
+        };
+        vec![scope(self.scope.as_ref()), utc(self.since_ms), until, or_dash(&self.reason)]
+    }
+
+    fn name(&self) -> String {
+        scope(self.scope.as_ref())
+    }
+}
+
+/// What a switch is about.
+pub(crate) fn scope(scope: Option<&pb::BalanceScope>) -> String {
+    match scope {
+        Some(scope) if !scope.table.is_empty() => format!("table {}", scope.table),
+        Some(scope) if !scope.node.is_empty() => format!("node {}", scope.node),
+        Some(_) | None => "the cluster".to_owned(),
     }
 }
 
@@ -240,6 +372,9 @@ mod tests {
         assert!(lines[0].starts_with("TABLET     VERSION  REPLICAS  STAGE"), "{shown}");
         assert!(lines[1].starts_with("orders/17  -        -n1 +n4   streaming"), "{shown}");
         assert_eq!(list(Output::Name, &rows), "orders/17\n");
+        let wide = list(Output::Wide, &rows);
+        assert!(wide.starts_with(lines[0].trim_end()), "{wide}");
+        assert!(wide.contains("n1@- n4@-"), "{wide}");
         let json: Value = serde_json::from_str(&list(Output::Json, &rows)).expect("JSON");
         assert_eq!(json["tablets"][0]["stage"], "STAGE_STREAMING");
         assert_eq!(json["tablets"][0]["replicas"][1]["node"], "n4");

@@ -5,7 +5,7 @@ use super::words::{bytes, millis, short_id, stage};
 use proto::admin::v1 as pb;
 
 /// Width of the longest stage's name.
-const STAGE_WIDTH: usize = 28;
+pub(super) const STAGE_WIDTH: usize = 28;
 
 /// What was said of a migration so far.
 #[derive(Debug, Clone, Default)]
@@ -113,7 +113,7 @@ impl Progress {
     }
 }
 
-fn over(history: &pb::StageHistory, left_ms: u64) -> String {
+pub(super) fn over(history: &pb::StageHistory, left_ms: u64) -> String {
     let name = stage(history.stage());
     let took_ms = left_ms.saturating_sub(history.entered_ms);
     if !history.failure.is_empty() {

@@ -8,7 +8,7 @@ use proto::admin::v1 as pb;
 use std::fmt::Write;
 
 /// Lines of name and value.
-fn facts(facts: &[(&str, String)]) -> String {
+pub(super) fn facts(facts: &[(&str, String)]) -> String {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut text = String::new();
     for (name, value) in facts {
@@ -18,47 +18,12 @@ fn facts(facts: &[(&str, String)]) -> String {
     text
 }
 
-/// One screen about the cluster.
-pub(crate) fn status(status: &pb::GetStatusResponse) -> String {
-    let is_up = |node: &&pb::Node| node.attached && node.state() == pb::NodeState::Admitted;
-    let up = status.nodes.iter().filter(is_up).count();
-    let tolerance = status.voters.len().saturating_sub(1) / 2;
-    let leader = match status.leader {
-        0 => "none: transitions stand still, tablets go on being served".to_owned(),
-        leader => format!("{leader}, term {}", status.term),
-    };
-    let mut text = facts(&[
-        ("cluster", or_dash(&status.cluster_id)),
-        ("leader", leader),
-        ("coordinators", format!("{}; the loss of {tolerance} is borne", status.voters.len())),
-        ("applied", format!("{} of {}", status.applied_index, status.committed_index)),
-        ("version", version(status.version)),
-        ("nodes", format!("{up} of {} are up", status.nodes.len())),
-        ("tablets", format!("{} in {} tables", status.tablet_count, status.tables.len())),
-        ("migrations", format!("{} under way", status.migration_count)),
-    ]);
-    fn section<R: Row>(text: &mut String, rows: &[R]) {
-        if !rows.is_empty() {
-            text.push('\n');
-            text.push_str(&list(Output::Table, rows));
-        }
-    }
-    section(&mut text, &status.nodes);
-    section(&mut text, &status.tables);
-    section(&mut text, &status.migrations);
-    let hidden = (status.migration_count as usize).saturating_sub(status.migrations.len());
-    if hidden > 0 {
-        let _ = writeln!(text, "and {hidden} more: palisade migration list --running");
-    }
-    text
-}
-
 /// A table with its tablets.
-pub(crate) fn table(table: &pb::Table, tablets: &[pb::Tablet]) -> String {
-    let mut text = list(Output::Table, std::slice::from_ref(table));
+pub(crate) fn table(output: Output, table: &pb::Table, tablets: &[pb::Tablet]) -> String {
+    let mut text = list(output, std::slice::from_ref(table));
     if !tablets.is_empty() {
         text.push('\n');
-        text.push_str(&list(Output::Table, tablets));
+        text.push_str(&list(output, tablets));
     }
     text
 }
@@ -104,8 +69,9 @@ pub(crate) fn purge(replicas: &[pb::ReplicaPurge]) -> String {
 
 /// A node.
 pub(crate) fn node(node: &pb::Node) -> String {
-    let names = <pb::Node as Row>::HEADER.iter().copied();
-    facts(&names.zip(node.cells()).collect::<Vec<_>>())
+    let names = <pb::Node as Row>::HEADER.iter().chain(<pb::Node as Row>::WIDE).copied();
+    let cells = node.cells().into_iter().chain(node.wide_cells());
+    facts(&names.zip(cells).collect::<Vec<_>>())
 }
 
 /// A migration with all its stages.
@@ -119,6 +85,7 @@ pub(crate) fn migration(migration: &pb::Migration, now_ms: u64) -> String {
         ("before", or_dash(&migration.before.join(" "))),
         ("after", or_dash(&migration.after.join(" "))),
         ("session", or_dash(&migration.session)),
+        ("begun by", if migration.by_balancer { "balancing" } else { "a request" }.to_owned()),
         ("reason", or_dash(&migration.reason)),
         ("note", or_dash(&migration.note)),
     ]);
@@ -142,13 +109,6 @@ pub(crate) fn migration(migration: &pb::Migration, now_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn without_a_leader_the_screen_says_what_goes_on() {
-        let shown = status(&pb::GetStatusResponse { voters: vec![1, 2, 3], ..Default::default() });
-        assert!(shown.contains("leader        none: transitions stand still"), "{shown}");
-        assert!(shown.contains("3; the loss of 1 is borne"), "{shown}");
-    }
 
     #[test]
     fn a_digest_that_is_missing_says_why() {

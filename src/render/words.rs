@@ -69,7 +69,7 @@ pub(super) fn or_dash(text: &str) -> String {
 }
 
 /// A time in milliseconds since 1970 as people write it, in UTC.
-pub(super) fn utc(millis: u64) -> String {
+pub(crate) fn utc(millis: u64) -> String {
     let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(millis % 1000).unwrap_or_default() * 1_000_000;
     prost_types::Timestamp { seconds, nanos }.to_string()

@@ -1,0 +1,69 @@
+//! `palisade kv`.
+
+use crate::complete;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KvCommand {
+    /// Store a value.
+    #[command(before_help = "Example:\n  palisade kv put orders k1 hello")]
+    Put {
+        /// The table.
+        #[arg(add = complete::tables())]
+        table: String,
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// The value of a key, as it is; exit code 4 if it has none.
+    #[command(before_help = "Example:\n  palisade kv get orders k1")]
+    Get {
+        /// The table.
+        #[arg(add = complete::tables())]
+        table: String,
+        /// The key.
+        key: String,
+    },
+    /// Delete a key.
+    #[command(before_help = "Example:\n  palisade kv delete orders k1")]
+    Delete {
+        /// The table.
+        #[arg(add = complete::tables())]
+        table: String,
+        /// The key.
+        key: String,
+    },
+    /// Rows in order of position.
+    #[command(before_help = "Example:\n  palisade kv scan orders --limit 10")]
+    Scan {
+        /// The table.
+        #[arg(add = complete::tables())]
+        table: String,
+        /// Rows at the most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Store rows made from a seed.
+    #[command(before_help = "Example:\n  palisade kv load orders --rows 10000 --seed 1")]
+    Load(LoadArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// The table.
+    #[arg(add = complete::tables())]
+    pub(crate) table: String,
+    /// How many.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) rows: u64,
+    /// The same seed makes the same rows.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Bytes of each value.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) value_bytes: u32,
+    /// Rows under way at a time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: u16,
+}
