@@ -73,7 +73,7 @@ fn scalar_text(text: &str) -> String {
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
         && text.len() > 1
-        && !WORDS.iter().any(|word| is_word(word));
+        && !WORDS.iter().any(is_word);
     if is_plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
 }
 
