@@ -40,3 +40,4 @@ pub mod retry;
 pub mod placement;
 pub mod balancer;
 pub mod pull;
+pub mod agent;

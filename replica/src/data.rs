@@ -6,6 +6,7 @@ use crate::guard::VersionGuard;
 use crate::limits::{CATCH_UP_MAX, POSITION_BYTES, SCAN_BYTES, SCAN_ROWS, VALUE_BYTES};
 use crate::store::DataError;
 use crate::tablets::Refused;
+use migrations::agent::admit::is_addressed;
 use migrations::clock::{HybridTime, Timestamp, TimestampAhead};
 use migrations::id::{ClusterId, RouterId, TabletId};
 use migrations::record::TabletRecord;
@@ -75,12 +76,8 @@ impl DataApi {
         let guard = self.agent.version_guard(tablet, version, within).await;
         let mut guard = guard.map_err(refused)?;
         guard.describe(operation, None);
-        // A pending replica has a copy before it may be read, a leaving one after.
         let record = guard.record();
-        let is_named = self.agent.own().is_some_and(|own| match access {
-            Access::Read => record.read_set().is_some_and(|set| set.contains(own)),
-            Access::Write => record.write_sets().iter().any(|set| set.contains(own)),
-        });
+        let is_named = self.agent.own().is_some_and(|own| is_addressed(record, own, access));
         if !is_named {
             return Err(refused(Refused::NotReplica(Some(Arc::clone(record)))));
         }

@@ -185,6 +185,15 @@ pub enum PurgeError {
     Data(#[from] DataError),
 }
 
+impl From<migrations::agent::admit::PurgeRefused> for PurgeError {
+    fn from(refused: migrations::agent::admit::PurgeRefused) -> PurgeError {
+        match refused {
+            migrations::agent::admit::PurgeRefused::LeaseExpired => PurgeError::LeaseExpired,
+            migrations::agent::admit::PurgeRefused::NotNow => PurgeError::NotNow,
+        }
+    }
+}
+
 /// Why a step of a barrier could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {

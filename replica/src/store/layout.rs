@@ -18,7 +18,7 @@
 //! Numbers are big-endian.
 
 use super::error::{StoreError, TooLarge};
-use super::streams::{Progress, StreamOnRecord, StreamState};
+use super::{Progress, StreamOnRecord, StreamState};
 use crate::limits::{PIECE_BYTES, POSITION_BYTES, VALUE_BYTES};
 use migrations::clock::{HybridTime, Timestamp};
 use migrations::id::{MigrationId, NodeId, RouterId, SessionId, TabletId};

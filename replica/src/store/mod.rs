@@ -44,8 +44,10 @@ pub use committer::Durable;
 pub use directory::{Directory, ProcessProof};
 pub use error::{DataError, IngestError, PurgeError, StepError, StoreError, TooLarge};
 pub use identity::Identity;
+pub use migrations::agent::calls::{Begun, Call, Progress, StreamOnRecord, StreamState};
+pub use migrations::agent::step::Home;
 pub use sled_store::{SledStore, StoreOptions};
-pub use streams::{Begun, Call, Chunk, Ingested, Progress, StreamOnRecord, StreamState};
+pub use streams::{Chunk, Ingested};
 
 use crate::guard::{TopologyGuard, VersionGuard};
 use crate::tablets::StepPermit;
@@ -73,17 +75,6 @@ pub struct Known {
     pub copies: Vec<CopyId>,
     /// This replica's own promise of T.
     pub promise: HybridTime,
-}
-
-/// Where the floor of a tablet is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// With the record, in a copy that is there.
-    Copy(CopyId),
-    /// With the record, in a copy that is made with it, empty.
-    Prepare(CopyId),
-    /// In the tree of floors: this node has no copy that the record gives it.
-    Floors,
 }
 
 /// A part of a tablet's rows, in order of position.

@@ -4,11 +4,13 @@
 use super::error::{DataError, IngestError, PurgeError, StoreError};
 use super::layout;
 use super::sled_store::{Copy, Entry, SledStore};
-use super::streams::{Begun, Call, Chunk, Ingested, Progress, StreamOnRecord, StreamState};
-use super::{Digest, Page, Purged};
+use super::streams::{Chunk, Ingested};
+use super::{Begun, Call, Digest, Page, Progress, Purged, StreamOnRecord, StreamState};
 use crate::guard::{Revoked, TopologyGuard, VersionGuard};
 use crate::limits::{PURGE_SLICE_ROWS, SCAN_ROWS};
 use crate::lock::locked;
+use migrations::agent::admit::{self, WorkRefused};
+use migrations::agent::calls;
 use migrations::clock::HybridTime;
 use migrations::id::NodeId;
 use migrations::position::Position;
@@ -31,20 +33,12 @@ impl SledStore {
         let migration = transition.map(|transition| transition.migration);
         let copy = self.admit_session(&mut entry, guard)?;
         let migration = migration.ok_or(IngestError::SessionUnknown(guard.session()))?;
-        let Call { call, source, source_copy } = call;
-        let before = copy.streams.get(&source);
-        if let Some(stream) = before.filter(|stream| stream.session == guard.session()) {
-            return Ok(Begun::OnRecord(stream.clone()));
+        let source = call.source;
+        let begun = calls::begin(copy.streams.get(&source), guard.session(), migration, call);
+        if let Begun::New(stream) = &begun {
+            write_stream(copy, source, stream.clone())?;
         }
-        // Going on is only for the same copies within one transition; this copy is the tree's.
-        let is_same =
-            |s: &&StreamOnRecord| s.migration == migration && s.source_copy == source_copy;
-        let progress = before.filter(is_same).map(|stream| stream.progress.clone());
-        let (session, state) = (guard.session(), StreamState::Running);
-        let progress = progress.unwrap_or_default();
-        let stream = StreamOnRecord { session, call, migration, source_copy, state, progress };
-        write_stream(copy, source, stream.clone())?;
-        Ok(Begun::New(stream))
+        Ok(begun)
     }
 
     pub(super) fn end_call_of(
@@ -135,8 +129,7 @@ impl SledStore {
         if !guarded.range.contains(position) {
             return Err(DataError::OutOfRange);
         }
-        let now = entry.record.as_ref().map_or(HybridTime::ZERO, |record| record.promise);
-        let promise = entry.promise.max(now).max(guarded.promise);
+        let promise = admit::write_promise(entry.promise, entry.record.as_deref(), guarded);
         let copy = copy_of(&mut entry, guard)?;
         let stored = copy.tree.get(layout::row_key(position)).map_err(StoreError::from)?;
         let decode = |stored: &sled::IVec| layout::decode_row(&copy.tree, position, stored);
@@ -208,18 +201,11 @@ impl SledStore {
         promise: HybridTime,
         after: Option<&[u8]>,
     ) -> Result<Purged, PurgeError> {
-        if !self.lease.is_held() {
-            return Err(PurgeError::LeaseExpired);
-        }
+        let is_held = self.lease.is_held();
         let entry = self.entry(guard.tablet());
         let mut entry = locked(&entry);
-        let now = entry.record.as_ref().filter(|record| {
-            let is_its = record.version == guard.version() && guard.is_current();
-            is_its && record.transition.is_none() && promise <= record.promise
-        });
-        if now.is_none() {
-            return Err(PurgeError::NotNow);
-        }
+        let (now, is_current) = (entry.record.as_deref(), guard.is_current());
+        admit::admit_purge(now, guard.version(), is_current, promise, is_held)?;
         let tree = &copy_of(&mut entry, guard)?.tree;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut looked_at, mut last, mut removed) = (0, None, 0);
@@ -250,17 +236,14 @@ impl SledStore {
         if guard.is_unchecked() {
             return find_any_copy(entry, guard);
         }
-        if !self.lease.is_held() {
-            return Err(Revoked::LeaseExpired.into());
+        let (record, is_held) = (entry.record.as_deref(), self.lease.is_held());
+        let (session, copy) = (guard.session(), guard.copy());
+        match admit::admit_work(record, entry.given, session, copy, is_held) {
+            Ok(()) => find_copy(entry, guard),
+            Err(WorkRefused::LeaseExpired) => Err(Revoked::LeaseExpired.into()),
+            Err(WorkRefused::SessionUnknown) => Err(IngestError::SessionUnknown(session)),
+            Err(WorkRefused::WrongCopy) => Err(wrong_copy(guard)),
         }
-        let session = entry.record.as_ref().and_then(|record| record.session());
-        if session != Some(guard.session()) {
-            return Err(IngestError::SessionUnknown(guard.session()));
-        }
-        if entry.given != Some(guard.copy()) {
-            return Err(wrong_copy(guard));
-        }
-        find_copy(entry, guard)
     }
 }
 
@@ -294,10 +277,8 @@ fn current_call<'a>(
     source: NodeId,
     call: u64,
 ) -> Result<&'a StreamOnRecord, IngestError> {
-    let stream = copy.streams.get(&source).filter(|stream| {
-        let is_its = stream.session == guard.session() && stream.call == call;
-        is_its && stream.state == StreamState::Running
-    });
+    let stream = copy.streams.get(&source);
+    let stream = stream.filter(|found| calls::is_current(Some(found), guard.session(), call));
     stream.ok_or(IngestError::WrongCall { call, source_node: source })
 }
 

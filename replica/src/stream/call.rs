@@ -9,6 +9,7 @@ use super::{CHUNKS_IN_FLIGHT, CallClock, Own};
 use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord, StreamState};
 use crate::tablets::Tablets;
+use migrations::agent::calls::{NotOrdered, check_order};
 use migrations::evidence::{FailureReason, StreamReport};
 use migrations::id::SessionId;
 use migrations::pull::{
@@ -119,16 +120,12 @@ impl Pull {
     /// Whether the record names this stream; the source's copy by it.
     fn check_order(&self) -> Result<CopyId, Failure> {
         let (record, pair) = (&self.order.record, self.pair());
-        let is_named = record.transition.as_ref().is_some_and(|t| t.streams.contains(&pair));
-        if !is_named || !record.may_stream(pair) {
-            return Err(Failure::protocol("the transition names no such stream"));
-        }
-        let source_copy = record.replicas.on(pair.source).map(|replica| replica.copy);
-        let source_copy = source_copy.ok_or_else(|| Failure::protocol("the source has no copy"))?;
-        if record.incarnation(pair.receiver) != Some(self.own.incarnation) {
-            return Err(Failure::fenced("the order is for another incarnation of this node"));
-        }
-        Ok(source_copy)
+        check_order(record, pair, self.own.incarnation).map_err(|not| match not {
+            NotOrdered::NoSuchStream => Failure::protocol("the transition names no such stream"),
+            NotOrdered::OtherIncarnation => {
+                Failure::fenced("the order is for another incarnation of this node")
+            }
+        })
     }
 
     /// Room on the disk, looked at before the first byte is asked for.

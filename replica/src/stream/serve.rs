@@ -9,6 +9,7 @@ use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::store::StreamState;
 use crate::tablets::{CopyState, Tablets};
 use futures::{Stream, StreamExt, stream};
+use migrations::agent::calls::{Asked, NotServed, check_serve};
 use migrations::evidence::FailureReason;
 use migrations::id::{ClusterId, NodeId, SessionId, TabletId};
 use migrations::pull::{ReceiverSays, Source, SourceEvent, SourceStep};
@@ -166,22 +167,25 @@ impl StreamApi {
 /// Whether this node's record of the tablet goes with what is asked for.
 fn check_record(record: &TabletRecord, begin: &Begin) -> Result<(), Status> {
     let refused = |reason, detail: String| Err(Refusal::new(reason, detail).into());
-    if begin.version < record.version {
-        let detail = format!("the tablet is at version {}", record.version);
-        return refused(Reason::StaleVersion, detail);
+    let Begin { version, session, pair, receiver_incarnation, .. } = *begin;
+    match check_serve(record, &Asked { version, session, pair, receiver_incarnation }) {
+        Ok(()) => Ok(()),
+        Err(NotServed::StaleVersion) => {
+            let detail = format!("the tablet is at version {}", record.version);
+            refused(Reason::StaleVersion, detail)
+        }
+        Err(NotServed::SessionUnknown) => {
+            refused(Reason::SessionUnknown, format!("session {session} is not open"))
+        }
+        Err(NotServed::NodeFenced) => {
+            let detail = format!("that incarnation of node {} is not admitted", pair.receiver);
+            refused(Reason::NodeFenced, detail)
+        }
+        Err(NotServed::NotReceiver) => {
+            let detail = format!("no transition names node {} as a receiver", pair.receiver);
+            refused(Reason::NotReplica, detail)
+        }
     }
-    if record.session() != Some(begin.session) {
-        return refused(Reason::SessionUnknown, format!("session {} is not open", begin.session));
-    }
-    if record.incarnation(begin.pair.receiver) != Some(begin.receiver_incarnation) {
-        let detail = format!("that incarnation of node {} is not admitted", begin.pair.receiver);
-        return refused(Reason::NodeFenced, detail);
-    }
-    if !record.may_stream(begin.pair) {
-        let detail = format!("no transition names node {} as a receiver", begin.pair.receiver);
-        return refused(Reason::NotReplica, detail);
-    }
-    Ok(())
 }
 
 #[tonic::async_trait]

@@ -4,6 +4,7 @@ use super::{Now, StepPermit, Tablet, Tablets, TakenOn};
 use crate::limits::TAKE_ON_AT_ONCE;
 use crate::store::{StepError, StoreError};
 use futures::{StreamExt, stream};
+use migrations::agent::step::{self, NotDropped};
 use migrations::floor::StaleVersion;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
@@ -24,6 +25,15 @@ pub enum DropError {
     /// The disk.
     #[error("{0}")]
     Store(#[from] StoreError),
+}
+
+impl From<NotDropped> for DropError {
+    fn from(refused: NotDropped) -> DropError {
+        match refused {
+            NotDropped::Stale(stale) => DropError::Stale(stale),
+            NotDropped::Given(copy) => DropError::Given(copy),
+        }
+    }
 }
 
 impl From<StepError> for DropError {
@@ -72,11 +82,7 @@ impl Tablets {
         self.drain(record.tablet, record.version).await;
         let tablet = self.tablet(record.tablet);
         let step = Arc::clone(&tablet.step).lock_owned().await;
-        // A version that came during the drain decides anew.
-        self.store.floor(record.tablet).admit(record.version)?;
-        if record.given(own) == Some(copy) {
-            return Err(DropError::Given(copy));
-        }
+        step::admit_drop(record, own, copy, self.store.floor(record.tablet))?;
         let known = self.store.known(record.tablet);
         if known.is_some_and(|known| known.copies.contains(&copy)) {
             self.remove(step, record.tablet, vec![copy], record.version).await?;
@@ -144,10 +150,11 @@ impl Tablets {
     ) -> Result<(), StoreError> {
         {
             let mut step = tablet.step.lock().await;
-            let floor = self.store.floor(tablet.id).version();
-            if floor > version {
+            let floor = self.store.floor(tablet.id);
+            if !step::is_left_out(floor, version) {
                 return Ok(());
             }
+            let floor = floor.version();
             step.done = None;
             tablet.close_sessions(None);
             // With its record, so that the session it names is not forgotten before the floor
@@ -158,9 +165,8 @@ impl Tablets {
         }
         tablet.drained(|_| true).await;
         let step = Arc::clone(&tablet.step).lock_owned().await;
-        let floor = self.store.floor(tablet.id).version();
         let copies = self.store.known(tablet.id).map_or_else(Vec::new, |known| known.copies);
-        if floor > version {
+        if !step::is_left_out(self.store.floor(tablet.id), version) {
             return Ok(());
         }
         if !copies.is_empty() {

@@ -10,6 +10,7 @@ mod permit;
 mod take_on;
 
 pub use drop_copy::{DropError, FullState, Unlisted};
+pub use migrations::agent::step::CopyState;
 pub use permit::StepPermit;
 pub use take_on::TakenOn;
 
@@ -19,22 +20,13 @@ use crate::lock::locked;
 use crate::sessions::{Session, Sessions};
 use crate::store::{Known, TabletStore};
 use arc_swap::ArcSwap;
+use migrations::agent::admit::{VersionRefused, admit_version};
+use migrations::agent::step;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
 use migrations::version::{CopyId, TopologyVersion};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-
-/// How this node stands to the copy that a tablet's record gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyState {
-    /// The record gives it none.
-    None,
-    /// It is here.
-    Here(CopyId),
-    /// It should be here, and its data is gone. Nothing is read from it or written to it.
-    Lost(CopyId),
-}
 
 /// Why no version guard is handed out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -207,8 +199,7 @@ impl Tablet {
         now.record = known.record.clone();
         let mut past = Past::default();
         if let (Some(record), Some(copy)) = (&known.record, known.given) {
-            let is_lost = own.is_some_and(|own| is_marked_lost(record, own, copy));
-            now.copy = if is_lost { CopyState::Lost(copy) } else { CopyState::Here(copy) };
+            now.copy = step::found(record, own, copy);
             now.gate = now.fresh_gate();
             let session = record.session();
             past.sessions
@@ -242,11 +233,12 @@ impl Tablet {
     /// Forgets what has drained. A session that the record still names is remembered, so that a
     /// repeated barrier finds it closed. INV-3.
     fn sweep(&self, sessions: &Sessions) {
-        let named = self.now.load().record.as_ref().and_then(|record| record.session());
+        let record = self.now.load().record.clone();
         let mut past = locked(&self.past);
         past.gates.retain(|gate| !gate.turnstile().gate().has_drained());
         past.sessions.retain(|session| {
-            let is_over = session.turnstile().gate().has_drained() && Some(session.id()) != named;
+            let gate = session.turnstile().gate();
+            let is_over = step::may_forget(gate, session.id(), record.as_deref());
             if is_over {
                 sessions.forget(session);
             }
@@ -270,25 +262,17 @@ impl Now {
     }
 
     fn admit(&self, version: TopologyVersion) -> Result<&Arc<VersionGate>, Refused> {
-        if self.is_awaiting {
-            return Err(Refused::Awaiting);
-        }
-        if version < self.floor {
-            return Err(Refused::Stale(self.record.clone()));
-        }
-        if version > self.floor {
-            return Err(Refused::Ahead(self.record.clone()));
-        }
-        match (&self.gate, self.copy, &self.record) {
-            (Some(gate), _, _) => Ok(gate),
-            (None, CopyState::Lost(_), Some(record)) => Err(Refused::Lost(Arc::clone(record))),
-            (None, _, record) => Err(Refused::NotReplica(record.clone())),
+        let record = || self.record.clone();
+        let admitted = admit_version(version, self.floor, self.copy, self.is_awaiting);
+        match (admitted, &self.gate, &self.record) {
+            (Ok(_), Some(gate), _) => Ok(gate),
+            (Err(VersionRefused::Awaiting), ..) => Err(Refused::Awaiting),
+            (Err(VersionRefused::Stale), ..) => Err(Refused::Stale(record())),
+            (Err(VersionRefused::Ahead), ..) => Err(Refused::Ahead(record())),
+            (Err(VersionRefused::Lost), _, Some(record)) => Err(Refused::Lost(Arc::clone(record))),
+            (Ok(_) | Err(VersionRefused::Lost | VersionRefused::NotReplica), ..) => {
+                Err(Refused::NotReplica(record()))
+            }
         }
     }
-}
-
-/// Whether group0 has marked this node's copy as lost.
-fn is_marked_lost(record: &TabletRecord, own: NodeId, copy: CopyId) -> bool {
-    let replicas = [record.replicas.on(own), record.next().on(own)];
-    replicas.into_iter().flatten().any(|replica| replica.copy == copy && replica.lost)
 }

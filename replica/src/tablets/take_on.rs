@@ -1,8 +1,9 @@
 //! Steps 1 to 3 of a barrier, as one step under the tablet's lock.
 
-use super::{CopyState, Now, StepPermit, Tablet, Tablets, is_marked_lost};
+use super::{CopyState, Now, StepPermit, Tablet, Tablets};
 use crate::lock::locked;
-use crate::store::{Home, StepError};
+use crate::store::StepError;
+use migrations::agent::step::{self, Durable};
 use migrations::clock::HybridTime;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
@@ -37,15 +38,16 @@ impl Tablets {
     ) -> Result<TakenOn, StepError> {
         let tablet = self.tablet(record.tablet);
         let mut step = tablet.step.lock().await;
-        self.store.floor(record.tablet).admit(record.version)?;
+        let copies = self.store.known(record.tablet).map_or_else(Vec::new, |known| known.copies);
+        let durable = Durable { floor: self.store.floor(record.tablet), copies: &copies };
+        let step::TakeOn { home, copy, promise } =
+            step::take_on(record, own, durable, self.clock.reading())?;
         if let Some((done, taken)) = &step.done
             && **done == **record
         {
             return Ok(*taken);
         }
         step.done = None;
-        let (home, copy) = self.place(record, own);
-        let promise = self.promised(record, copy);
         self.store.raise_floor(&StepPermit::new(), record, home, promise)?;
         // Durable before anything is opened or answered: after a restart a delayed older barrier
         // could otherwise be obeyed. INV-5.
@@ -57,40 +59,13 @@ impl Tablets {
         Ok(taken)
     }
 
-    /// Where the record goes, and how this node stands to its copy at it.
-    fn place(&self, record: &TabletRecord, own: NodeId) -> (Home, CopyState) {
-        let Some(copy) = record.given(own) else { return (Home::Floors, CopyState::None) };
-        let known = self.store.known(record.tablet);
-        let is_here = known.is_some_and(|known| known.copies.contains(&copy));
-        let is_lost = is_marked_lost(record, own, copy);
-        // A floor below the version that made the copy: no version that gives it was ever taken
-        // on here, so that it has acknowledged nothing. Else it has been here, or was not to be
-        // kept, and may have acknowledged writes. Not the record's version: that may be a later
-        // one, if this agent was detached, or if a barrier was overtaken by the next.
-        let is_new = self.store.floor(record.tablet).version() < copy.0;
-        match (is_here, is_lost) {
-            (true, false) => (Home::Copy(copy), CopyState::Here(copy)),
-            (true, true) => (Home::Copy(copy), CopyState::Lost(copy)),
-            (false, false) if is_new => (Home::Prepare(copy), CopyState::Here(copy)),
-            (false, _) => (Home::Floors, CopyState::Lost(copy)),
-        }
-    }
-
-    /// What this replica promises at this version: the lesser of the proposed T and its clock.
-    fn promised(&self, record: &TabletRecord, copy: CopyState) -> HybridTime {
-        match (record.asked_promise(), copy) {
-            (Some(proposed), CopyState::Here(_)) => proposed.min(self.clock.reading()),
-            _ => HybridTime::ZERO,
-        }
-    }
-
     /// Steps 2 and 3.
     fn switch(&self, tablet: &Tablet, record: &Arc<TabletRecord>, copy: CopyState) {
-        let named = record.session();
-        tablet.close_sessions(named);
-        if let (Some(id), CopyState::Here(copy)) = (named, copy) {
+        tablet.close_sessions(record.session());
+        {
             let mut past = locked(&tablet.past);
-            if !past.sessions.iter().any(|session| session.id() == id) {
+            let is_known = |id| past.sessions.iter().any(|session| session.id() == id);
+            if let Some((id, copy)) = step::opens(record, copy, is_known) {
                 past.sessions.push(self.sessions.open(id, tablet.id, copy));
             }
         }
