@@ -8,6 +8,7 @@ pub mod group0;
 
 mod admin;
 mod agents;
+mod balancing;
 mod driving;
 mod limits;
 mod machine;

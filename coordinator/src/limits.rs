@@ -45,6 +45,12 @@ pub(crate) const WATCH_PROGRESS: Duration = Duration::from_millis(500);
 pub(crate) const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most rows of a page.
 pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
+/// The balancer looks at least this often whether there is something to do.
+pub(crate) const BALANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// The least time from one plan to the next.
+pub(crate) const BALANCE_AGAIN: Duration = Duration::from_millis(50);
+/// Moves of one plan.
+pub(crate) const BALANCE_MOVES: usize = 256;
 /// Longest reason or note that is taken, in bytes.
 pub(crate) const REASON_MAX: usize = 1_024;
 /// A request id may be this far ahead of the leader's clock.

@@ -2,6 +2,7 @@
 
 use crate::admin::AdminApi;
 use crate::agents::{AgentApi, Agents};
+use crate::balancing;
 use crate::driving::DriverLoop;
 use crate::group0::{FatalReason, Group0, Member, Options};
 use crate::limits::{MESSAGE_BYTES, PROPOSAL_DEADLINE};
@@ -94,6 +95,7 @@ async fn serve(
     let (driving, driver) =
         DriverLoop::new(group0.clone(), proposer.clone(), agents.clone(), observed.clone());
     tasks.spawn(driving.run(stop.clone()));
+    tasks.spawn(balancing::run(group0.clone(), proposer.clone(), stop.clone()));
     let ports = [("admin", admin.local_addr().ok()), ("agents", for_agents.local_addr().ok())];
     let agent_api =
         AgentApi::new(group0.clone(), proposer.clone(), agents.clone(), driver, observed.clone());

@@ -2,7 +2,7 @@
 
 use super::change::{answer, bounded};
 use super::page::PageRequest;
-use super::{AdminApi, names, views};
+use super::{AdminApi, balance_api, names, views};
 use crate::limits::PAGE_SIZE_DEFAULT;
 use crate::observed::TabletView;
 use migrations::barrier::asked;
@@ -48,6 +48,7 @@ impl ClusterService for AdminApi {
                         .collect(),
                     migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
                     tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
+                    balancing: Some(balance_api::status(topology, &nodes)),
                     pause: views::pause(topology),
                     nodes,
                     ..pb::GetStatusResponse::default()

@@ -1,0 +1,100 @@
+//! The loop around the balancer: plans by the newest state, proposes, looks again. It decides
+//! nothing, and keeps nothing: a new leader begins with the next plan.
+
+use crate::driving::fresh_migration;
+use crate::group0::Group0;
+use crate::limits::{BALANCE_AGAIN, BALANCE_INTERVAL, BALANCE_MOVES};
+use crate::machine::Machine;
+use crate::now::wall_millis;
+use crate::proposer::Proposer;
+use migrations::balancer::{self, Limits, Move, Plan};
+use migrations::command::{Command, Start};
+use migrations::stage::TransitionKind;
+use migrations::topology::Topology;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// What the balancer would begin now.
+pub(crate) fn plan(topology: &Topology) -> Plan {
+    let limits =
+        Limits { moves: BALANCE_MOVES, per_node: topology.state().settings.streams_per_node };
+    balancer::plan(topology, limits, wall_millis())
+}
+
+/// What it would begin in the end, were there no limits at a time.
+pub(crate) fn whole_plan(topology: &Topology) -> Plan {
+    balancer::plan(topology, Limits::NONE, wall_millis())
+}
+
+/// Balances while this coordinator leads, until `stop`.
+pub(crate) async fn run(group0: Group0<Machine>, proposer: Proposer, stop: CancellationToken) {
+    let balancing = async {
+        let mut leadership = group0.leadership();
+        loop {
+            let Ok(leads) = leadership.wait_for(Option::is_some).await.map(|leads| *leads) else {
+                return;
+            };
+            tokio::select! {
+                _ = leadership.wait_for(|now| *now != leads) => {}
+                () = lead(&group0, &proposer) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = balancing => {}
+    }
+}
+
+/// Balances as long as one leadership lasts: it is dropped with it.
+async fn lead(group0: &Group0<Machine>, proposer: &Proposer) {
+    let mut applied = group0.applied();
+    loop {
+        let began = Instant::now();
+        let moves = group0.read(|machine| plan(&machine.topology)).moves;
+        let took = began.elapsed();
+        let begun = propose(proposer, moves).await;
+        // However large the cluster, planning takes a tenth of a core at the most.
+        sleep_until(began + BALANCE_AGAIN.max(10 * took)).await;
+        if begun == 0 {
+            // Room comes with a change, if any; a switch that has expired comes with time alone.
+            let _either = timeout(BALANCE_INTERVAL, applied.changed()).await;
+        }
+    }
+}
+
+/// Proposes all of them at once, so that they go into one entry; how many have begun.
+async fn propose(proposer: &Proposer, moves: Vec<Move>) -> usize {
+    let mut proposals = JoinSet::new();
+    for planned in moves {
+        let proposer = proposer.clone();
+        proposals.spawn(async move { proposer.submit(command(planned)).await });
+    }
+    let mut begun = 0;
+    while let Some(proposed) = proposals.join_next().await {
+        match proposed {
+            Ok(Ok(committed)) => match committed.outcome {
+                Ok(_) => begun += 1,
+                Err(rejected) => tracing::debug!(%rejected, "a move of the balancer was refused"),
+            },
+            Ok(Err(error)) => tracing::debug!(%error, "a move of the balancer came to nothing"),
+            Err(error) => tracing::warn!(%error, "a move of the balancer was not proposed"),
+        }
+    }
+    begun
+}
+
+fn command(planned: Move) -> Command {
+    let start = Start {
+        migration: fresh_migration(),
+        tablet: planned.tablet,
+        kind: TransitionKind::Migrate,
+        from: Some(planned.from),
+        to: Some(planned.to),
+        session: None,
+        proposed_promise: None,
+        note: planned.why.to_string(),
+    };
+    Command::Balance { start: Box::new(start), now_ms: wall_millis() }
+}
