@@ -267,8 +267,11 @@ fn concerned(event: &Event) -> Vec<TabletId> {
 /// Many changes as one event; where they are no longer known, everything is looked at.
 fn committed(changes: Option<Vec<Change>>) -> Event {
     let Some(changes) = changes else {
-        return Event::Committed { touched: Default::default(), is_wider: true };
+        let (touched, nodes) = Default::default();
+        return Event::Committed { touched, nodes, is_for_all: true };
     };
     let touched = changes.iter().flat_map(|change| change.touched.iter().copied()).collect();
-    Event::Committed { touched, is_wider: changes.iter().any(|change| change.is_wider) }
+    let nodes = changes.iter().flat_map(|change| change.nodes.iter().copied()).collect();
+    let is_for_all = changes.iter().any(|change| change.is_for_all);
+    Event::Committed { touched, nodes, is_for_all }
 }

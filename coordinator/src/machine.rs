@@ -6,7 +6,7 @@
 use crate::group0::{Damaged, FormatTooNew, RestoreError, StateMachine};
 use migrations::apply::{AppliedEntry, apply};
 use migrations::command::{Entry, Outcome};
-use migrations::id::TabletId;
+use migrations::id::{NodeId, TabletId};
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
 use proto::storage;
@@ -23,6 +23,10 @@ pub(crate) struct Change {
     pub(crate) version: TopologyVersion,
     pub(crate) touched: Arc<BTreeSet<TabletId>>,
     pub(crate) is_wider: bool,
+    /// Nodes that were admitted or fenced.
+    pub(crate) nodes: Arc<BTreeSet<NodeId>>,
+    /// Settings or a pause have changed.
+    pub(crate) is_for_all: bool,
 }
 
 /// The state of group0 on this coordinator.
@@ -46,7 +50,8 @@ impl Machine {
         if version < self.compacted || version > self.topology.version() {
             return None;
         }
-        Some(self.changes.iter().filter(|change| change.version > version).cloned().collect())
+        let known = self.changes.partition_point(|change| change.version <= version);
+        Some(self.changes.range(known..).cloned().collect())
     }
 
     fn note(&mut self, applied: &AppliedEntry) {
@@ -62,6 +67,8 @@ impl Machine {
             version: self.topology.version(),
             touched: Arc::new(applied.touched.clone()),
             is_wider: applied.is_wider,
+            nodes: Arc::new(applied.nodes.clone()),
+            is_for_all: applied.is_for_all,
         });
     }
 

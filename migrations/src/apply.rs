@@ -15,7 +15,7 @@ pub(crate) use balance::disabled;
 pub(crate) use start::check_pending;
 
 use crate::command::{Applied, Change, Command, Entry, Outcome, Rejected};
-use crate::id::TabletId;
+use crate::id::{NodeId, TabletId};
 use crate::invariant::{self, Broken};
 use crate::lease::Instant;
 use crate::problem::{Field, Problem};
@@ -36,6 +36,10 @@ pub struct AppliedEntry {
     pub touched: BTreeSet<TabletId>,
     /// Whether anything but tablets has changed: nodes, tables, settings.
     pub is_wider: bool,
+    /// The nodes that were admitted or fenced: their tablets' transitions may go another way now.
+    pub nodes: BTreeSet<NodeId>,
+    /// Settings or a pause have changed: so may all transitions.
+    pub is_for_all: bool,
 }
 
 /// What one command may change besides the state: what the entry reports.
@@ -47,6 +51,8 @@ struct Work<'a> {
     now_ms: u64,
     touched: BTreeSet<TabletId>,
     is_wider: bool,
+    nodes: BTreeSet<NodeId>,
+    is_for_all: bool,
 }
 
 /// Applies an entry. The counter is raised once, if anything changed; each command stands alone.
@@ -54,12 +60,22 @@ pub fn apply(topology: &mut Topology, entry: &Entry) -> AppliedEntry {
     let at = topology.state.version.next();
     let mut applied = AppliedEntry::default();
     let now_ms = entry.proposed_ms;
-    let mut work = Work { topology, at, now_ms, touched: BTreeSet::new(), is_wider: false };
+    let mut work = Work {
+        topology,
+        at,
+        now_ms,
+        touched: BTreeSet::new(),
+        is_wider: false,
+        nodes: BTreeSet::new(),
+        is_for_all: false,
+    };
     for command in &entry.commands {
         applied.outcomes.push(work.command(command));
     }
     applied.touched = work.touched;
     applied.is_wider = work.is_wider;
+    applied.nodes = work.nodes;
+    applied.is_for_all = work.is_for_all;
     if !applied.touched.is_empty() || applied.is_wider {
         topology.state.version = at;
     }
@@ -129,7 +145,7 @@ impl Work<'_> {
                 }
                 state.cluster = Some(bootstrap.cluster);
                 state.settings = bootstrap.settings;
-                self.is_wider = true;
+                self.change_for_all();
                 Ok(Applied::Done)
             }
             Command::Admit(admit) => self.admit(admit),
@@ -164,7 +180,7 @@ impl Work<'_> {
             Change::Cancel { migration } => self.cancel(*migration),
             Change::Configure { settings, .. } => {
                 self.topology.state.settings = *settings;
-                self.is_wider = true;
+                self.change_for_all();
                 Ok(Applied::Done)
             }
             Change::DisableBalancing { scope, switch } => {
@@ -176,6 +192,18 @@ impl Work<'_> {
             Change::Drain { node, reason } => Ok(self.drain(*node, reason)),
             Change::Undrain { node } => Ok(self.undrain(*node)),
         }
+    }
+
+    /// Something that all transitions go by has changed.
+    fn change_for_all(&mut self) {
+        self.is_wider = true;
+        self.is_for_all = true;
+    }
+
+    /// A node was admitted or fenced.
+    fn change_node(&mut self, node: NodeId) {
+        self.is_wider = true;
+        self.nodes.insert(node);
     }
 
     /// Changes a tablet and stamps it with this entry's version.

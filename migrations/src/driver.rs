@@ -5,6 +5,7 @@
 //! transition may go on, as apply would say it, and which orders can bring it. Orders may be
 //! given twice; agents answer the second with what came of the first.
 
+mod event;
 mod leases;
 mod look;
 mod slots;
@@ -16,136 +17,15 @@ use crate::evidence::{Acknowledgement, DropReport, Evidence, FailureReason, Stre
 use crate::id::{NodeId, SessionId, TabletId};
 use crate::lease::Instant;
 use crate::node::Node;
-use crate::record::{StreamPair, TabletRecord};
-use crate::replica_set::Replica;
+use crate::record::StreamPair;
 use crate::stage::WayBack;
 use crate::topology::Topology;
 use crate::version::{Incarnation, TopologyVersion};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+pub use event::{Effect, Event};
 use leases::Leases;
 use slots::Slots;
-
-/// Everything that can wake the driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// An entry was applied.
-    Committed {
-        /// Tablets that have a new version or are gone.
-        touched: BTreeSet<TabletId>,
-        /// Nodes or settings have changed.
-        is_wider: bool,
-    },
-    /// An agent is attached and has worked off its full state.
-    Attached {
-        /// Which node.
-        node: NodeId,
-        /// Told apart from the node's others by this.
-        attachment: u64,
-    },
-    /// An attachment is gone. Its end may be heard of after the begin of the next one.
-    Detached {
-        /// Which node.
-        node: NodeId,
-        /// Which attachment.
-        attachment: u64,
-    },
-    /// A renewal of its lease came in, and may be answered.
-    Renewed {
-        /// Which node.
-        node: NodeId,
-        /// Under which incarnation.
-        incarnation: Incarnation,
-        /// When it was received.
-        at: Instant,
-    },
-    /// A barrier was acknowledged.
-    Acknowledged {
-        /// For which tablet.
-        tablet: TabletId,
-        /// By whom.
-        said: Acknowledgement,
-    },
-    /// A stream is complete at its receiver.
-    Streamed {
-        /// Of which tablet.
-        tablet: TabletId,
-        /// What it says.
-        report: StreamReport,
-    },
-    /// A stream has failed at its receiver.
-    StreamFailed {
-        /// Of which tablet.
-        tablet: TabletId,
-        /// Under which session.
-        session: SessionId,
-        /// Which stream.
-        pair: StreamPair,
-        /// Why.
-        reason: FailureReason,
-    },
-    /// A copy was dropped.
-    Dropped {
-        /// Of which tablet.
-        tablet: TabletId,
-        /// What it says.
-        report: DropReport,
-    },
-    /// A node could not do what it was told. It is told again, or the transition goes back where
-    /// that can't help.
-    Refused {
-        /// About which tablet.
-        tablet: TabletId,
-        /// At which version.
-        version: TopologyVersion,
-        /// Who.
-        node: NodeId,
-        /// Why.
-        reason: FailureReason,
-    },
-    /// A proposal has come to an end, in whatever way.
-    ProposalEnded {
-        /// About which tablet.
-        tablet: TabletId,
-        /// At which version.
-        version: TopologyVersion,
-    },
-    /// The proposal of a fence has come to an end, in whatever way.
-    FenceEnded {
-        /// Of which node.
-        node: NodeId,
-    },
-    /// Time has passed.
-    Tick(Instant),
-}
-
-/// Everything the driver can do to the world.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Propose this; say `ProposalEnded` (`FenceEnded`) when it is over.
-    Propose(Command),
-    /// Tell a node of a tablet's record: a barrier.
-    Barrier {
-        /// Which node.
-        node: NodeId,
-        /// The record.
-        record: TabletRecord,
-    },
-    /// Tell a node to pull.
-    Pull {
-        /// The stream; its receiver is told.
-        pair: StreamPair,
-        /// The record that names it.
-        record: TabletRecord,
-    },
-    /// Tell a node to drop its copy.
-    Drop {
-        /// The node and the copy.
-        replica: Replica,
-        /// The record at which the copy is not given.
-        record: TabletRecord,
-    },
-}
 
 /// What a node was told about a tablet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,6 +74,7 @@ pub struct Driver {
     /// Tablets to look at again at a given time.
     due: BTreeSet<(Instant, TabletId)>,
     now: Instant,
+    looks: u64,
 }
 
 /// Draws a fresh session id. Randomness comes from outside.
@@ -210,6 +91,7 @@ impl Driver {
             slots: Slots::default(),
             due: BTreeSet::new(),
             now,
+            looks: 0,
         };
         driver.due.extend(topology.in_transition().map(|tablet| (now, tablet)));
         driver
@@ -224,18 +106,26 @@ impl Driver {
         out: &mut Vec<Effect>,
     ) {
         match event {
-            Event::Committed { touched, is_wider } => {
-                self.committed(topology, &touched, is_wider, fresh, out);
+            Event::Committed { touched, nodes, is_for_all } => {
+                let mut concerned = touched;
+                if is_for_all {
+                    concerned.extend(topology.in_transition());
+                }
+                concerned.extend(nodes.into_iter().flat_map(|id| topology.in_transition_on(id)));
+                self.committed(topology, &concerned, fresh, out);
             }
             Event::Attached { node, attachment } => {
                 self.attached.insert(node, attachment);
-                self.forget_orders_of(node);
-                self.look_at_all(topology, fresh, out);
+                self.forget_orders_of(topology, node);
+                for tablet in topology.in_transition_on(node) {
+                    self.look(topology, tablet, fresh, out);
+                }
+                self.look_at_waiting(topology, fresh, out);
             }
             Event::Detached { node, attachment } => {
                 if self.attached.get(&node) == Some(&attachment) {
                     self.attached.remove(&node);
-                    self.forget_orders_of(node);
+                    self.forget_orders_of(topology, node);
                     self.look_at_waiting(topology, fresh, out);
                 }
             }
@@ -296,6 +186,11 @@ impl Driver {
         self.leases.may_renew(node, incarnation)
     }
 
+    /// How often a tablet was looked at so far: what the work of the driver grows with.
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
     /// Whether a node's agent is attached.
     pub fn is_attached(&self, node: NodeId) -> bool {
         self.attached.contains_key(&node)
@@ -304,12 +199,11 @@ impl Driver {
     fn committed(
         &mut self,
         topology: &Topology,
-        touched: &BTreeSet<TabletId>,
-        is_wider: bool,
+        concerned: &BTreeSet<TabletId>,
         fresh: FreshSession<'_>,
         out: &mut Vec<Effect>,
     ) {
-        for tablet in touched {
+        for tablet in concerned {
             if topology.transition(*tablet).is_none() {
                 self.gathered.remove(tablet);
                 self.slots.release_tablet(*tablet);
@@ -317,12 +211,7 @@ impl Driver {
             }
             self.look(topology, *tablet, fresh, out);
         }
-        if is_wider {
-            // A node was admitted or fenced: what is missing may be another thing now.
-            self.look_at_all(topology, fresh, out);
-        } else {
-            self.look_at_waiting(topology, fresh, out);
-        }
+        self.look_at_waiting(topology, fresh, out);
     }
 
     /// Tells those who hold a tablet that is in no transition any more. Nobody waits for them:
@@ -416,9 +305,11 @@ impl Driver {
         }
     }
 
-    fn forget_orders_of(&mut self, node: NodeId) {
-        for gathered in self.gathered.values_mut() {
-            gathered.told.retain(|order| !order.is_to(node));
+    fn forget_orders_of(&mut self, topology: &Topology, node: NodeId) {
+        for tablet in topology.in_transition_on(node) {
+            if let Some(gathered) = self.gathered.get_mut(&tablet) {
+                gathered.told.retain(|order| !order.is_to(node));
+            }
         }
         self.slots.release_receiver(node);
     }
@@ -427,20 +318,16 @@ impl Driver {
         self.due.insert((Instant(self.now.0.saturating_add(after_ns)), tablet));
     }
 
-    fn look_at_all(&mut self, topology: &Topology, fresh: FreshSession<'_>, out: &mut Vec<Effect>) {
-        for tablet in topology.in_transition() {
-            self.look(topology, tablet, fresh, out);
-        }
-    }
-
-    /// Looks at those that wait for a free place among the streams of a node.
+    /// Looks at those that wait for a place among the streams of a node, as many as there is a
+    /// place for now.
     fn look_at_waiting(
         &mut self,
         topology: &Topology,
         fresh: FreshSession<'_>,
         out: &mut Vec<Effect>,
     ) {
-        for tablet in self.slots.take_waiting() {
+        let limit = topology.state().settings.streams_per_node;
+        while let Some(tablet) = self.slots.next_waiting(limit) {
             self.look(topology, tablet, fresh, out);
         }
     }

@@ -386,6 +386,29 @@ impl Stage {
             )
     }
 
+    /// Whether a transition may stand here for as long as somebody likes: while the cluster is
+    /// paused the driver takes it no further. Reads have not moved yet, every acknowledged write
+    /// is on a majority of old, and a cancel is still open; what has gone further, or goes back,
+    /// goes to its end.
+    pub const fn may_stand(self) -> bool {
+        match self {
+            Stage::AllowWriteBothReadOld
+            | Stage::WriteBothReadOld
+            | Stage::Streaming
+            | Stage::OpenRepair
+            | Stage::Repair => true,
+            Stage::WriteBothReadNew
+            | Stage::WriteBothReadOldFallback
+            | Stage::UseNew
+            | Stage::Cleanup
+            | Stage::EndMigration
+            | Stage::CleanupTarget
+            | Stage::RevertMigration
+            | Stage::EndRepair
+            | Stage::Drop => false,
+        }
+    }
+
     /// The point of no return is the commit of `use_new`.
     pub const fn is_past_no_return(self) -> bool {
         matches!(self, Stage::UseNew | Stage::Cleanup | Stage::EndMigration | Stage::Drop)

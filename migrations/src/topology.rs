@@ -22,6 +22,8 @@ pub struct Topology {
     sessions: BTreeMap<SessionId, TabletId>,
     /// Tablets in transition.
     in_transition: BTreeSet<TabletId>,
+    /// The same, by each node of old ∪ new.
+    in_transition_on: BTreeSet<(NodeId, TabletId)>,
 }
 
 impl Topology {
@@ -75,6 +77,12 @@ impl Topology {
         self.in_transition.iter().copied()
     }
 
+    /// The tablets in transition that concern a node, in order: in whose old or new set it is.
+    pub fn in_transition_on(&self, node: NodeId) -> impl Iterator<Item = TabletId> + '_ {
+        let from = self.in_transition_on.range((node, TabletId::mint(0, 0))..);
+        from.take_while(move |(id, _)| *id == node).map(|(_, tablet)| *tablet)
+    }
+
     /// The tablets of a running migration.
     pub fn tablets_of(&self, migration: MigrationId) -> impl Iterator<Item = TabletId> + '_ {
         let from = self.migrations.range((migration, TabletId::mint(0, 0))..);
@@ -89,16 +97,9 @@ impl Topology {
     /// The tablets whose open session a node takes part in: its admission begins a new attempt
     /// there, for which it has to bring a fresh session each.
     pub fn open_sessions_of(&self, node: NodeId) -> Vec<TabletId> {
-        let takes_part = |id: &&TabletId| {
-            let Some(tablet) = self.tablet(**id) else { return false };
-            let next = tablet.transition.as_ref().map(|transition| &transition.record.next);
-            tablet.replicas.contains(node) || next.is_some_and(|next| next.contains(node))
-        };
-        let mut tablets: Vec<TabletId> =
-            self.sessions.values().filter(takes_part).copied().collect();
-        // In order of tablet, not of session: ids are random, and nothing may depend on them.
-        tablets.sort_unstable();
-        tablets
+        let has_session =
+            |id: &TabletId| self.transition(*id).is_some_and(|t| t.record.session.is_some());
+        self.in_transition_on(node).filter(has_session).collect()
     }
 
     /// What agents and routers are told of a tablet.
@@ -168,9 +169,10 @@ impl Topology {
     }
 
     fn index(&mut self, id: TabletId) {
-        let Some(Tablet { transition: Some(transition), .. }) = self.state.tablets.get(&id) else {
-            return;
-        };
+        let Some(tablet) = self.state.tablets.get(&id) else { return };
+        let Some(transition) = &tablet.transition else { return };
+        let both = tablet.replicas.nodes().chain(transition.record.next.nodes());
+        self.in_transition_on.extend(both.map(|node| (node, id)));
         self.in_transition.insert(id);
         self.migrations.insert((transition.record.migration, id));
         if let Some(session) = transition.record.session {
@@ -179,9 +181,11 @@ impl Topology {
     }
 
     fn unindex(&mut self, id: TabletId) {
-        let Some(Tablet { transition: Some(transition), .. }) = self.state.tablets.get(&id) else {
-            return;
-        };
+        let Some(tablet) = self.state.tablets.get(&id) else { return };
+        let Some(transition) = &tablet.transition else { return };
+        for node in tablet.replicas.nodes().chain(transition.record.next.nodes()) {
+            self.in_transition_on.remove(&(node, id));
+        }
         self.in_transition.remove(&id);
         self.migrations.remove(&(transition.record.migration, id));
         if let Some(session) = transition.record.session {

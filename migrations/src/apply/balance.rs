@@ -116,13 +116,13 @@ impl Work<'_> {
         let pause = &mut self.topology.state.pause;
         let since_ms = pause.as_ref().map_or(self.now_ms, |pause| pause.since_ms);
         *pause = Some(Pause { reason: String::from(reason), since_ms });
-        self.is_wider = true;
+        self.change_for_all();
         Applied::Done
     }
 
     pub(super) fn resume(&mut self) -> Applied {
         if self.topology.state.pause.take().is_some() {
-            self.is_wider = true;
+            self.change_for_all();
         }
         Applied::Done
     }

@@ -67,7 +67,7 @@ impl Work<'_> {
             drain,
         };
         state.nodes.insert(id, node);
-        self.is_wider = true;
+        self.change_node(id);
         for (tablet, stage, session) in restarts {
             self.enter(tablet, stage, Some(session), None);
         }
@@ -106,9 +106,9 @@ impl Work<'_> {
             return Err(Rejected::NodeFenced(id));
         }
         node.is_fenced = true;
-        self.is_wider = true;
-        let in_transition: Vec<TabletId> = self.topology.in_transition().collect();
-        for tablet in in_transition {
+        self.change_node(id);
+        let concerned: Vec<TabletId> = self.topology.in_transition_on(id).collect();
+        for tablet in concerned {
             self.turn_back_without_pending(tablet, id, EndReason::NodeFenced(id));
         }
         Ok(Applied::Done)

@@ -37,6 +37,7 @@ impl Driver {
         let (Some(transition), Some(expected)) = (&tablet.transition, expected(id, tablet)) else {
             return;
         };
+        self.looks = self.looks.saturating_add(1);
         self.renew(id, tablet.version);
         if self.gathered.get(&id).is_some_and(|gathered| gathered.is_proposed) {
             return;
@@ -45,8 +46,11 @@ impl Driver {
             self.order_barrier(&record, out);
             self.order_work(topology, tablet, &record, out);
         }
+        let stands = topology.state().pause.is_some() && expected.stage.may_stand();
         match self.next(topology, id, transition) {
             Next::Wait => {}
+            // Until the pause is over. What goes back goes back.
+            Next::Forward(_) | Next::Retry(_) if stands => {}
             Next::Forward(evidence) => {
                 let to = expected.stage.on_success();
                 let advance = forward(expected, to, evidence, fresh);
@@ -93,9 +97,10 @@ impl Driver {
         let is_held = stage.barrier() == BarrierWhen::BeforeWork
             && barrier::check_acknowledged(topology, tablet, &acknowledged).is_err();
         let has_failed = gathered.is_some_and(|gathered| gathered.failure.is_some());
+        let is_paused = topology.state().pause.is_some();
         match stage.work() {
             Work::None => {}
-            Work::Stream if has_failed => {}
+            Work::Stream if has_failed || is_paused => {}
             Work::Stream => {
                 let limit = topology.state().settings.streams_per_node;
                 for pair in &transition.record.streams {

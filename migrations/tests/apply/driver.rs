@@ -11,25 +11,33 @@ use migrations::tablet::EndReason;
 use migrations::version::{Incarnation, TopologyVersion};
 use uuid::Uuid;
 
-struct Leader {
-    driver: Driver,
+pub(crate) struct Leader {
+    pub(crate) driver: Driver,
     drawn: u128,
 }
 
 impl Leader {
     /// A leader to whom all admitted agents are attached.
-    fn of(cluster: &Cluster) -> Leader {
-        let driver = Driver::new(&cluster.topology, Instant(0));
-        let mut leader = Leader { driver, drawn: 0 };
-        for (id, found) in &cluster.topology.state().nodes {
-            if found.admitted().is_some() {
-                leader.handle(cluster, Event::Attached { node: *id, attachment: 1 });
-            }
-        }
+    pub(crate) fn of(cluster: &Cluster) -> Leader {
+        let mut leader = Leader::new(cluster);
+        leader.attach_all(cluster);
         leader
     }
 
-    fn handle(&mut self, cluster: &Cluster, event: Event) -> Vec<Effect> {
+    /// A leader to whom nobody is attached yet.
+    pub(crate) fn new(cluster: &Cluster) -> Leader {
+        Leader { driver: Driver::new(&cluster.topology, Instant(0)), drawn: 0 }
+    }
+
+    /// All admitted agents attach; what the leader does then.
+    pub(crate) fn attach_all(&mut self, cluster: &Cluster) -> Vec<Effect> {
+        let nodes = cluster.topology.state().nodes.iter();
+        let admitted = nodes.filter(|(_, found)| found.admitted().is_some());
+        let attached = admitted.map(|(id, _)| Event::Attached { node: *id, attachment: 1 });
+        attached.flat_map(|event| self.handle(cluster, event)).collect()
+    }
+
+    pub(crate) fn handle(&mut self, cluster: &Cluster, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         let drawn = &mut self.drawn;
         let mut fresh = || {
@@ -41,7 +49,7 @@ impl Leader {
     }
 }
 
-fn proposals<'a>(effects: &'a [Effect]) -> Vec<&'a Command> {
+pub(crate) fn proposals<'a>(effects: &'a [Effect]) -> Vec<&'a Command> {
     let proposed = |effect: &'a Effect| match effect {
         Effect::Propose(command) => Some(command),
         _ => None,

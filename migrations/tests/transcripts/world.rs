@@ -154,7 +154,11 @@ impl World {
         check_invariants(&self.topology).expect("INV");
         self.tell_stages(&before);
         self.tell_finished(finished);
-        let committed = Event::Committed { touched: applied.touched, is_wider: applied.is_wider };
+        let committed = Event::Committed {
+            touched: applied.touched,
+            nodes: applied.nodes,
+            is_for_all: applied.is_for_all,
+        };
         self.lead(committed);
         applied.outcomes.remove(0)
     }

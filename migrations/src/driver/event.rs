@@ -1,0 +1,134 @@
+//! What wakes the driver, and what it does to the world.
+
+use crate::command::Command;
+use crate::evidence::{Acknowledgement, DropReport, FailureReason, StreamReport};
+use crate::id::{NodeId, SessionId, TabletId};
+use crate::lease::Instant;
+use crate::record::{StreamPair, TabletRecord};
+use crate::replica_set::Replica;
+use crate::version::{Incarnation, TopologyVersion};
+use alloc::collections::BTreeSet;
+
+/// Everything that can wake the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An entry was applied.
+    Committed {
+        /// Tablets that have a new version or are gone.
+        touched: BTreeSet<TabletId>,
+        /// Nodes that were admitted or fenced.
+        nodes: BTreeSet<NodeId>,
+        /// What all transitions go by has changed: settings, or a pause. Also said where it is
+        /// not known what has.
+        is_for_all: bool,
+    },
+    /// An agent is attached and has worked off its full state.
+    Attached {
+        /// Which node.
+        node: NodeId,
+        /// Told apart from the node's others by this.
+        attachment: u64,
+    },
+    /// An attachment is gone. Its end may be heard of after the begin of the next one.
+    Detached {
+        /// Which node.
+        node: NodeId,
+        /// Which attachment.
+        attachment: u64,
+    },
+    /// A renewal of its lease came in, and may be answered.
+    Renewed {
+        /// Which node.
+        node: NodeId,
+        /// Under which incarnation.
+        incarnation: Incarnation,
+        /// When it was received.
+        at: Instant,
+    },
+    /// A barrier was acknowledged.
+    Acknowledged {
+        /// For which tablet.
+        tablet: TabletId,
+        /// By whom.
+        said: Acknowledgement,
+    },
+    /// A stream is complete at its receiver.
+    Streamed {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// What it says.
+        report: StreamReport,
+    },
+    /// A stream has failed at its receiver.
+    StreamFailed {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// Under which session.
+        session: SessionId,
+        /// Which stream.
+        pair: StreamPair,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A copy was dropped.
+    Dropped {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// What it says.
+        report: DropReport,
+    },
+    /// A node could not do what it was told. It is told again, or the transition goes back where
+    /// that can't help.
+    Refused {
+        /// About which tablet.
+        tablet: TabletId,
+        /// At which version.
+        version: TopologyVersion,
+        /// Who.
+        node: NodeId,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A proposal has come to an end, in whatever way.
+    ProposalEnded {
+        /// About which tablet.
+        tablet: TabletId,
+        /// At which version.
+        version: TopologyVersion,
+    },
+    /// The proposal of a fence has come to an end, in whatever way.
+    FenceEnded {
+        /// Of which node.
+        node: NodeId,
+    },
+    /// Time has passed.
+    Tick(Instant),
+}
+
+/// Everything the driver can do to the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Propose this; say `ProposalEnded` (`FenceEnded`) when it is over.
+    Propose(Command),
+    /// Tell a node of a tablet's record: a barrier.
+    Barrier {
+        /// Which node.
+        node: NodeId,
+        /// The record.
+        record: TabletRecord,
+    },
+    /// Tell a node to pull.
+    Pull {
+        /// The stream; its receiver is told.
+        pair: StreamPair,
+        /// The record that names it.
+        record: TabletRecord,
+    },
+    /// Tell a node to drop its copy.
+    Drop {
+        /// The node and the copy.
+        replica: Replica,
+        /// The record at which the copy is not given.
+        record: TabletRecord,
+    },
+}
