@@ -10,8 +10,8 @@
 //! - a call that does nothing but read
 #![allow(clippy::print_stdout)]
 
-#[path = "../tests/process/harness.rs"]
-#[allow(dead_code)]
+#[path = "../tests/harness/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod harness;
 
 use client::MigrationWatch;

@@ -36,7 +36,7 @@ pub struct Agent {
     /// Told whenever a tablet was taken on.
     taken_on: Notify,
     #[cfg(feature = "faults")]
-    pub(crate) request_hold: crate::faults::RequestHold,
+    pub(crate) faults: Arc<crate::faults::Faults>,
 }
 
 impl Agent {
@@ -59,7 +59,7 @@ impl Agent {
             outbox: Mutex::new(None),
             taken_on: Notify::new(),
             #[cfg(feature = "faults")]
-            request_hold: crate::faults::RequestHold::default(),
+            faults: Arc::default(),
         }
     }
 
@@ -189,5 +189,10 @@ impl Standing for Agent {
 
     fn bounds(&self) -> Bounds {
         Bounds { stall: Duration::from_millis(u64::from(self.settings().stall_ms)) }
+    }
+
+    #[cfg(feature = "faults")]
+    fn faults(&self) -> Arc<crate::faults::Faults> {
+        Arc::clone(&self.faults)
     }
 }

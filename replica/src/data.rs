@@ -2,6 +2,8 @@
 //! tablet's version that the router goes by.
 
 use crate::agent::Agent;
+#[cfg(feature = "faults")]
+use crate::faults::{Step, Switch};
 use crate::guard::VersionGuard;
 use crate::limits::{CATCH_UP_MAX, POSITION_BYTES, SCAN_BYTES, SCAN_ROWS, VALUE_BYTES};
 use crate::store::DataError;
@@ -82,7 +84,7 @@ impl DataApi {
             return Err(refused(Refused::NotReplica(Some(Arc::clone(record)))));
         }
         #[cfg(feature = "faults")]
-        self.agent.request_hold.admitted(tablet).await;
+        self.agent.faults.steps.stand_still(tablet, Step::Data).await;
         Ok(guard)
     }
 
@@ -110,8 +112,14 @@ impl DataApi {
         check_size("value", row.value.as_ref().map_or(0, Vec::len), VALUE_BYTES)?;
         // Also the write's own time: it would outlive the clock that it came from.
         self.observe(row.timestamp.time)?;
+        #[cfg(feature = "faults")]
+        if self.agent.faults.switches.is_on(header.tablet, Switch::SwallowWrites) {
+            std::future::pending::<()>().await;
+        }
         let guard = self.admit(&header, operation, Access::Write, deadline).await?;
         let store = Arc::clone(self.agent.tablets.store());
+        #[cfg(feature = "faults")]
+        let faults = Arc::clone(&self.agent.faults);
         let work = tokio::spawn(async move {
             let written = tokio::task::spawn_blocking(move || {
                 let step = store.put(&guard, &position, &row);
@@ -119,6 +127,12 @@ impl DataApi {
             });
             let (guard, durable) = written.await.map_err(|_| panicked())?;
             let record = Arc::clone(guard.record());
+            #[cfg(feature = "faults")]
+            if matches!(durable, Err(DataError::TimestampBehind(_)))
+                && faults.switches.is_on(guard.tablet(), Switch::TakeOldTimestamps)
+            {
+                return Ok(());
+            }
             let durable = durable.map_err(|error| data_error(error, &record))?;
             let synced = durable.wait().await;
             drop(guard);

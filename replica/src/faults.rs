@@ -1,12 +1,21 @@
-//! Hold points, for chunks of streams and for data requests. A received chunk is kept between its receipt and `enter`, in a task of its own,
-//! holding no guard, until it is let go. For demonstrations and tests; off in release artefacts.
+//! Fault switches: hold points for chunks of streams (here) and for steps (`steps`), and rules that
+//! can be taken out (`switches`). For demonstrations and tests; off in release artefacts.
+//!
+//! A received chunk is kept between its receipt and `enter`, in a task of its own, holding no
+//! guard, until it is let go.
+
+mod steps;
+mod switches;
+
+pub use steps::{Step, StepHolds};
+pub use switches::{Switch, Switches};
 
 use crate::lock::locked;
 use migrations::evidence::FailureReason;
 use migrations::id::{SessionId, TabletId};
 use migrations::position::Position;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 /// A chunk that is held.
@@ -93,48 +102,11 @@ impl HoldPoint {
     }
 }
 
-/// One hold point for each tablet, where a data request stands still under its version guard.
+/// The fault switches that the parts of an agent share.
 #[derive(Debug, Default)]
-pub struct RequestHold {
-    holds: Mutex<HashMap<TabletId, Arc<Notify>>>,
-    taken: Mutex<HashMap<TabletId, Arc<Notify>>>,
-    changed: Notify,
-}
-
-impl RequestHold {
-    /// The next request of this tablet that is admitted will be held.
-    pub fn hold_next(&self, tablet: TabletId) {
-        locked(&self.holds).insert(tablet, Arc::default());
-    }
-
-    /// Lets the held request go on; one that is only wanted is not held any more.
-    pub fn release(&self, tablet: TabletId) {
-        let wanted = locked(&self.holds).remove(&tablet);
-        let taken = locked(&self.taken).remove(&tablet);
-        for hold in wanted.into_iter().chain(taken) {
-            // Kept for a request that has not begun to wait yet.
-            hold.notify_one();
-        }
-    }
-
-    /// Stands still, if this is the request that is wanted.
-    pub(crate) async fn admitted(&self, tablet: TabletId) {
-        let Some(hold) = locked(&self.holds).remove(&tablet) else { return };
-        locked(&self.taken).insert(tablet, Arc::clone(&hold));
-        self.changed.notify_waiters();
-        hold.notified().await;
-    }
-
-    /// Waits until a request of this tablet is held.
-    pub async fn held(&self, tablet: TabletId) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable(); // Before the look, so that no wake-up falls between.
-            if locked(&self.taken).contains_key(&tablet) {
-                return;
-            }
-            changed.await;
-        }
-    }
+pub struct Faults {
+    /// Where steps are held.
+    pub steps: StepHolds,
+    /// Rules that are taken out.
+    pub switches: Switches,
 }

@@ -1,8 +1,9 @@
 //! The fault switches as a service, for the demonstration and the process tests.
 
 use crate::agent::Agent;
-use crate::faults::Released;
+use crate::faults::{Released, Step, Switch};
 use crate::stream::Puller;
+use migrations::id::TabletId;
 use proto::convert;
 use proto::faults::v1 as pb;
 use proto::faults::v1::fault_service_server::{FaultService, FaultServiceServer};
@@ -69,7 +70,7 @@ impl FaultService for FaultApi {
         request: Request<pb::HoldNextDataRequest>,
     ) -> Result<Response<pb::HoldNextDataResponse>, Status> {
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
-        self.agent.request_hold.hold_next(tablet);
+        self.agent.faults.steps.hold_next(tablet, Step::Data);
         Ok(Response::new(pb::HoldNextDataResponse {}))
     }
 
@@ -79,7 +80,8 @@ impl FaultService for FaultApi {
     ) -> Result<Response<pb::AwaitDataHeldResponse>, Status> {
         let within = convert::deadline(request.metadata());
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
-        let held = tokio::time::timeout(within, self.agent.request_hold.held(tablet)).await;
+        let held =
+            tokio::time::timeout(within, self.agent.faults.steps.held(tablet, Step::Data)).await;
         held.map_err(|_| Refusal::new(Reason::QueueTimeout, "no request came to be held"))?;
         Ok(Response::new(pb::AwaitDataHeldResponse {}))
     }
@@ -89,8 +91,49 @@ impl FaultService for FaultApi {
         request: Request<pb::ReleaseDataRequest>,
     ) -> Result<Response<pb::ReleaseDataResponse>, Status> {
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
-        self.agent.request_hold.release(tablet);
+        self.agent.faults.steps.release(tablet, Step::Data);
         Ok(Response::new(pb::ReleaseDataResponse {}))
+    }
+
+    async fn hold_next_step(
+        &self,
+        request: Request<pb::HoldNextStepRequest>,
+    ) -> Result<Response<pb::HoldNextStepResponse>, Status> {
+        let (tablet, step) = held_step(request.into_inner().step)?;
+        self.agent.faults.steps.hold_next(tablet, step);
+        Ok(Response::new(pb::HoldNextStepResponse {}))
+    }
+
+    async fn await_step_held(
+        &self,
+        request: Request<pb::AwaitStepHeldRequest>,
+    ) -> Result<Response<pb::AwaitStepHeldResponse>, Status> {
+        let within = convert::deadline(request.metadata());
+        let (tablet, step) = held_step(request.into_inner().step)?;
+        let held = tokio::time::timeout(within, self.agent.faults.steps.held(tablet, step)).await;
+        held.map_err(|_| Refusal::new(Reason::QueueTimeout, "no step came to be held"))?;
+        Ok(Response::new(pb::AwaitStepHeldResponse {}))
+    }
+
+    async fn release_step(
+        &self,
+        request: Request<pb::ReleaseStepRequest>,
+    ) -> Result<Response<pb::ReleaseStepResponse>, Status> {
+        let (tablet, step) = held_step(request.into_inner().step)?;
+        let was_held = self.agent.faults.steps.release(tablet, step);
+        Ok(Response::new(pb::ReleaseStepResponse { was_held }))
+    }
+
+    async fn set_switch(
+        &self,
+        request: Request<pb::SetSwitchRequest>,
+    ) -> Result<Response<pb::SetSwitchResponse>, Status> {
+        let request = request.into_inner();
+        let tablet = convert::tablet_id("tablet", request.tablet)?;
+        let switch = switch(request.switch())?;
+        tracing::warn!(%tablet, ?switch, on = request.on, "a fault switch was set");
+        self.agent.faults.switches.set(tablet, switch, request.on);
+        Ok(Response::new(pb::SetSwitchResponse {}))
     }
 
     async fn set_guard_check(
@@ -110,4 +153,33 @@ impl FaultService for FaultApi {
             .map(|(tablet, copy)| pb::Copy { tablet: tablet.as_u64(), copy: Some(copy.0.into()) });
         Ok(Response::new(pb::ListCopiesResponse { copies: copies.collect() }))
     }
+}
+
+fn held_step(step: Option<pb::HeldStep>) -> Result<(TabletId, Step), Status> {
+    let held = step.ok_or_else(|| Refusal::invalid_field("step", "is missing"))?;
+    let step = match held.step() {
+        pb::Step::Acknowledge => Step::Acknowledge(convert::stage("step.stage", held.stage)?),
+        pb::Step::Pull => Step::Pull,
+        pb::Step::Drop => Step::Drop,
+        pb::Step::DroppedReport => Step::DroppedReport,
+        pb::Step::ReceivedHeard => Step::ReceivedHeard,
+        pb::Step::Record => Step::Record,
+        pb::Step::Unspecified => {
+            return Err(Refusal::invalid_field("step.step", "is none").into());
+        }
+    };
+    Ok((convert::tablet_id("step.tablet", held.tablet)?, step))
+}
+
+fn switch(switch: pb::Switch) -> Result<Switch, Status> {
+    Ok(match switch {
+        pb::Switch::BendChunks => Switch::BendChunks,
+        pb::Switch::SwallowWrites => Switch::SwallowWrites,
+        pb::Switch::TakeOldTimestamps => Switch::TakeOldTimestamps,
+        pb::Switch::SkipPulls => Switch::SkipPulls,
+        pb::Switch::ReceivedBeforeRecord => Switch::ReceivedBeforeRecord,
+        pb::Switch::Unspecified => {
+            return Err(Refusal::invalid_field("switch", "is none").into());
+        }
+    })
 }

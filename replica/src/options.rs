@@ -33,6 +33,15 @@ pub struct ReplicaArgs {
     #[arg(long, env = "PALISADE_ADVERTISE")]
     pub advertise: Option<String>,
 
+    /// Where other agents are told that they reach it, if that is not where it listens: behind an
+    /// address translation, or a proxy.
+    #[arg(long, env = "PALISADE_ADVERTISE_STREAM", value_name = "HOST:PORT", hide = true)]
+    pub advertise_stream: Option<String>,
+
+    /// Where routers are told that they reach it, likewise.
+    #[arg(long, env = "PALISADE_ADVERTISE_DATA", value_name = "HOST:PORT", hide = true)]
+    pub advertise_data: Option<String>,
+
     /// Its rack: at most one replica of a tablet in each. Empty: racks are not told apart.
     #[arg(long, env = "PALISADE_RACK", default_value = "")]
     pub rack: String,

@@ -78,8 +78,8 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     let data = listen(args.data_listen, "--data-listen", &args).await?;
     let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
     let location = NodeLocation {
-        data_address: advertised(&data, &args),
-        stream_address: advertised(&stream, &args),
+        data_address: advertised(&data, args.advertise_data.as_ref(), &args),
+        stream_address: advertised(&stream, args.advertise_stream.as_ref(), &args),
         rack: args.rack.clone(),
     };
     let agent = Arc::new(open(&args, location).await?);
@@ -165,7 +165,10 @@ async fn listen(
 }
 
 /// Under which address others reach a listener.
-fn advertised(listener: &TcpListener, args: &ReplicaArgs) -> String {
+fn advertised(listener: &TcpListener, said: Option<&String>, args: &ReplicaArgs) -> String {
+    if let Some(said) = said {
+        return said.clone();
+    }
     let Ok(bound) = listener.local_addr() else { return String::new() };
     match &args.advertise {
         Some(host) => format!("{host}:{}", bound.port()),

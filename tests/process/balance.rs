@@ -1,10 +1,14 @@
 //! Balancing, its switch, and drains: moves that nobody asked for one by one.
 
-use crate::harness::{Cluster, soon};
+use crate::harness::{Cluster, Shape, soon};
 use client::ClientError;
 use proto::admin::v1 as pb;
 use proto::reasons::Reason;
 use std::collections::BTreeMap;
+
+async fn balancing(agents: u8) -> Cluster {
+    Cluster::start_as(Shape { agents, balances: true, ..Shape::default() }).await
+}
 
 fn request() -> pb::DisableBalancingRequest {
     pb::DisableBalancingRequest { reason: "a test".to_owned(), ..Default::default() }
@@ -46,7 +50,7 @@ async fn drain(cluster: &Cluster, node: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_is_emptied_and_filled_again_afterwards() {
-    let cluster = Cluster::start(4).await;
+    let cluster = balancing(4).await;
     let tablets = cluster.create_table("t", 8).await;
     let router = cluster.router();
     for row in 0..200_u32 {
@@ -82,7 +86,7 @@ async fn a_drained_node_is_emptied_and_filled_again_afterwards() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_move_begins_after_balancing_was_disabled() {
-    let cluster = Cluster::start(4).await;
+    let cluster = balancing(4).await;
     cluster.create_table("t", 4).await;
     let admin = cluster.admin();
     let disabled = admin.disable_balancing(request()).await.expect("disabled");
@@ -106,7 +110,7 @@ async fn no_move_begins_after_balancing_was_disabled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_switch_of_one_node_or_table_leaves_the_others_alone() {
-    let cluster = Cluster::start(4).await;
+    let cluster = balancing(4).await;
     let admin = cluster.admin();
     let (kept, moved) = (cluster.create_table("kept", 2).await, cluster.create_table("moved", 2));
     let moved = moved.await;
@@ -124,10 +128,8 @@ async fn a_switch_of_one_node_or_table_leaves_the_others_alone() {
     assert_eq!(holds(&admin.list_tablets("moved").await.expect("its tablets")), 0);
     assert!(moved.len() == 2 && of_kept > 0, "the placement made it worth a test");
     let both = pb::BalanceScope { table: "kept".to_owned(), node: "n1".to_owned() };
-    let refused = admin.disable_balancing(pb::DisableBalancingRequest {
-        scope: Some(both),
-        ..request()
-    });
+    let refused =
+        admin.disable_balancing(pb::DisableBalancingRequest { scope: Some(both), ..request() });
     let ClientError::Refused(refused) = refused.await.expect_err("one of them") else {
         panic!("it should have been refused")
     };

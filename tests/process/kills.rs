@@ -4,9 +4,8 @@
 //! Each process is killed once the move has reached a stage; which stages is drawn from a seed,
 //! which is printed. `PALISADE_SEED` repeats one.
 
-use crate::harness::{Cluster, soon};
+use crate::harness::{Cluster, Seed, soon};
 use crate::workload::Workload;
-use client::WaitFor;
 use proto::admin::v1 as pb;
 use proto::types::v1::Stage;
 
@@ -23,15 +22,9 @@ const STAGES: [Stage; 7] = [
 /// How many moves each process is killed in.
 const ROUNDS: usize = 4;
 
-fn seed() -> u64 {
-    let given = std::env::var("PALISADE_SEED").ok().and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u128() as u64)
-}
-
 /// Moves a tablet back and forth and kills `victim` in each move, once with each drawn stage.
 async fn killed_in_moves(victim: &str) {
-    let seed = seed();
-    eprintln!("kill -9 of {victim}: PALISADE_SEED={seed}");
+    let mut seed = Seed::draw(&format!("kill -9 of {victim}"));
     let mut cluster = Cluster::start(4).await;
     let tablet = cluster.create_table("orders", 1).await.remove(0);
     let router = cluster.router();
@@ -39,11 +32,9 @@ async fn killed_in_moves(victim: &str) {
     soon("writes", writing.proceed(200)).await;
     let (mut from, mut to) = ("n1", "n4");
     for round in 0..ROUNDS {
-        let stage = STAGES[(seed as usize).wrapping_add(round * 2) % STAGES.len()];
+        let stage = *seed.pick(&STAGES);
         let id = cluster.migrate(&tablet, from, to).await;
-        let admin = cluster.admin();
-        let reached = admin.wait_migration(&id, WaitFor::Stage(stage), |_| {});
-        soon("the stage", reached).await.expect("it is known");
+        cluster.reached(&id, stage).await;
         cluster.kill_and_restart(victim);
         let ended = cluster.ended(&id).await;
         eprintln!(

@@ -2,10 +2,16 @@
 
 mod accident;
 mod balance;
+mod attempts;
+mod clocks;
 mod data;
 mod demo;
+#[path = "../harness/mod.rs"]
 mod harness;
 mod kills;
+mod many;
 mod moves;
+mod sizes;
+mod stages;
 mod trouble;
 mod workload;

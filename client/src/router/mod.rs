@@ -38,11 +38,14 @@ pub struct RouterOptions {
     pub deadline: Duration,
     /// For one attempt of it.
     pub attempt: Duration,
+    /// How far its clock is off, in milliseconds: for tests of clocks that are apart.
+    #[doc(hidden)]
+    pub clock_offset_ms: i64,
 }
 
 impl Default for RouterOptions {
     fn default() -> RouterOptions {
-        RouterOptions { deadline: DATA_DEADLINE, attempt: DATA_ATTEMPT }
+        RouterOptions { deadline: DATA_DEADLINE, attempt: DATA_ATTEMPT, clock_offset_ms: 0 }
     }
 }
 
@@ -99,7 +102,7 @@ impl Router {
     /// A router that learns the topology through this client, in a task of its own. Operations
     /// wait for it. Must be called within a tokio runtime.
     pub fn connect(admin: AdminClient, options: RouterOptions) -> Router {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(options.clock_offset_ms));
         let watching = tokio::spawn(keep_picture(admin.clone(), Arc::clone(&shared)));
         Router { inner: Arc::new(Inner { admin, options, shared, watching }) }
     }

@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) router: RouterId,
     map: RwLock<TopologyMap>,
     clock: Mutex<HybridClock>,
+    /// How far the wall clock is off; 0 but in tests.
+    clock_offset_ms: i64,
     channels: Mutex<HashMap<String, Channel>>,
     /// Why the picture can't be brought up to date just now; empty if it can.
     trouble: Mutex<String>,
@@ -29,12 +31,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Shared {
+    pub(crate) fn new(clock_offset_ms: i64) -> Shared {
         let router = RouterId::from_uuid(Uuid::new_v4());
         Shared {
             router: router.expect("a v4 UUID has its version bits and is not nil"),
             map: RwLock::default(),
             clock: Mutex::default(),
+            clock_offset_ms,
             channels: Mutex::default(),
             trouble: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -108,17 +111,17 @@ impl Shared {
 
     /// A time above each that was drawn or observed here.
     pub(crate) fn draw(&self) -> HybridTime {
-        self.clock().now(wall_millis())
+        self.clock().now(self.wall_millis())
     }
 
     /// The clock as it is carried on requests.
     pub(crate) fn reading(&self) -> HybridTime {
-        self.clock().reading(wall_millis())
+        self.clock().reading(self.wall_millis())
     }
 
     /// Takes on a time from elsewhere; if it is too far ahead, how long until it no longer is.
     pub(crate) fn observe(&self, time: HybridTime) -> Result<(), Duration> {
-        let (wall, bound) = (wall_millis(), self.skew_bound_ms());
+        let (wall, bound) = (self.wall_millis(), self.skew_bound_ms());
         let observed = self.clock().observe(time, wall, bound);
         observed.map_err(|_| {
             Duration::from_millis(time.millis().saturating_sub(wall.saturating_add(bound)))
@@ -131,13 +134,14 @@ impl Shared {
         Duration::from_millis(self.reading().millis().saturating_sub(allowed))
     }
 
+    fn wall_millis(&self) -> u64 {
+        // Before 1970 the clock is wrong, and the agents' bound on skew says so.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        millis.saturating_add_signed(self.clock_offset_ms)
+    }
+
     fn skew_bound_ms(&self) -> u64 {
         u64::from(self.map().skew_bound_ms().unwrap_or(Settings::DEFAULT.skew_bound_ms))
     }
-}
-
-fn wall_millis() -> u64 {
-    // Before 1970 the clock is wrong, and the agents' bound on skew says so.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

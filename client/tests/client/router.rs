@@ -29,7 +29,10 @@ async fn router_within(
 ) -> Router {
     let coordinator = Coordinator::start(tablets, nodes).await;
     let admin = AdminClient::connect(vec![coordinator.address.to_string()]);
-    Router::connect(admin, RouterOptions { deadline, attempt: Duration::from_secs(10) })
+    Router::connect(
+        admin,
+        RouterOptions { deadline, attempt: Duration::from_secs(10), ..Default::default() },
+    )
 }
 
 /// An agent at one version of the tablet: it refuses every other one, as agents do.

@@ -3,6 +3,8 @@
 
 use super::Ended;
 use crate::agent::Agent;
+#[cfg(feature = "faults")]
+use crate::faults::Step;
 use crate::holders::{HeldUnder, Holder};
 use crate::limits::{CATCH_UP_MAX, ORDERS_AT_ONCE, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
 use crate::store::{PurgeError, StepError, StoreError};
@@ -148,6 +150,10 @@ impl One {
             incarnation: Some(self.admitted.incarnation.0.into()),
             promised: is_asked.then_some(taken.promise.0),
         };
+        #[cfg(feature = "faults")]
+        if let Some(stage) = record.stage() {
+            self.agent.faults.steps.stand_still(record.tablet, Step::Acknowledge(stage)).await;
+        }
         self.agent.say(Event::Acknowledged(acknowledged)).await;
     }
 
@@ -207,12 +213,16 @@ impl One {
     }
 
     async fn pull(self, order: PullOrder) {
+        #[cfg(feature = "faults")]
+        self.agent.faults.steps.stand_still(order.record.tablet, Step::Pull).await;
         if self.taken_on(&order.record, pb::OrderKind::Pull).await.is_some() {
             self.puller.pull(order).await;
         }
     }
 
     async fn drop_copy(self, record: &Arc<TabletRecord>, copy: CopyId) {
+        #[cfg(feature = "faults")]
+        self.agent.faults.steps.stand_still(record.tablet, Step::Drop).await;
         let dropped = self.agent.tablets.drop_copy(record, copy, self.admitted.node).await;
         self.agent.wake_catching_up();
         match dropped {
@@ -224,6 +234,10 @@ impl One {
                     incarnation: Some(self.admitted.incarnation.0.into()),
                 };
                 tracing::info!(tablet = %record.tablet, %copy, "copy dropped");
+                #[cfg(feature = "faults")]
+                if self.is_held_back(record.tablet, &dropped) {
+                    return;
+                }
                 self.agent.say(Event::Dropped(dropped)).await;
             }
             Err(DropError::Stale(stale)) => {
@@ -239,6 +253,22 @@ impl One {
                 self.disk_trouble(record, pb::OrderKind::Drop, &error).await;
             }
         }
+    }
+
+    /// Keeps a report in a task of its own, which no attachment's end takes along, if it is the
+    /// one that is wanted.
+    #[cfg(feature = "faults")]
+    fn is_held_back(&self, tablet: TabletId, dropped: &pb::Dropped) -> bool {
+        let hold = self.agent.faults.steps.take(tablet, Step::DroppedReport);
+        let is_held = hold.is_some();
+        if let Some(hold) = hold {
+            let (agent, dropped) = (Arc::clone(&self.agent), *dropped);
+            tokio::spawn(async move {
+                hold.notified().await;
+                agent.say(Event::Dropped(dropped)).await;
+            });
+        }
+        is_held
     }
 
     async fn disk_trouble(&self, record: &TabletRecord, order: pb::OrderKind, error: &StoreError) {

@@ -6,6 +6,8 @@ use super::pull::{Live, PullOrder};
 use super::rate::RateLimiter;
 use super::write::{InChunk, Writer};
 use super::{CHUNKS_IN_FLIGHT, CallClock, Own};
+#[cfg(feature = "faults")]
+use crate::faults::{Step, Switch};
 use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord, StreamState};
 use crate::tablets::Tablets;
@@ -50,6 +52,8 @@ pub(super) struct Pull {
     pub(super) live: Arc<Live>,
     #[cfg(feature = "faults")]
     pub(super) holds: Arc<crate::faults::HoldPoint>,
+    #[cfg(feature = "faults")]
+    pub(super) faults: Arc<crate::faults::Faults>,
 }
 
 /// A call that is complete, and not yet ended by its source.
@@ -93,6 +97,11 @@ impl Pull {
     /// Pulls the stream, or finds it on record. It holds a guard until its outcome is durable.
     pub(super) async fn run(&self) -> Result<Complete, Failure> {
         let source_copy = self.check_order()?;
+        #[cfg(feature = "faults")]
+        if self.is_on(Switch::SkipPulls) {
+            let report = self.report(&Progress::default());
+            return Ok(Complete { report, goodbye: None });
+        }
         if let Some(done) = self.on_record() {
             return done;
         }
@@ -234,6 +243,12 @@ impl Pull {
         let sent =
             self.receive(&mut machine, clock, guard, &token, work, &mut responses, &mut pipe);
         let sent = sent.await?;
+        #[cfg(feature = "faults")]
+        if self.is_on(Switch::ReceivedBeforeRecord) {
+            let event = Some(Asks::Received(pb::Received {}));
+            let _gone = requests.send(pb::PullRequest { event }).await;
+            responses.message().await.map_err(|status| Failure::of_status(&status))?;
+        }
         let report = self.record(guard, call, sent, pipe.progress).await?;
         if machine.on(ReceiverEvent::Recorded, clock.now()) != ReceiverStep::SendReceived {
             return Err(Failure::protocol("recorded out of turn"));
@@ -400,26 +415,6 @@ impl Pull {
         Ok(())
     }
 
-    /// Keeps a chunk in a task of its own, without a guard, until it is let go.
-    #[cfg(feature = "faults")]
-    fn hold(&self, pipe: &Pipe, chunk: InChunk) {
-        use crate::faults::{HeldChunk, Released};
-        let held = HeldChunk { session: self.session, positions: chunk.positions() };
-        let rows = held.positions.len() as u64;
-        let let_go = self.holds.hold(self.order.record.tablet, held);
-        let (writer, before) = (pipe.writer.clone(), pipe.progress.clone());
-        tokio::spawn(async move {
-            let Ok(answer) = let_go.await else { return };
-            let wrote = tokio::task::spawn_blocking(move || writer.write(&chunk, &before)).await;
-            let wrote = wrote.unwrap_or_else(|error| Err(Failure::panicked(&error)));
-            let released = match wrote {
-                Ok(_) => Released::Written { rows },
-                Err(failure) => Released::Refused(failure.reason),
-            };
-            let _gone = answer.send(released);
-        });
-    }
-
     fn wrote(&self, pipe: &mut Pipe, progress: Progress, work: &crate::holders::Work) {
         let bytes = progress.bytes.saturating_sub(pipe.progress.bytes);
         work.progressed(bytes);
@@ -442,6 +437,8 @@ impl Pull {
         sent: Totals,
         progress: Progress,
     ) -> Result<StreamReport, Failure> {
+        #[cfg(feature = "faults")]
+        self.faults.steps.stand_still(self.order.record.tablet, Step::Record).await;
         self.tablets.store().durable().wait().await?;
         let stored = Totals { rows: progress.rows, bytes: progress.bytes, sum: progress.sum };
         if stored != sent {

@@ -29,6 +29,8 @@ mod source;
 mod write;
 mod pipe;
 mod call;
+#[cfg(feature = "faults")]
+mod hold;
 mod pull;
 mod outcome;
 
@@ -62,6 +64,12 @@ pub trait Standing: Send + Sync + std::fmt::Debug + 'static {
 
     /// How long an end waits for the other.
     fn bounds(&self) -> Bounds;
+
+    /// The fault switches of the node; all off, where it has none.
+    #[cfg(feature = "faults")]
+    fn faults(&self) -> std::sync::Arc<crate::faults::Faults> {
+        std::sync::Arc::default()
+    }
 }
 
 /// Most streams out of a node, and most into it, at one time. What group0 allows is far less and

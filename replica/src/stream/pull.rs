@@ -294,6 +294,8 @@ impl Inner {
                     live: Arc::clone(live),
                     #[cfg(feature = "faults")]
                     holds: Arc::clone(&self.holds),
+                    #[cfg(feature = "faults")]
+                    faults: self.standing.faults(),
                 };
                 pull.run().await
             }

@@ -159,6 +159,8 @@ impl StreamApi {
             limiter: self.limiter.clone(),
             bounds: self.standing.bounds(),
             receiver: begin.pair.receiver,
+            #[cfg(feature = "faults")]
+            faults: self.standing.faults(),
             _slot: slot,
         }
     }

@@ -4,6 +4,8 @@ use super::CallClock;
 use super::feed::{Feed, OutChunk, Resume};
 use super::rate::RateLimiter;
 use super::{CHUNKS_IN_FLIGHT, Failure};
+#[cfg(feature = "faults")]
+use crate::faults::{Faults, Step, Switch};
 use crate::guard::TopologyGuard;
 use crate::holders::Work;
 use migrations::evidence::FailureReason;
@@ -36,6 +38,8 @@ pub(super) struct Serving {
     pub(super) limiter: RateLimiter,
     pub(super) bounds: Bounds,
     pub(super) receiver: NodeId,
+    #[cfg(feature = "faults")]
+    pub(super) faults: Arc<Faults>,
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
@@ -137,6 +141,8 @@ impl Serving {
         token: CancellationToken,
     ) -> Result<(), Failure> {
         self.accept(machine, clock, out).await?;
+        #[cfg(feature = "faults")]
+        let faults = Arc::clone(&self.faults);
         let Serving { feed, guard, work, limiter, .. } = self;
         let (reading, ready) = (None, VecDeque::new());
         let mut pipe = Pipe { feed: Some(feed), reading, ready, is_read: false };
@@ -163,10 +169,16 @@ impl Serving {
                 Happened::MaySend => (SourceEvent::Read, None),
                 Happened::Due => (SourceEvent::Tick, None),
             };
+            #[cfg(feature = "faults")]
+            if matches!(event, SourceEvent::Heard(ReceiverSays::Received)) {
+                faults.steps.stand_still(guard.tablet(), Step::ReceivedHeard).await;
+            }
             match machine.on(event, clock.now()) {
                 SourceStep::Wait => {}
                 SourceStep::SendChunk { number } => {
                     let Some(chunk) = pipe.ready.pop_front() else { continue };
+                    #[cfg(feature = "faults")]
+                    let chunk = bent(chunk, &faults, guard.tablet());
                     let bytes = chunk.rows.len();
                     limiter.note(bytes);
                     work.progressed(bytes as u64);
@@ -255,6 +267,19 @@ fn of(reason: FailureReason) -> Failure {
         FailureReason::PeerClosed => Failure::closed("the receiver is gone"),
         _ => Failure::protocol("a message, or an end, that doesn't belong"),
     }
+}
+
+/// A chunk as it goes out: other than its checksum says, if that is wanted.
+#[cfg(feature = "faults")]
+fn bent(chunk: OutChunk, faults: &Faults, tablet: migrations::id::TabletId) -> OutChunk {
+    if !faults.switches.is_on(tablet, Switch::BendChunks) {
+        return chunk;
+    }
+    let mut rows = chunk.rows.to_vec();
+    if let Some(last) = rows.last_mut() {
+        *last ^= 1;
+    }
+    OutChunk { rows: rows.into(), ..chunk }
 }
 
 impl OutChunk {

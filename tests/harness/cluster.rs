@@ -1,0 +1,378 @@
+//! Clusters of real processes: coordinators and agents, with proxies between them if that is
+//! wanted. Names: coordinators `c1` …, agents `n1` ….
+
+use super::proxy::Proxy;
+use super::{Server, soon};
+use client::{AdminClient, Router, RouterOptions};
+use proto::admin::v1 as pb;
+use proto::admin::v1::topology_service_client::TopologyServiceClient;
+use proto::faults::v1::fault_service_client::FaultServiceClient;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long it takes to ask a coordinator again that was not there.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What a cluster consists of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// 1 or 3.
+    pub(crate) coordinators: u8,
+    /// Each in a rack of its own.
+    pub(crate) agents: u8,
+    /// Leases and deadlines: `fast`, or `standard` where nobody is to be fenced while a test
+    /// holds something.
+    pub(crate) profile: &'static str,
+    /// Agents reach one another, and the coordinators, through proxies.
+    pub(crate) has_proxies: bool,
+    /// Tablets move without being told to.
+    pub(crate) balances: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape { coordinators: 1, agents: 4, profile: "fast", has_proxies: false, balances: false }
+    }
+}
+
+/// Where a coordinator listens, over all its restarts.
+#[derive(Debug, Clone)]
+struct Ports {
+    admin: String,
+    raft: String,
+    agents: String,
+}
+
+/// The proxies of one agent.
+pub(crate) struct Links {
+    /// Other agents reach its streams through this one.
+    pub(crate) streams: Proxy,
+    /// It reaches each coordinator through one of these.
+    pub(crate) coordinators: BTreeMap<String, Proxy>,
+}
+
+/// Coordinators and agents, in a directory of their own.
+pub(crate) struct Cluster {
+    directory: Option<tempfile::TempDir>,
+    shape: Shape,
+    ports: BTreeMap<String, Ports>,
+    servers: BTreeMap<String, Server>,
+    links: BTreeMap<String, Links>,
+    /// Where agents attach, separated by commas.
+    pub(crate) agents_address: String,
+}
+
+impl Cluster {
+    /// A cluster of one coordinator and of agents, admitted, with short leases.
+    pub(crate) async fn start(agents: u8) -> Cluster {
+        Cluster::start_as(Shape { agents, ..Shape::default() }).await
+    }
+
+    /// A cluster of this shape, with all agents admitted.
+    pub(crate) async fn start_as(shape: Shape) -> Cluster {
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = ::process::free_ports(3 * usize::from(shape.coordinators));
+        let all = all.expect("there are some");
+        let port = |(number, chosen): (usize, &[SocketAddr])| {
+            let [admin, raft, agents] = [0, 1, 2].map(|which| chosen[which].to_string());
+            (format!("c{}", number + 1), Ports { admin, raft, agents })
+        };
+        let ports: BTreeMap<String, Ports> = all.chunks(3).enumerate().map(port).collect();
+        let agents: Vec<&str> = ports.values().map(|ports| ports.agents.as_str()).collect();
+        let mut cluster = Cluster {
+            directory: Some(directory),
+            shape,
+            agents_address: agents.join(","),
+            ports,
+            servers: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
+        for name in cluster.coordinators() {
+            cluster.start_coordinator(&name);
+        }
+        if !shape.balances {
+            let reason = "tests say what moves".to_owned();
+            let request = pb::DisableBalancingRequest { reason, ..Default::default() };
+            cluster.admin().disable_balancing(request).await.expect("it is on at first");
+        }
+        // In order, so that the names of nodes and their numbers go together.
+        for number in 1..=shape.agents {
+            cluster.add_agent(&format!("n{number}")).await;
+        }
+        cluster
+    }
+
+    /// Starts one more agent and waits until it is admitted.
+    pub(crate) async fn add_agent(&mut self, name: &str) {
+        if self.shape.has_proxies {
+            let links = self.link().await;
+            self.links.insert(name.to_owned(), links);
+        }
+        self.start_agent(name);
+        self.nodes(name, |nodes| {
+            nodes.iter().any(|n| n.name == name && n.state() == pb::NodeState::Admitted)
+        })
+        .await;
+    }
+
+    async fn link(&self) -> Links {
+        let mut coordinators = BTreeMap::new();
+        for (name, ports) in &self.ports {
+            coordinators.insert(name.clone(), Proxy::start(Some(&ports.agents)).await);
+        }
+        Links { streams: Proxy::start(None).await, coordinators }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.as_ref().expect("until it is dropped").path()
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.path().join(format!("{name}.log"))
+    }
+
+    /// What a process has logged so far.
+    pub(crate) fn logged(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log(name)).expect("its log")
+    }
+
+    /// Waits until a process has logged this.
+    pub(crate) async fn said(&self, name: &str, what: &str) {
+        let said = async {
+            while !self.logged(name).contains(what) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{what:?} in the log of {name}"), said).await;
+    }
+
+    /// The names of all coordinators.
+    pub(crate) fn coordinators(&self) -> Vec<String> {
+        self.ports.keys().cloned().collect()
+    }
+
+    /// Starts a coordinator, or starts it again, on its directory and its ports.
+    fn start_coordinator(&mut self, name: &str) {
+        let (data, log, ports) = (self.data(name), self.log(name), &self.ports[name]);
+        let expect = self.shape.coordinators.to_string();
+        let peer = |(name, ports): (&String, &Ports)| format!("{name}={}", ports.raft);
+        let peers: Vec<String> = self.ports.iter().map(peer).collect();
+        let peers = peers.join(",");
+        let mut args = vec![
+            "coordinator",
+            "--name",
+            name,
+            "--bootstrap-expect",
+            &expect,
+            "--profile",
+            self.shape.profile,
+            "--data",
+            data.to_str().expect("text"),
+            "--admin-listen",
+            &ports.admin,
+            "--agents-listen",
+            &ports.agents,
+        ];
+        if self.shape.coordinators > 1 {
+            args.extend(["--raft-listen", &ports.raft, "--peers", &peers]);
+        }
+        let server = Server::start(&log, &args).expect("the coordinator starts");
+        self.servers.insert(name.to_owned(), server);
+    }
+
+    /// Starts an agent, on its directory if it has one.
+    pub(crate) fn start_agent(&mut self, name: &str) {
+        self.start_agent_with(name, &[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_agent_with(&mut self, name: &str, more: &[&str]) {
+        let (data, log) = (self.data(name), self.log(name));
+        let rack = format!("rack-{name}");
+        let links = self.links.get(name);
+        let seeds = links.map(|links| {
+            let seeds: Vec<String> = links.coordinators.values().map(Proxy::address).collect();
+            (seeds.join(","), links.streams.address())
+        });
+        let mut args = vec![
+            "replica",
+            "--name",
+            name,
+            "--data",
+            data.to_str().expect("text"),
+            "--data-listen=127.0.0.1:0",
+            "--stream-listen=127.0.0.1:0",
+            "--rack",
+            &rack,
+            "--faults",
+        ];
+        match &seeds {
+            Some((seeds, streams)) => {
+                args.extend(["--coordinators", seeds, "--advertise-stream", streams]);
+            }
+            None => args.extend(["--coordinators", &self.agents_address]),
+        }
+        args.extend(more);
+        let server = Server::start(&log, &args).expect("the agent starts");
+        if let Some(links) = links {
+            links.streams.set_upstream(&server.port("stream"));
+        }
+        self.servers.insert(name.to_owned(), server);
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, name: &str) {
+        self.servers.remove(name).expect("it runs").kill();
+    }
+
+    /// Starts a process again, on the same directory.
+    pub(crate) fn restart(&mut self, name: &str) {
+        match name.starts_with('c') {
+            true => self.start_coordinator(name),
+            false => self.start_agent(name),
+        }
+    }
+
+    /// SIGKILL, and at once a new process on the same directory.
+    pub(crate) fn kill_and_restart(&mut self, name: &str) {
+        self.kill(name);
+        self.restart(name);
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn pause(&self, name: &str) {
+        self.servers[name].signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self, name: &str) {
+        self.servers[name].signal(Signal::CONT);
+    }
+
+    pub(crate) fn agent(&self, name: &str) -> &Server {
+        &self.servers[name]
+    }
+
+    /// The proxies of an agent.
+    pub(crate) fn links(&self, name: &str) -> &Links {
+        &self.links[name]
+    }
+
+    /// Where the admin API is served, at each coordinator.
+    pub(crate) fn admin_addresses(&self) -> Vec<String> {
+        self.ports.values().map(|ports| ports.admin.clone()).collect()
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient {
+        AdminClient::connect(self.admin_addresses())
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        Router::connect(self.admin(), RouterOptions::default())
+    }
+
+    /// A plain connection to one of an agent's ports, past all proxies.
+    pub(crate) fn channel(&self, name: &str, port: &str) -> Channel {
+        channel(&self.servers[name].port(port))
+    }
+
+    /// A plain connection to one coordinator's admin API.
+    pub(crate) fn admin_channel(&self, name: &str) -> Channel {
+        channel(&self.ports[name].admin)
+    }
+
+    /// The fault switches of an agent.
+    pub(crate) fn faults(&self, name: &str) -> FaultServiceClient<Channel> {
+        FaultServiceClient::new(self.channel(name, "stream"))
+    }
+
+    /// Waits until so many nodes are admitted.
+    pub(crate) async fn admitted(&self, count: usize) {
+        self.nodes("nodes to be admitted", |nodes| {
+            let admitted = |node: &&pb::Node| node.state() == pb::NodeState::Admitted;
+            nodes.iter().filter(admitted).count() >= count
+        })
+        .await;
+    }
+
+    /// Waits until the nodes are as they should be; looks at each change of the topology.
+    pub(crate) async fn nodes(&self, what: &str, are: impl Fn(&[pb::Node]) -> bool) {
+        let watch = async {
+            for name in self.ports.keys().cycle() {
+                if self.nodes_by(name, &are).await {
+                    return;
+                }
+                // Nothing to wait for tells when a coordinator is back.
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        soon(what, watch).await;
+    }
+
+    /// Whether the nodes came to be as they should, by one coordinator's watch before it ended.
+    async fn nodes_by(&self, name: &str, are: impl Fn(&[pb::Node]) -> bool) -> bool {
+        let request = pb::WatchTopologyRequest { after: None };
+        let mut client = TopologyServiceClient::new(self.admin_channel(name));
+        let Ok(watch) = client.watch_topology(request).await else { return false };
+        let mut watch = watch.into_inner();
+        while let Ok(Some(message)) = watch.message().await {
+            if message.wider && are(&message.nodes) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Ends all agents and says which copies lie on whose disk: (tablet, node). What group0 says
+    /// of it is answered beside it.
+    pub(crate) async fn copies_on_disk(&mut self) -> (Vec<(u64, String)>, Vec<(u64, String)>) {
+        let tablets = self.admin().list_tablets("").await.expect("the tablets");
+        let replicas = tablets.iter().flat_map(|tablet| {
+            tablet.replicas.iter().map(|replica| (tablet.id, replica.node.clone()))
+        });
+        let mut given: Vec<(u64, String)> = replicas.collect();
+        given.sort();
+        let mut found = Vec::new();
+        let agents: Vec<String> =
+            self.servers.keys().filter(|name| name.starts_with('n')).cloned().collect();
+        for name in agents {
+            self.kill(&name);
+            found.extend(copies_in(&self.data(&name), &name));
+        }
+        found.sort();
+        (found, given)
+    }
+}
+
+fn channel(address: &str) -> Channel {
+    let address = format!("http://{address}");
+    Endpoint::from_shared(address).expect("an address").connect_lazy()
+}
+
+/// The copies in an agent's directory, while no process has it.
+fn copies_in(directory: &Path, name: &str) -> Vec<(u64, String)> {
+    use replica::lease::Lease;
+    use replica::store::{Directory, SledStore, StoreOptions, TabletStore};
+    let directory = std::sync::Arc::new(Directory::open(directory, name).expect("its directory"));
+    let lease = std::sync::Arc::new(Lease::new());
+    let store = SledStore::open(directory, lease, StoreOptions::default()).expect("its store");
+    store.copies().into_iter().map(|(tablet, _)| (tablet.as_u64(), name.to_owned())).collect()
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let kept = self.directory.take().map(tempfile::TempDir::keep).unwrap_or_default();
+        eprintln!("logs and data of the failure are kept in {}", kept.display());
+    }
+}

@@ -1,0 +1,31 @@
+//! What process tests stand on: clusters of real processes, a proxy to put between any two of
+//! them, and a source of streams that says what a script says.
+//!
+//! Waits by what the processes say, never by sleeping; keeps their logs and data when a test
+//! fails; prints the seed of what was drawn.
+//!
+//! Not here: scenarios, and what a workload remembers.
+
+mod calls;
+mod cluster;
+mod seed;
+mod server;
+
+pub(crate) mod middle;
+pub(crate) mod proxy;
+pub(crate) mod steps;
+
+pub(crate) use cluster::{Cluster, Shape};
+pub(crate) use seed::{Seed, rounds};
+pub(crate) use server::Server;
+
+use std::time::Duration;
+
+/// Nothing that a test waits for takes this long unless something is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A future that must not take longer than [`PATIENCE`].
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("{what}: not after {PATIENCE:?}"))
+}
