@@ -2,6 +2,7 @@
 
 use crate::complete;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KvCommand {
@@ -47,6 +48,13 @@ pub(crate) enum KvCommand {
     /// Store rows made from a seed.
     #[command(before_help = "Example:\n  palisade kv load orders --rows 10000 --seed 1")]
     Load(LoadArgs),
+    /// Judge a history that `palisade demo --keep` has recorded; exit code 1 if not everything
+    /// held.
+    #[command(before_help = "Example:\n  palisade kv check history.ndjson")]
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

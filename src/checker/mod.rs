@@ -10,7 +10,11 @@ mod tests;
 
 pub(crate) use history::{Copy, History, Line, Operation, Outcome, What, mark};
 
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys that are shown.
+const SHOWN: usize = 5;
 
 /// What became of a history. Sets hold keys; all but the counts should be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,6 +52,62 @@ impl Verdict {
             keys.iter().all(|keys| keys.is_empty()) && orphans.is_empty() && mismatches.is_empty();
         is_clean && self.is_complete && self.errors == 0
     }
+}
+
+impl Verdict {
+    /// What there is a number of, by name.
+    fn counts(&self) -> [(&'static str, u64); 3] {
+        let Verdict { writes, deletes, reads, .. } = self;
+        [("acknowledged_writes", *writes), ("acknowledged_deletes", *deletes), ("reads", *reads)]
+    }
+
+    /// What there should be none of, by name.
+    fn wrongs(&self) -> [(&'static str, usize); 7] {
+        [
+            ("lost_writes", self.lost.len()),
+            ("resurrected_deletes", self.resurrected.len()),
+            ("stale_reads", self.stale.len()),
+            ("invented_values", self.invented.len()),
+            ("orphan_tablets", self.orphans.len()),
+            ("digest_mismatches", self.mismatches.len()),
+            ("client_errors", usize::try_from(self.errors).unwrap_or(usize::MAX)),
+        ]
+    }
+
+    /// All numbers by name, and `ok`.
+    pub(crate) fn json(&self) -> Map<String, Value> {
+        let counts = self.counts().map(|(name, count)| (name.to_owned(), json!(count)));
+        let wrongs = self.wrongs().map(|(name, count)| (name.to_owned(), json!(count)));
+        let ok = [("ok".to_owned(), json!(self.holds()))];
+        counts.into_iter().chain(wrongs).chain(ok).collect()
+    }
+
+    /// A line for each number; and some of the keys and tablets that are not as they should be.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        for (name, count) in self.counts() {
+            text.push_str(&line(name, &count.to_string()));
+        }
+        for (name, count) in self.wrongs() {
+            let sign = if count == 0 { "" } else { "   <-- should be 0" };
+            let line = line(name, &count.to_string());
+            text.push_str(&format!("{}{sign}\n", line.trim_end()));
+        }
+        let keys = [&self.resurrected, &self.lost, &self.stale, &self.invented];
+        let keys: Vec<&str> = keys.into_iter().flatten().take(SHOWN).map(String::as_str).collect();
+        if !keys.is_empty() {
+            text.push_str(&format!("  keys, among others: {}\n", keys.join(", ")));
+        }
+        if !self.is_complete {
+            text.push_str("  the end was not looked at on every replica\n");
+        }
+        text
+    }
+}
+
+/// A line of a table: a name and its value.
+pub(crate) fn line(name: &str, value: &str) -> String {
+    format!("  {:<24} {value:>12}\n", name.replace('_', " "))
 }
 
 /// Judges a history.

@@ -176,6 +176,18 @@ impl Cluster {
         self.write_file()
     }
 
+    /// Stops an agent without ending it; it can't notice.
+    pub(crate) fn hold_up(&self, agent: &str) -> anyhow::Result<()> {
+        self.agent(agent)?.signal(Signal::STOP);
+        Ok(())
+    }
+
+    /// Lets it go on.
+    pub(crate) fn let_go_on(&self, agent: &str) -> anyhow::Result<()> {
+        self.agent(agent)?.signal(Signal::CONT);
+        Ok(())
+    }
+
     /// Waits for a process that ends without having been asked to; an error that names it.
     pub(crate) async fn any_ended(&mut self) -> anyhow::Error {
         let mut look = tokio::time::interval(Duration::from_millis(200));

@@ -2,10 +2,13 @@
 
 use super::{Session, print};
 use crate::args::{KvCommand, LoadArgs, Output};
+use crate::checker::{self, History};
 use crate::exit::{Exit, Failure};
 use crate::render;
 use client::{Router, RouterOptions, ScanRow};
 use serde_json::{Value, json};
+use std::io::BufReader;
+use std::path::Path;
 use std::time::Instant;
 use tokio::task::JoinSet;
 
@@ -15,19 +18,21 @@ const SCAN_STEP: usize = 500;
 pub(super) async fn run(session: &Session, command: KvCommand) -> Result<Exit, Failure> {
     let default = RouterOptions::default();
     let deadline = default.deadline.min(session.admin.options().deadline);
-    let router = Router::connect(session.admin.clone(), RouterOptions { deadline, ..default });
+    let options = RouterOptions { deadline, ..default };
+    let router = || Router::connect(session.admin.clone(), options);
     match command {
         KvCommand::Put { table, key, value } => {
-            let timestamp = router.put(&table, key.as_bytes(), value.as_bytes()).await?;
+            let timestamp = router().put(&table, key.as_bytes(), value.as_bytes()).await?;
             written(session, "put", &key, timestamp.time);
         }
         KvCommand::Delete { table, key } => {
-            let timestamp = router.delete(&table, key.as_bytes()).await?;
+            let timestamp = router().delete(&table, key.as_bytes()).await?;
             written(session, "deleted", &key, timestamp.time);
         }
-        KvCommand::Get { table, key } => return get(session, &router, &table, &key).await,
-        KvCommand::Scan { table, limit } => scan(session, &router, &table, limit).await?,
-        KvCommand::Load(args) => load(session, &router, args).await?,
+        KvCommand::Get { table, key } => return get(session, &router(), &table, &key).await,
+        KvCommand::Scan { table, limit } => scan(session, &router(), &table, limit).await?,
+        KvCommand::Load(args) => load(session, &router(), args).await?,
+        KvCommand::Check { file } => return check(session, &file),
     }
     Ok(Exit::Done)
 }
@@ -100,6 +105,23 @@ fn line(output: Output, row: &ScanRow) -> String {
         }
         Output::Name => format!("{key}\n"),
     }
+}
+
+/// Judges a history. Asks nobody.
+fn check(session: &Session, file: &Path) -> Result<Exit, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, format!("{}: {error}", file.display()))
+    };
+    let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
+    let history = History::read(BufReader::new(opened));
+    let verdict = checker::check(&history.map_err(|error| failed(&format!("{error:#}")))?);
+    print(&match session.output {
+        Output::Table | Output::Wide | Output::Name => verdict.table(),
+        Output::Json | Output::Yaml => {
+            render::value(session.output, &Value::Object(verdict.json()))
+        }
+    });
+    Ok(if verdict.holds() { Exit::Done } else { Exit::Failed })
 }
 
 /// Stores rows, some at a time; stops at the first that can't be stored.

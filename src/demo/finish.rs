@@ -2,16 +2,12 @@
 //! is recorded.
 
 use super::Demo;
-use super::moves::within;
+use super::moves::{LOOK, within};
 use anyhow::{Context, bail};
 use migrations::id::TabletId;
 use proto::admin::v1 as pb;
 use proto::types::v1::Stage;
-use std::time::Duration;
 use tokio::task::JoinSet;
-
-/// How often it is looked whether anything is in transition.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Waits until the cluster is at rest, and records what its replicas hold. No client may write any
 /// more. Answers with all migrations.

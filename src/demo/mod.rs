@@ -191,6 +191,7 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
     let verdict = judged(demo, recording).await?;
     let was_refused = stale_chunks_refused > 0;
     let was_led_on = !steps.contains(&Step::LeaderKilled) || seen.failovers > 0;
+    let was_fenced = !steps.contains(&Step::AgentHeldUp) || seen.fences > 0;
     Ok(Report {
         seed,
         duration_s: began.elapsed().as_secs_f64(),
@@ -203,7 +204,7 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
         stale_chunks_refused,
         failovers: seen.failovers,
         fences: seen.fences,
-        as_played: (was_refused || guard_is_off) && was_led_on,
+        as_played: (was_refused || guard_is_off) && was_led_on && was_fenced,
     })
 }
 

@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 /// Longer than anything takes that is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How often it is asked for what nobody tells by itself.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+
 /// Waits for something that ends, or has gone wrong.
 pub(super) async fn within<T>(
     what: &str,
@@ -90,6 +93,25 @@ impl Demo {
             self.screen.waits_for(format!("{} of {count} migrations have ended", ended.len()));
         }
         Ok(ended)
+    }
+
+    /// Waits until the process of every agent is admitted.
+    pub(super) async fn all_attached(&self) -> anyhow::Result<()> {
+        let count = self.cluster.agents().len();
+        let attached = async {
+            loop {
+                let nodes = self.admin.list_nodes().await?;
+                let is_in =
+                    |node: &&pb::Node| node.attached && node.state() == pb::NodeState::Admitted;
+                let there = nodes.iter().filter(is_in).count();
+                if there >= count {
+                    return Ok(());
+                }
+                self.screen.waits_for(format!("{there} of {count} agents are admitted"));
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        within("the admission of all agents", attached).await
     }
 
     /// Repairs a tablet.

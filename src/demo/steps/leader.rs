@@ -1,16 +1,14 @@
 //! Step 3: the leader of group0 is killed in the middle of moves. Another one ends them.
 
-use super::super::moves::within;
+use super::super::moves::{LOOK, within};
 use super::Demo;
 use anyhow::Context;
 use proto::admin::v1 as pb;
 use proto::types::v1::Stage;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Moves that are under way when it happens.
 const MOVES: usize = 8;
-/// How often a new leader is asked for.
-const LOOK: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
     let before = demo.admin.status().await?;

@@ -1,8 +1,10 @@
 //! What a demonstration does to a cluster, one file a step.
 
 mod accident;
+mod held_up;
 mod leader;
 mod moves;
+mod target;
 
 use super::Demo;
 
@@ -15,6 +17,10 @@ pub(super) enum Step {
     Accident,
     /// The leader of group0 is killed in the middle of moves.
     LeaderKilled,
+    /// An agent that tablets move to is killed.
+    TargetKilled,
+    /// An agent that takes part in a move is stopped beyond its lease, and goes on later.
+    AgentHeldUp,
 }
 
 impl Step {
@@ -23,7 +29,8 @@ impl Step {
         if is_quick {
             return vec![Step::Moves, Step::Accident];
         }
-        vec![Step::Moves, Step::Accident, Step::LeaderKilled]
+        use Step::{Accident, AgentHeldUp, LeaderKilled, Moves, TargetKilled};
+        vec![Moves, Accident, LeaderKilled, TargetKilled, AgentHeldUp]
     }
 
     /// The fault that it plays, if it plays one.
@@ -32,6 +39,8 @@ impl Step {
             Step::Moves => None,
             Step::Accident => Some("stale_chunk"),
             Step::LeaderKilled => Some("leader_killed"),
+            Step::TargetKilled => Some("target_killed"),
+            Step::AgentHeldUp => Some("agent_held_up"),
         }
     }
 
@@ -41,6 +50,8 @@ impl Step {
             Step::Moves => "tablets move, one by one and many at once",
             Step::Accident => "the accident: a chunk of a failed attempt comes late",
             Step::LeaderKilled => "the leader is killed in the middle of moves",
+            Step::TargetKilled => "an agent is killed in the middle of moves to it",
+            Step::AgentHeldUp => "an agent is stopped in the middle of a move",
         }
     }
 
@@ -50,6 +61,8 @@ impl Step {
             Step::Moves => moves::run(demo).await,
             Step::Accident => accident::run(demo).await,
             Step::LeaderKilled => leader::run(demo).await,
+            Step::TargetKilled => target::run(demo).await,
+            Step::AgentHeldUp => held_up::run(demo).await,
         }
     }
 }
