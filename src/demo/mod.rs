@@ -216,6 +216,10 @@ async fn begin(demo: &Demo, rows: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> 
         tablets: TABLETS,
         ..Default::default()
     };
+    // It would move what the steps are about to move.
+    let alone =
+        pb::DisableBalancingRequest { reason: "demonstration".to_owned(), ..Default::default() };
+    demo.admin.disable_balancing(alone).await?;
     demo.screen.waits_for("the table");
     demo.admin.create_table(request).await?;
     let (count, began) = (rows.len(), Instant::now());
