@@ -26,7 +26,7 @@ use recorder::{Recorder, Recording};
 use report::{Moves, Report};
 use screen::Screen;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use steps::Step;
 use traffic::Traffic;
 
@@ -83,6 +83,8 @@ pub(crate) struct DemoArgs {
 struct Facts {
     faults: Vec<&'static str>,
     stale_chunks_refused: u64,
+    /// When the first fault was about to be played: milliseconds since 1970.
+    first_fault_ms: Option<u64>,
 }
 
 /// A demonstration that goes on.
@@ -176,6 +178,9 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
     demo.traffic = Some(Traffic::start(&demo.recorder, keys, seed));
     let steps = Step::all(demo.args.quick);
     for step in &steps {
+        if step.fault().is_some() && demo.facts.first_fault_ms.is_none() {
+            demo.facts.first_fault_ms = Some(now_ms());
+        }
         demo.screen.say(step.title());
         step.run(&mut demo).await.with_context(|| format!("in the step {:?}", step.title()))?;
         demo.facts.faults.extend(step.fault());
@@ -187,7 +192,7 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
     let migrations = finish::run(&demo).await?;
     let seen = monitor.seen();
     let guard_is_off = demo.args.without_guard;
-    let Facts { faults, stale_chunks_refused } = demo.facts.clone();
+    let Facts { faults, stale_chunks_refused, first_fault_ms } = demo.facts.clone();
     let verdict = judged(demo, recording).await?;
     let was_refused = stale_chunks_refused > 0;
     let was_led_on = !steps.contains(&Step::LeaderKilled) || seen.failovers > 0;
@@ -200,12 +205,18 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
         faults,
         rows: count,
         verdict,
-        moves: Moves::of(&migrations),
+        moves: Moves::of(&migrations, first_fault_ms.unwrap_or(u64::MAX)),
         stale_chunks_refused,
         failovers: seen.failovers,
         fences: seen.fences,
         as_played: (was_refused || guard_is_off) && was_led_on && was_fenced,
     })
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes the table and loads the rows.

@@ -31,12 +31,13 @@ pub(super) struct Moves {
     /// From the beginning of a stage to the last acknowledgement of its barrier, ordered.
     barriers_ms: Vec<u64>,
     streamed_bytes: u64,
-    streaming_ms: u64,
+    /// When tablets were in their streaming stage.
+    streaming_ms: Vec<(u64, u64)>,
 }
 
 impl Moves {
-    /// Reads it out of the migrations' stages.
-    pub(super) fn of(migrations: &[pb::Migration]) -> Moves {
+    /// Reads it out of the migrations' stages. Streams count up to a time: that of the first fault.
+    pub(super) fn of(migrations: &[pb::Migration], undisturbed_until_ms: u64) -> Moves {
         let mut moves = Moves::default();
         for migration in migrations {
             if migration.kind() == TransitionKind::Migrate {
@@ -52,13 +53,15 @@ impl Moves {
                 if stage.stage() == Stage::Streaming
                     && stage.failure.is_empty()
                     && let Some(next) = next
+                    && next <= undisturbed_until_ms
                 {
                     moves.streamed_bytes += stage.streams.iter().map(|s| s.bytes).sum::<u64>();
-                    moves.streaming_ms += next.saturating_sub(stage.entered_ms);
+                    moves.streaming_ms.push((stage.entered_ms, next));
                 }
             }
         }
         moves.barriers_ms.sort_unstable();
+        moves.streaming_ms.sort_unstable();
         moves
     }
 
@@ -68,11 +71,16 @@ impl Moves {
         self.barriers_ms.get((self.barriers_ms.len() * percent / 100).min(last)).copied()
     }
 
-    /// The bytes of all streams, by the time that tablets were in that stage. With few rows most
-    /// of that time is the stage's own, not the stream's.
+    /// The bytes of all streams, by the time in which any tablet was in that stage. With few rows
+    /// most of that time is the stage's own, not the streams'.
     fn mib_per_s(&self) -> f64 {
+        let (mut any_ms, mut upto) = (0, 0);
+        for (from, to) in &self.streaming_ms {
+            any_ms += to.saturating_sub(upto.max(*from));
+            upto = upto.max(*to);
+        }
         let mib = self.streamed_bytes as f64 / f64::from(1 << 20);
-        mib / (self.streaming_ms.max(1) as f64 / 1e3)
+        mib / (any_ms.max(1) as f64 / 1e3)
     }
 }
 
@@ -173,7 +181,7 @@ mod tests {
             faults: vec!["stale_chunk"],
             rows: 10,
             verdict,
-            moves: Moves::of(&[moved()]),
+            moves: Moves::of(&[moved()], u64::MAX),
             stale_chunks_refused: 1,
             failovers: 0,
             fences: 0,
@@ -183,11 +191,13 @@ mod tests {
 
     #[test]
     fn numbers_come_out_of_the_stages() {
-        let moves = Moves::of(&[moved()]);
+        let moves = Moves::of(&[moved()], 1_600);
         assert_eq!((moves.done, moves.reverted), (1, 0));
         assert_eq!((moves.barrier_ms(0), moves.barrier_ms(99)), (Some(2), Some(40)));
         assert_eq!(moves.mib_per_s(), 2.0);
-        assert_eq!(Moves::of(&[]).barrier_ms(50), None);
+        assert_eq!(Moves::of(&[moved(), moved()], 1_600).mib_per_s(), 4.0, "at the same time");
+        assert_eq!(Moves::of(&[moved()], 1_599).mib_per_s(), 0.0, "not over yet");
+        assert_eq!(Moves::of(&[], 0).barrier_ms(50), None);
     }
 
     #[test]

@@ -66,3 +66,25 @@ fn a_file_of_rows_that_cannot_be_read_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("missing.csv"));
 }
+
+/// A history is judged by itself: no cluster is asked.
+#[test]
+fn a_kept_history_can_be_judged_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("history.ndjson");
+    let history = r#"{"op":"put","key":"k","value":"a","began_us":1,"ended_us":2,"outcome":"ok"}
+{"op":"delete","key":"k","began_us":3,"ended_us":4,"outcome":"ok"}
+{"op":"get","key":"k","value":"a","began_us":5,"ended_us":6,"outcome":"ok"}
+"#;
+    std::fs::write(&file, history).expect("a file");
+    let output = Command::new(env!("CARGO_BIN_EXE_palisade"))
+        .args(["kv", "check", "-o", "json"])
+        .arg(&file)
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1));
+    let verdict: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(verdict["resurrected_deletes"], 1, "{verdict:#}");
+    assert_eq!(verdict["acknowledged_writes"], 1, "{verdict:#}");
+    assert_eq!(verdict["ok"], false, "{verdict:#}");
+}

@@ -1,7 +1,7 @@
 //! Step 3: the leader of group0 is killed in the middle of moves. Another one ends them.
 
 use super::super::moves::{LOOK, within};
-use super::Demo;
+use super::{Demo, how_they_ended};
 use anyhow::Context;
 use proto::admin::v1 as pb;
 use proto::types::v1::Stage;
@@ -34,9 +34,7 @@ pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
     let took_ms = killed.elapsed().as_millis();
     demo.screen.say(&format!("{name} leads, {took_ms} ms later, in term {}", now.term));
     let ended = demo.all_ended(begun).await?;
-    let done = ended.iter().filter(|ended| ended.state() == pb::MigrationState::Done).count();
-    demo.screen
-        .say(&format!("{done} of {} moves are done, the others have gone back", ended.len()));
+    demo.screen.say(&how_they_ended(&ended));
     if before.coordinators.len() > 1 {
         demo.screen.waits_for(format!("{leader} to serve again"));
         demo.cluster.restart(&leader).await?;

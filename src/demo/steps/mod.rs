@@ -7,6 +7,7 @@ mod moves;
 mod target;
 
 use super::Demo;
+use proto::admin::v1 as pb;
 
 /// One step. Steps run one after the other, beside the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,5 +65,15 @@ impl Step {
             Step::TargetKilled => target::run(demo).await,
             Step::AgentHeldUp => held_up::run(demo).await,
         }
+    }
+}
+
+/// In words.
+fn how_they_ended(migrations: &[pb::Migration]) -> String {
+    let is_done = |migration: &&pb::Migration| migration.state() == pb::MigrationState::Done;
+    let done = migrations.iter().filter(is_done).count();
+    match migrations.len() - done {
+        0 => format!("all {done} moves are done"),
+        back => format!("{done} moves are done, {back} have gone back"),
     }
 }

@@ -1,8 +1,7 @@
 //! Step 4: the agent that tablets move to is killed in the middle, and started again at once.
 
-use super::Demo;
+use super::{Demo, how_they_ended};
 use anyhow::Context;
-use proto::admin::v1 as pb;
 use proto::types::v1::Stage;
 
 /// Moves to it at the most.
@@ -27,8 +26,6 @@ pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
     demo.all_attached().await?;
     demo.screen.say(&format!("{target} is started again, and admitted anew"));
     let ended = demo.all_ended(begun).await?;
-    let done = ended.iter().filter(|ended| ended.state() == pb::MigrationState::Done).count();
-    demo.screen
-        .say(&format!("{done} of {} moves are done, the others have gone back", ended.len()));
+    demo.screen.say(&how_they_ended(&ended));
     Ok(())
 }
