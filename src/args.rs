@@ -87,10 +87,9 @@ pub(crate) enum Command {
     #[command(flatten)]
     Client(ClientCommand),
     /// Clusters by name: which coordinators, and which of them is meant.
-    #[command(
-        before_help = "Example:\n  palisade context set production --coordinators c1:7400,c2:7400\n  \
-                       palisade context use production"
-    )]
+    #[command(before_help = "Example:\n  \
+                       palisade context set production --coordinators c1:7400,c2:7400\n  \
+                       palisade context use production")]
     Context(ContextArgs),
     /// What a shell has to read so that it completes, with live names.
     #[command(before_help = "Examples:\n  source <(palisade completion bash)\n  \

@@ -56,7 +56,10 @@ fn list(output: Output, contexts: &Contexts) -> String {
             all.iter().map(line).collect()
         }
         Output::Json | Output::Yaml => {
-            let one = |(name, addresses): (&String, &Vec<String>)| json!({ "name": name, "coordinators": addresses, "current": is_current(name) });
+            let one = |(name, addresses): (&String, &Vec<String>)| {
+                let current = is_current(name);
+                json!({ "name": name, "coordinators": addresses, "current": current })
+            };
             let all: Vec<Value> = all.iter().map(one).collect();
             render::value(output, &json!({ "contexts": all }))
         }

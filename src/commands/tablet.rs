@@ -39,7 +39,7 @@ pub(super) async fn run(session: &Session, command: TabletCommand) -> Result<Exi
 async fn explain(session: &Session, name: &TabletName) -> Result<(), Failure> {
     session.check_name(name).await?;
     let tablet = session.admin.tablet(name.id, false).await?;
-    let nodes = session.admin.list_nodes().await?;
+    let status = session.admin.status().await?;
     let migration = match tablet.migration.as_str() {
         "" => None,
         id => match session.admin.migration(id).await {
@@ -49,7 +49,12 @@ async fn explain(session: &Session, name: &TabletName) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         },
     };
-    let known = Known { tablet: &tablet, migration: migration.as_ref(), nodes: &nodes };
+    let known = Known {
+        tablet: &tablet,
+        migration: migration.as_ref(),
+        nodes: &status.nodes,
+        pause: status.pause.as_ref(),
+    };
     if session.output.is_for_people() {
         super::print(&render::explain(known, now_ms()));
         return Ok(());

@@ -65,7 +65,8 @@ pub(super) async fn wait(
             },
             () = sleep_until(again_at) => saying.say_again(&last),
             () = sleep_until(until.unwrap_or(again_at)), if until.is_some() => {
-                return Err(left(&last, Exit::TimedOut, "the wait timed out"));
+                let failure = left(&last, Exit::TimedOut, "the wait timed out");
+                return Err(if is_paused(session).await { paused(failure) } else { failure });
             }
             _ = interrupted.recv() => {
                 return match aim {
@@ -164,6 +165,16 @@ async fn known(session: &Session, request_id: &str) -> Board {
     }
 }
 
+/// Whether all transitions stand still because somebody wants it so. Nobody waits long to know.
+async fn is_paused(session: &Session) -> bool {
+    let asked = tokio::time::timeout(Duration::from_secs(1), session.admin.status()).await;
+    asked.is_ok_and(|answer| answer.is_ok_and(|status| status.pause.is_some()))
+}
+
+fn paused(failure: Failure) -> Failure {
+    failure.why("all transitions are paused").next("palisade resume")
+}
+
 /// The job goes on without us.
 fn left(migration: &pb::Migration, exit: Exit, what: &str) -> Failure {
     let id = render::short_id(&migration.id);
@@ -231,5 +242,6 @@ mod tests {
         let failure = left(&migration(pb::MigrationState::Running), Exit::TimedOut, "timed out");
         assert_eq!(failure.exit.code(), 124);
         assert!(failure.error.contains("goes on"));
+        assert_eq!(paused(failure).next.as_deref(), Some("palisade resume"));
     }
 }

@@ -10,6 +10,9 @@ use migrations::stage::{Reads, Stage, Writes};
 use proto::admin::v1 as pb;
 use std::collections::BTreeMap;
 
+/// Whoever waits no longer than this is not held up by anybody.
+const PATIENCE_MS: u64 = 2_000;
+
 /// What a block says beside the migration itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Board {
@@ -104,7 +107,9 @@ fn running(
     let nodes = migration.waiting_for.join(" ");
     line.push_str(&paint.warn(&format!("   waiting for {nodes}{}", drain(migration))));
     let mut lines = vec![line];
-    lines.extend(held(board, migration));
+    if since_ms >= PATIENCE_MS || !migration.holders.is_empty() {
+        lines.extend(held(board, migration));
+    }
     lines
 }
 
@@ -155,13 +160,13 @@ fn held(board: &Board, migration: &pb::Migration) -> Vec<String> {
     }
     let silent = |node: &&String| !migration.waiting_for.contains(node);
     let serving: Vec<&str> = serving(migration).filter(silent).map(String::as_str).collect();
-    let serving = format!("{} go on serving", serving.join(", "));
-    lines.push(match board.drain_deadline_ms {
-        Some(deadline) if !migration.holders.is_empty() => {
-            format!("      it is forced out at {}; {serving}", millis(deadline))
-        }
-        Some(_) | None => format!("      {serving}"),
-    });
+    let forced = board.drain_deadline_ms.filter(|_| !migration.holders.is_empty());
+    let forced = forced.map(|deadline| format!("it is forced out at {}", millis(deadline)));
+    let serving = (!serving.is_empty()).then(|| format!("{} go on serving", serving.join(", ")));
+    let notes: Vec<String> = forced.into_iter().chain(serving).collect();
+    if !notes.is_empty() {
+        lines.push(format!("      {}", notes.join("; ")));
+    }
     let tablet = &migration.tablet_name;
     lines.push(format!("      look:   palisade barrier holders --tablet {tablet}"));
     lines
@@ -321,6 +326,16 @@ migration 9f2c61aa  orders/17  migrate  n1 → n4
 
   reads: n2 n3 n4   writes: n1 n2 n3 + n4      Ctrl-C detaches; the migration goes on";
         assert_eq!(drawn(&known, &migration, 13_000), expected);
+    }
+
+    #[test]
+    fn a_wait_that_has_just_begun_is_nobodys_fault() {
+        let mut migration = migrate(vec![history(Stage::UseNew, 1, 1_000)]);
+        migration.waiting_for = names("n1 n2 n3 n4");
+        let early = drawn(&Board::default(), &migration, 2_900);
+        assert!(!early.contains("look:"), "{early}");
+        let late = drawn(&Board::default(), &migration, 3_000);
+        assert!(late.contains("waiting for n1 n2 n3 n4\n      look:"), "{late}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::board::sets;
 use super::list::{kind, way};
-use super::words::{bytes, millis, stage};
+use super::words::{bytes, millis, stage, utc};
 use proto::admin::v1 as pb;
 
 /// What is known of a tablet.
@@ -13,6 +13,8 @@ pub(crate) struct Known<'a> {
     /// Its migration, if it is in one.
     pub(crate) migration: Option<&'a pb::Migration>,
     pub(crate) nodes: &'a [pb::Node],
+    /// Set if all transitions are paused.
+    pub(crate) pause: Option<&'a pb::Pause>,
 }
 
 /// The explanation.
@@ -32,6 +34,11 @@ pub(crate) fn explain(known: Known<'_>, now_ms: u64) -> String {
     }
     if let Some(migration) = known.migration {
         lines.extend(of_attempts(migration));
+        if let Some(pause) = known.pause {
+            let why = if pause.reason.is_empty() { "nobody has said why" } else { &pause.reason };
+            lines
+                .push(format!("  all transitions are paused since {}: {why}", utc(pause.since_ms)));
+        }
         lines.extend(of_wait(migration));
     }
     lines.push(format!("  next:  {}", next_step(known)));
@@ -95,7 +102,7 @@ fn of_majority(what: &str, set: &[(String, bool)]) -> String {
     let up = set.iter().filter(|(_, is_up)| *is_up).count();
     let needed = set.len() / 2 + 1;
     let means = match up.checked_sub(needed) {
-        None => "no majority: it can't be read or written until one is back".to_owned(),
+        None => "no majority, so no reads and no writes".to_owned(),
         Some(0) => "a majority, with none to spare".to_owned(),
         Some(spare) => format!("a majority, with {spare} to spare"),
     };
@@ -137,7 +144,10 @@ fn next_step(known: Known<'_>) -> String {
         (_, Some(replica), _) => {
             format!("start the agent of {0}; palisade node describe {0}", replica.node)
         }
-        (Some(migration), None, _) if !migration.waiting_for.is_empty() => {
+        (Some(_), None, _) if known.pause.is_some() => "palisade resume".to_owned(),
+        (Some(migration), None, _)
+            if !migration.waiting_for.is_empty() && migration.streams.is_empty() =>
+        {
             format!("palisade barrier holders --tablet {tablet}")
         }
         (Some(migration), None, _) => {
@@ -172,7 +182,7 @@ mod tests {
     fn a_settled_tablet_has_nothing_to_explain() {
         let tablet = tablet(vec![replica("n1", true, true), replica("n2", true, true)]);
         let nodes = ["n1", "n2"].map(|name| node(name, true, pb::NodeState::Admitted));
-        let known = Known { tablet: &tablet, migration: None, nodes: &nodes };
+        let known = Known { tablet: &tablet, migration: None, nodes: &nodes, pause: None };
         let expected = "\
 orders/17 is in no transition; its replicas are on n1 n2
 
@@ -214,7 +224,8 @@ orders/17 is in no transition; its replicas are on n1 n2
             node("n3", false, pb::NodeState::Fenced),
             node("n4", true, up),
         ];
-        let known = Known { tablet: &tablet, migration: Some(&migration), nodes: &nodes };
+        let known =
+            Known { tablet: &tablet, migration: Some(&migration), nodes: &nodes, pause: None };
         let expected = "\
 orders/17 is in write_both_read_old for 5.0 s: migrate n1 → n4
   reads: n1 n2 n3   writes: n1 n2 n3 + n4
@@ -224,11 +235,17 @@ orders/17 is in write_both_read_old for 5.0 s: migrate n1 → n4
   n3            stays   its node is fenced: it serves again once a process is admitted anew
   n4            comes   up
 
-  1 of 3 replicas can answer: no majority: it can't be read or written until one is back
-  1 of 3 replicas that it leads to can answer: no majority: it can't be read or written until one is back
+  1 of 3 replicas can answer: no majority, so no reads and no writes
+  1 of 3 replicas that it leads to can answer: no majority, so no reads and no writes
   it waits for the word of n3
   next:  start the agent of n3; palisade node describe n3
 ";
         assert_eq!(explain(known, 6_000), expected);
+        let pause = pb::Pause { reason: "switch".to_owned(), since_ms: 0 };
+        let nodes = ["n1", "n2", "n3", "n4"].map(|name| node(name, true, up));
+        let shown = explain(Known { nodes: &nodes, pause: Some(&pause), ..known }, 6_000);
+        let paused = "  all transitions are paused since 1970-01-01T00:00:00Z: switch\n";
+        assert!(shown.contains(paused), "{shown}");
+        assert!(shown.ends_with("  next:  palisade resume\n"), "{shown}");
     }
 }
