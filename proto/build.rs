@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 15] = [
+const PROTOS: [&str; 16] = [
     "palisade/types/v1/types.proto",
     "palisade/agent/v1/agent.proto",
     "palisade/stream/v1/stream.proto",
@@ -15,6 +15,7 @@ const PROTOS: [&str; 15] = [
     "palisade/admin/v1/table.proto",
     "palisade/admin/v1/tablet.proto",
     "palisade/admin/v1/topology.proto",
+    "palisade/raft/v1/raft.proto",
     "palisade/storage/v1/storage.proto",
     "palisade/storage/v1/snapshot.proto",
     "palisade/faults/v1/faults.proto",

@@ -17,7 +17,7 @@ use crate::limits::{MESSAGE_BYTES, WATCHES};
 use crate::machine::Machine;
 use crate::observed::Observed;
 use crate::proposer::Proposer;
-use crate::status::read_error;
+use crate::status::{Port, read_error};
 use migrations::topology::Topology;
 use proto::admin::v1::balance_service_server::BalanceServiceServer;
 use proto::admin::v1::barrier_service_server::BarrierServiceServer;
@@ -81,6 +81,6 @@ impl AdminApi {
     /// Looks at the topology after a confirmation of leadership that began after the call.
     async fn read<T>(&self, look: impl FnOnce(&Topology) -> T) -> Result<T, Status> {
         let looked = self.group0.linearizable_read(|machine| look(&machine.topology)).await;
-        looked.map_err(|error| read_error(&error))
+        looked.map_err(|error| read_error(&error, Port::Admin))
     }
 }

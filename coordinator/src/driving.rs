@@ -22,7 +22,12 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// What reaches the driver from outside.
+/// What reaches the driver from outside, for the driver of one leadership.
+struct Addressed {
+    leadership: Option<Leadership>,
+    input: Input,
+}
+
 enum Input {
     Event(Event),
     Renew { node: NodeId, incarnation: Incarnation, at: Instant, answer: oneshot::Sender<bool> },
@@ -31,22 +36,40 @@ enum Input {
 /// Hands events to the driver. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct DriverHandle {
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<Addressed>,
+    leadership: Option<Leadership>,
 }
 
 impl DriverHandle {
+    /// The same for the driver of one leadership: what is handed over is dropped once that is
+    /// over. Without it everything is.
+    pub(crate) fn of(&self, leadership: Leadership) -> DriverHandle {
+        DriverHandle { inputs: self.inputs.clone(), leadership: Some(leadership) }
+    }
+
+    fn addressed(&self, input: Input) -> Addressed {
+        Addressed { leadership: self.leadership, input }
+    }
+
     /// Hands over what an agent has reported. Waits while the driver is behind: back-pressure
     /// that ends at the agent's connection.
     pub(crate) async fn report(&self, event: Event) {
         // Without a driver there is nobody whom it could concern.
-        let _ = self.inputs.send(Input::Event(event)).await;
+        let _ = self.inputs.send(self.addressed(Input::Event(event))).await;
     }
 
     /// Counts a renewal; whether it may be answered. Not once a fence of it is being proposed.
-    pub(crate) async fn renew(&self, node: NodeId, incarnation: Incarnation, at: Instant) -> bool {
+    /// `None` if the leadership is over: nobody here can tell.
+    pub(crate) async fn renew(
+        &self,
+        node: NodeId,
+        incarnation: Incarnation,
+        at: Instant,
+    ) -> Option<bool> {
         let (answer, answered) = oneshot::channel();
         let renew = Input::Renew { node, incarnation, at, answer };
-        self.inputs.send(renew).await.is_ok() && answered.await.unwrap_or(false)
+        self.inputs.send(self.addressed(renew)).await.ok()?;
+        answered.await.ok()
     }
 }
 
@@ -73,7 +96,7 @@ pub(crate) struct DriverLoop {
     proposer: Proposer,
     agents: Agents,
     observed: Observed,
-    inputs: mpsc::Receiver<Input>,
+    inputs: mpsc::Receiver<Addressed>,
 }
 
 /// The driver of one leadership, and up to where it has seen the topology.
@@ -95,7 +118,7 @@ impl DriverLoop {
     ) -> (DriverLoop, DriverHandle) {
         let (sender, inputs) = mpsc::channel(EVENTS_QUEUED);
         let driving = DriverLoop { group0, proposer, agents, observed, inputs };
-        (driving, DriverHandle { inputs: sender })
+        (driving, DriverHandle { inputs: sender, leadership: None })
     }
 
     /// Runs until `stop`.
@@ -127,19 +150,18 @@ impl DriverLoop {
                         self.handle(leading, ended);
                     }
                 }
-                input = self.inputs.recv() => match (input, &mut leading) {
-                    (None, _) => return,
-                    // A report to a leader that is none any more; its agent attaches anew.
-                    (Some(_), None) => {}
-                    (Some(Input::Event(event)), Some(leading)) => self.handle(leading, event),
-                    (Some(Input::Renew { node, incarnation, at, answer }), Some(leading)) => {
-                        let may_answer = leading.driver.may_renew(node, incarnation);
-                        if may_answer {
-                            self.handle(leading, Event::Renewed { node, incarnation, at });
+                input = self.inputs.recv() => {
+                    let Some(Addressed { leadership: meant, input }) = input else { return };
+                    // Whoever sent it may have seen a leadership that has not been seen here yet.
+                    leading = self.follow_leadership(leading, &mut leadership);
+                    match &mut leading {
+                        Some(leading) if Some(leading.leadership) == meant => {
+                            self.take(leading, input);
                         }
-                        let _ = answer.send(may_answer);
+                        // For a leadership that is over; its agent attaches anew.
+                        _ => {}
                     }
-                },
+                }
                 _ = tick.tick() => if let Some(leading) = &mut leading {
                     self.handle(leading, Event::Tick(boot_instant()));
                 },
@@ -173,6 +195,19 @@ impl DriverLoop {
             self.observed.clear();
         }
         self.begin(now)
+    }
+
+    fn take(&self, leading: &mut Leading, input: Input) {
+        match input {
+            Input::Event(event) => self.handle(leading, event),
+            Input::Renew { node, incarnation, at, answer } => {
+                let may_answer = leading.driver.may_renew(node, incarnation);
+                if may_answer {
+                    self.handle(leading, Event::Renewed { node, incarnation, at });
+                }
+                let _ = answer.send(may_answer);
+            }
+        }
     }
 
     /// Tells the driver what was applied since it last looked.

@@ -9,6 +9,7 @@ pub mod group0;
 mod admin;
 mod agents;
 mod balancing;
+mod bootstrap;
 mod driving;
 mod limits;
 mod machine;
@@ -19,5 +20,5 @@ mod proposer;
 mod server;
 mod status;
 
-pub use options::{CoordinatorArgs, Profile};
+pub use options::{CoordinatorArgs, Peer, Profile};
 pub use server::{ServeError, run};

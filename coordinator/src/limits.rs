@@ -21,6 +21,10 @@ pub(crate) const ORDERS_QUEUED: usize = 4_096;
 pub(crate) const RECORDS_PER_MESSAGE: usize = 256;
 /// What agents report waits here for the driver.
 pub(crate) const EVENTS_QUEUED: usize = 4_096;
+/// A coordinator says within this who it is.
+pub(crate) const IDENTIFY_DEADLINE: Duration = Duration::from_secs(1);
+/// How often it is looked whether a cluster can begin.
+pub(crate) const BEGIN_INTERVAL: Duration = Duration::from_millis(50);
 /// How often the driver looks at the time.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 /// An agent that attaches says who it is within this.

@@ -3,29 +3,24 @@
 use crate::admin::AdminApi;
 use crate::agents::{AgentApi, Agents};
 use crate::balancing;
+use crate::bootstrap::{self, Expected};
 use crate::driving::DriverLoop;
 use crate::group0::{FatalReason, Group0, Member, Options};
-use crate::limits::{MESSAGE_BYTES, PROPOSAL_DEADLINE};
+use crate::limits::MESSAGE_BYTES;
 use crate::machine::Machine;
 use crate::observed::Observed;
 use crate::options::{CoordinatorArgs, Profile};
 use crate::proposer::Proposer;
-use migrations::command::{Bootstrap, Command};
-use migrations::id::ClusterId;
-use migrations::settings::Settings;
 use process::ListenError;
 use proto::agent::v1::agent_service_server::AgentServiceServer;
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use uuid::Uuid;
 
-/// The Raft id of the one voter that there is.
-const RAFT_ID: u64 = 1;
 /// How often a silent connection is asked whether its other end is there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long calls that are under way may take at the end.
@@ -37,6 +32,12 @@ pub enum ServeError {
     /// A port could not be served on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Others could not reach it under a wildcard.
+    #[error("{0} is a wildcard: say with --advertise under which host others reach this one")]
+    Wildcard(SocketAddr),
+    /// Whom to begin a cluster with is not clear.
+    #[error("{0}: name=host:port of every raft port, separated by commas")]
+    Peers(String),
     /// The directory could not be opened.
     #[error(transparent)]
     Open(#[from] crate::group0::OpenError),
@@ -54,34 +55,103 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
+/// What a coordinator listens on.
+struct Listeners {
+    admin: TcpListener,
+    raft: TcpListener,
+    agents: TcpListener,
+}
+
+impl Listeners {
+    async fn open(args: &CoordinatorArgs) -> Result<Listeners, ServeError> {
+        Ok(Listeners {
+            admin: listen(args, args.admin_listen, "--admin-listen").await?,
+            raft: listen(args, args.raft_listen, "--raft-listen").await?,
+            agents: listen(args, args.agents_listen, "--agents-listen").await?,
+        })
+    }
+
+    /// This coordinator, as others are told. Its raft address is the one that was agreed on.
+    fn member(&self, args: &CoordinatorArgs) -> Member {
+        let agreed = args.peers.iter().find(|peer| peer.name == args.name);
+        Member {
+            name: args.name.clone(),
+            raft_address: agreed
+                .map_or_else(|| advertised(&self.raft, args), |peer| peer.address.clone()),
+            admin_address: advertised(&self.admin, args),
+            agents_address: advertised(&self.agents, args),
+        }
+    }
+
+    fn announce(&self, args: &CoordinatorArgs) {
+        args.process.announce(&[
+            ("admin", self.admin.local_addr().ok()),
+            ("raft", self.raft.local_addr().ok()),
+            ("agents", self.agents.local_addr().ok()),
+        ]);
+    }
+}
+
+async fn listen(
+    args: &CoordinatorArgs,
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<TcpListener, ServeError> {
+    if address.ip().is_unspecified() && args.advertise.is_none() {
+        return Err(ServeError::Wildcard(address));
+    }
+    Ok(args.process.listen(address, flag).await?)
+}
+
+/// Under which address others reach a listener.
+fn advertised(listener: &TcpListener, args: &CoordinatorArgs) -> String {
+    let Ok(bound) = listener.local_addr() else { return String::new() };
+    match &args.advertise {
+        Some(host) => format!("{host}:{}", bound.port()),
+        None => bound.to_string(),
+    }
+}
+
 /// Runs a coordinator until `stop`.
 ///
 /// # Errors
 ///
 /// Every [`ServeError`]; nothing acknowledged is lost by any.
 pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
-    let admin = args.process.listen(args.admin_listen, "--admin-listen").await?;
-    let for_agents = args.process.listen(args.agents_listen, "--agents-listen").await?;
-    let address = admin.local_addr().map(|address| address.to_string()).unwrap_or_default();
-    let options = Options::new(&args.data, RAFT_ID, address);
+    let listeners = Listeners::open(&args).await?;
+    let options = Options::new(&args.data, listeners.member(&args));
+    let options = match args.profile {
+        Profile::Standard => options,
+        Profile::Fast => options.fast(),
+    };
     let group0 = Group0::open(options, Machine::default()).await?;
+    let expected = bootstrap::expected(&args, &group0).await?;
+    listeners.announce(&args);
     let tasks = TaskTracker::new();
+    let Listeners { admin, raft, agents } = listeners;
+    let mut serve_raft = tokio::spawn(
+        server().add_service(group0.raft_service()).serve_with_incoming(incoming(raft)),
+    );
     let served = tokio::select! {
         reason = group0.fatal() => Err(ServeError::Fatal(reason)),
-        served = serve(&args, &group0, admin, for_agents, &tasks, &stop) => served,
+        ended = &mut serve_raft => ended.map_or(Ok(()), |ended| Ok(ended?)),
+        served = serve(&args, expected, &group0, admin, agents, &tasks, &stop) => served,
     };
-    // Agents and callers first, then those who work for them, group0 last.
+    // Agents and callers first, then those who work for them, then group0; the raft port last, so
+    // that leadership can be handed over.
     stop.cancel();
     tasks.close();
     tasks.wait().await;
     if let Err(reason) = group0.shutdown().await {
         tracing::warn!(%reason, "group0 did not stop cleanly; nothing acknowledged is lost");
     }
+    serve_raft.abort();
     served
 }
 
 async fn serve(
     args: &CoordinatorArgs,
+    expected: Option<Expected>,
     group0: &Group0<Machine>,
     admin: TcpListener,
     for_agents: TcpListener,
@@ -89,17 +159,15 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<(), ServeError> {
     let proposer = Proposer::start(group0.clone(), stop.clone());
-    bootstrap(args, group0, &proposer).await?;
     let agents = Agents::default();
     let observed = Observed::default();
     let (driving, driver) =
         DriverLoop::new(group0.clone(), proposer.clone(), agents.clone(), observed.clone());
     tasks.spawn(driving.run(stop.clone()));
     tasks.spawn(balancing::run(group0.clone(), proposer.clone(), stop.clone()));
-    let ports = [("admin", admin.local_addr().ok()), ("agents", for_agents.local_addr().ok())];
     let agent_api =
         AgentApi::new(group0.clone(), proposer.clone(), agents.clone(), driver, observed.clone());
-    let admin_api = AdminApi::new(group0.clone(), proposer, agents, observed);
+    let admin_api = AdminApi::new(group0.clone(), proposer.clone(), agents, observed);
     let agent_service = AgentServiceServer::new(agent_api).max_decoding_message_size(MESSAGE_BYTES);
     let serve_agents = server()
         .add_service(agent_service)
@@ -107,9 +175,15 @@ async fn serve(
     let serve_admin = admin_api
         .router(server())
         .serve_with_incoming_shutdown(incoming(admin), stop.clone().cancelled_owned());
-    args.process.announce(&ports);
+    let begin = async {
+        match bootstrap::run(expected, args.profile, group0, &proposer).await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    };
     tokio::select! {
         ended = async { tokio::try_join!(serve_agents, serve_admin) } => Ok(ended.map(drop)?),
+        error = begin => Err(error),
         () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_PATIENCE).await } => Ok(()),
     }
 }
@@ -121,42 +195,4 @@ fn server() -> Server {
 fn incoming(listener: TcpListener) -> TcpIncoming {
     // Set on the listener: the builder's own is not looked at when it serves a given listener.
     TcpIncoming::from(listener).with_nodelay(Some(true))
-}
-
-/// Begins a cluster in an empty directory, if that was asked for. The cluster's id is the first
-/// entry of its log.
-async fn bootstrap(
-    args: &CoordinatorArgs,
-    group0: &Group0<Machine>,
-    proposer: &Proposer,
-) -> Result<(), ServeError> {
-    let failed = |error: &dyn std::fmt::Display| ServeError::Bootstrap(error.to_string());
-    let is_initialized = group0.is_initialized().await.map_err(|error| failed(&error))?;
-    if !is_initialized && args.bootstrap_expect.is_none() {
-        return Err(ServeError::NotBootstrapped(args.data.clone()));
-    }
-    if !is_initialized {
-        let address = args.admin_listen.to_string();
-        let members = BTreeMap::from([(RAFT_ID, Member { address })]);
-        group0.bootstrap(members).await.map_err(|error| failed(&error))?;
-    }
-    let mut leadership = group0.leadership();
-    let leads = tokio::time::timeout(PROPOSAL_DEADLINE, leadership.wait_for(Option::is_some)).await;
-    if !matches!(leads, Ok(Ok(_))) {
-        return Err(ServeError::Bootstrap("nobody leads after the deadline".to_owned()));
-    }
-    if group0.read(|machine| machine.topology.state().cluster).is_some() {
-        return Ok(());
-    }
-    let settings = match args.profile {
-        Profile::Standard => Settings::DEFAULT,
-        Profile::Fast => Settings::FAST,
-    };
-    let cluster = ClusterId::from_uuid(Uuid::new_v4());
-    let cluster = cluster.ok_or_else(|| failed(&"no randomness"))?;
-    let command = Command::Bootstrap(Bootstrap { cluster, settings });
-    let committed = proposer.submit(command).await.map_err(|error| failed(&error))?;
-    committed.outcome.map_err(|rejected| failed(&rejected))?;
-    tracing::info!(%cluster, "a new cluster begins");
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Errors of a coordinator as statuses: the only place where they are mapped. Each says what is
 //! wrong, in the closed list's words, and for a change how far it got.
 
-use crate::group0::{Group0, ProposeError, ReadError};
+use crate::group0::{Group0, Member, ProposeError, ReadError};
 use crate::machine::Machine;
 use crate::proposer::SubmitError;
 use migrations::command::{Missing, Rejected};
@@ -18,13 +18,36 @@ const LEADER_RETRY: Duration = Duration::from_millis(200);
 /// When a client may come again after an overload.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(500);
 
-/// This coordinator does not lead; where to go, if it knows.
+/// Whom a refusal goes to: each is sent to the leader's port for its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// People, command lines and programs.
+    Admin,
+    /// Replica agents.
+    Agents,
+}
+
+impl Port {
+    /// Go to the leader, on this port.
+    fn lead(self, leader: &Member, message: impl Into<String>) -> Refusal {
+        let address = match self {
+            Port::Admin => &leader.admin_address,
+            Port::Agents => &leader.agents_address,
+        };
+        Refusal::new(Reason::NotLeader, message)
+            .with("leader", leader.name.clone())
+            .with("address", address.clone())
+    }
+}
+
+/// This coordinator does not lead; where an agent is to go, if it knows.
 pub(crate) fn not_leader(group0: &Group0<Machine>) -> Status {
-    let leader = group0.metrics().leader;
+    // It may have been elected a moment ago, and not be ready to serve.
+    let leader = group0.leader().filter(|leader| leader.name != group0.member().name);
     match leader {
         Some(leader) => {
-            let refusal = Refusal::new(Reason::NotLeader, "this coordinator does not lead");
-            outcome(refusal.with("leader", leader.to_string()).into(), ChangeOutcome::NotApplied)
+            let refusal = Port::Agents.lead(&leader, "this coordinator does not lead");
+            outcome(refusal.into(), ChangeOutcome::NotApplied)
         }
         None => no_leader(),
     }
@@ -47,12 +70,10 @@ fn outcome(mut status: Status, outcome: ChangeOutcome) -> Status {
 }
 
 /// A read that could not be shown to be the newest; if it was for a change, nothing was proposed.
-pub(crate) fn read_error(error: &ReadError) -> Status {
+/// `port` is where it came in.
+pub(crate) fn read_error(error: &ReadError, port: Port) -> Status {
     let refusal = match error {
-        ReadError::NotLeader { leader, address } => {
-            let refusal = Refusal::new(Reason::NotLeader, error.to_string());
-            refusal.with("leader", leader.to_string()).with("address", address.clone())
-        }
+        ReadError::NotLeader { leader } => port.lead(leader, error.to_string()),
         ReadError::NoLeader | ReadError::NoQuorum => return no_leader(),
         ReadError::ShuttingDown | ReadError::Fatal(_) => {
             Refusal::new(Reason::ShuttingDown, error.to_string()).retry_after(LEADER_RETRY)
@@ -61,8 +82,8 @@ pub(crate) fn read_error(error: &ReadError) -> Status {
     outcome(refusal.into(), ChangeOutcome::NotApplied)
 }
 
-/// A change that has no outcome.
-pub(crate) fn submit_error(error: &SubmitError) -> Status {
+/// A change that has no outcome. `port` is where it came in.
+pub(crate) fn submit_error(error: &SubmitError, port: Port) -> Status {
     let message = error.to_string();
     let SubmitError::Propose(propose) = error else {
         let refusal = Refusal::new(Reason::Overloaded, message).retry_after(OVERLOAD_RETRY);
@@ -73,9 +94,7 @@ pub(crate) fn submit_error(error: &SubmitError) -> Status {
         false => ChangeOutcome::NotApplied,
     };
     let refusal = match propose {
-        ProposeError::NotLeader { leader, address } => Refusal::new(Reason::NotLeader, message)
-            .with("leader", leader.to_string())
-            .with("address", address.clone()),
+        ProposeError::NotLeader { leader } => port.lead(leader, message),
         ProposeError::NoLeader => Refusal::new(Reason::NoLeader, message).retry_after(LEADER_RETRY),
         ProposeError::ShuttingDown => {
             Refusal::new(Reason::ShuttingDown, message).retry_after(LEADER_RETRY)

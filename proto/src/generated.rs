@@ -15,6 +15,7 @@ package!(admin, "palisade.admin.v1");
 package!(agent, "palisade.agent.v1");
 package!(data, "palisade.data.v1");
 package!(faults, "palisade.faults.v1");
+package!(raft, "palisade.raft.v1");
 package!(storage, "palisade.storage.v1");
 package!(stream, "palisade.stream.v1");
 package!(types, "palisade.types.v1");

@@ -11,5 +11,5 @@ pub mod reasons;
 pub mod status;
 pub mod storage;
 
-pub use generated::{FILE_DESCRIPTOR_SET, admin, agent, data, faults, stream, types};
+pub use generated::{FILE_DESCRIPTOR_SET, admin, agent, data, faults, raft, stream, types};
 pub use malformed::Malformed;

@@ -63,7 +63,7 @@ async fn starts_that_cannot_be_say_what_to_do() {
     let empty = empty.to_str().expect("text");
     let coordinator = |data| {
         let listen = ["--admin-listen=127.0.0.1:0", "--agents-listen=127.0.0.1:0"];
-        ["coordinator", "--data", data, listen[0], listen[1]]
+        ["coordinator", "--raft-listen=127.0.0.1:0", "--data", data, listen[0], listen[1]]
     };
     refused(&log, &coordinator(empty), &["holds no cluster", "--bootstrap-expect 1"]);
     let c1 = cluster.path().join("c1");

@@ -6,7 +6,7 @@
 use super::{AdminApi, views};
 use crate::limits::{REASON_MAX, REQUEST_ID_AHEAD};
 use crate::now::wall_millis;
-use crate::status::{rejected_of, submit_error};
+use crate::status::{Port, rejected_of, submit_error};
 use migrations::apply::check;
 use migrations::command::{Applied, Change, Command, Outcome, Rejected};
 use migrations::id::RequestId;
@@ -122,7 +122,7 @@ impl AdminApi {
         };
         let command = Command::Change { stamp, change };
         let committed = self.proposer.submit(command).await;
-        self.changed(committed.map_err(|error| submit_error(&error))?.outcome)
+        self.changed(committed.map_err(|error| submit_error(&error, Port::Admin))?.outcome)
     }
 
     fn changed(&self, outcome: Outcome) -> Result<Changed, Status> {

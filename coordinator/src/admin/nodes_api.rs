@@ -27,6 +27,7 @@ impl ClusterService for AdminApi {
         _request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         let raft = self.group0.metrics();
+        let standings = self.group0.members();
         let status = self
             .read(|topology| {
                 let state = topology.state();
@@ -51,6 +52,9 @@ impl ClusterService for AdminApi {
                     balancing: Some(balance_api::status(topology, &nodes)),
                     pause: views::pause(topology),
                     nodes,
+                    failure_tolerance: self.group0.failure_tolerance(&standings),
+                    coordinators: views::coordinators(standings),
+                    answered_by: self.group0.member().name.clone(),
                     ..pb::GetStatusResponse::default()
                 }
             })

@@ -1,5 +1,6 @@
 //! The topology as people see it: names instead of ids, all about a thing in one message.
 
+use crate::group0::Standing;
 use crate::observed::{Observed, TabletView};
 use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
@@ -272,4 +273,23 @@ fn reason(topology: &Topology, reason: Option<EndReason>) -> String {
         Some(EndReason::Failed(failure)) => failure.name().to_owned(),
         Some(EndReason::TableDropped) => "the table was dropped".to_owned(),
     }
+}
+
+/// The members of group0, in order of name.
+pub(super) fn coordinators(standings: Vec<Standing>) -> Vec<pb::Coordinator> {
+    let mut coordinators: Vec<pb::Coordinator> = standings
+        .into_iter()
+        .map(|Standing { raft_id, member, voter, leads, matched, silent: _ }| pb::Coordinator {
+            raft_id,
+            name: member.name,
+            admin_address: member.admin_address,
+            raft_address: member.raft_address,
+            agents_address: member.agents_address,
+            leader: leads,
+            voter,
+            matched_index: matched.unwrap_or_default(),
+        })
+        .collect();
+    coordinators.sort_by(|a, b| a.name.cmp(&b.name));
+    coordinators
 }

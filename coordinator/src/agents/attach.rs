@@ -6,7 +6,7 @@ use super::{AgentApi, Agents, Everywhere};
 use crate::group0::Leadership;
 use crate::limits::{FULL_STATE_DEADLINE, HELLO_DEADLINE, RECORDS_PER_MESSAGE};
 use crate::now::wall_millis;
-use crate::status::{fenced, not_leader, read_error, rejected, submit_error};
+use crate::status::{Port, fenced, not_leader, read_error, rejected, submit_error};
 use migrations::driver::Event;
 use migrations::id::{ClusterId, NodeId};
 use migrations::node::Node;
@@ -26,11 +26,13 @@ type Outbox = mpsc::Sender<Result<AttachResponse, Status>>;
 
 /// Serves an attachment until it ends; with what it ends, if not with the agent's own end of it.
 pub(super) async fn serve(
-    api: AgentApi,
+    mut api: AgentApi,
     leadership: Leadership,
     mut said: Streaming<AttachRequest>,
     outbox: &Outbox,
 ) -> Result<(), Status> {
+    // What this attachment reports is for the driver of this leadership, and for no other.
+    api.driver = api.driver.of(leadership);
     let Said::Hello(hello) = next(&mut said, HELLO_DEADLINE).await? else {
         return Err(protocol("an attachment begins with Hello"));
     };
@@ -133,7 +135,7 @@ async fn admit(
     let name = greeting.admit.name.clone();
     // Also a living process is taken up only by a leader that is confirmed to be one.
     let confirmed = api.group0.confirm_leadership().await;
-    confirmed.map_err(|error| read_error(&error))?;
+    confirmed.map_err(|error| read_error(&error, Port::Agents))?;
     let admitted = admission::admit(&api.group0, &api.proposer, greeting).await;
     admitted.map_err(|error| not_admitted(&name, error))
 }
@@ -145,7 +147,7 @@ fn not_admitted(name: &str, error: NotAdmitted) -> Status {
             Refusal::new(Reason::ClusterMismatch, error.to_string()).into()
         }
         NotAdmitted::Rejected(error) => rejected(&error),
-        NotAdmitted::Submit(error) => submit_error(&error),
+        NotAdmitted::Submit(error) => submit_error(&error, Port::Agents),
     }
 }
 

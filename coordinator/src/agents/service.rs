@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::now::boot_instant;
 use crate::observed::Observed;
 use crate::proposer::Proposer;
-use crate::status::{fenced, not_leader, read_error};
+use crate::status::{Port, fenced, not_leader, read_error};
 use migrations::node::Node;
 use migrations::version::Incarnation;
 use proto::agent::v1::agent_service_server::AgentService;
@@ -75,7 +75,7 @@ impl AgentService for AgentApi {
         request: Request<RenewLeaseRequest>,
     ) -> Result<Response<RenewLeaseResponse>, Status> {
         let received = boot_instant();
-        self.leadership()?;
+        let leadership = self.leadership()?;
         let RenewLeaseRequest { cluster_id, node_id, incarnation } = request.into_inner();
         let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
         let node = convert::node_id("node_id", node_id)?;
@@ -87,12 +87,16 @@ impl AgentService for AgentApi {
             let admitted = state.nodes.get(&node).and_then(Node::admitted);
             (state.cluster, admitted, state.settings.lease)
         });
-        let (own, admitted, terms) = looked.await.map_err(|error: ReadError| read_error(&error))?;
+        let (own, admitted, terms) =
+            looked.await.map_err(|error: ReadError| read_error(&error, Port::Agents))?;
         if own != Some(cluster) {
             let message = "the lease of another cluster";
             return Err(Refusal::new(Reason::ClusterMismatch, message).into());
         }
-        let may_answer = self.driver.renew(node, incarnation, received).await;
+        let driver = self.driver.of(leadership);
+        let may_answer = driver.renew(node, incarnation, received).await;
+        // Who leads no more can't say that an incarnation is fenced.
+        let may_answer = may_answer.ok_or_else(|| not_leader(&self.group0))?;
         if admitted != Some(incarnation) || !may_answer {
             return Err(fenced(incarnation));
         }

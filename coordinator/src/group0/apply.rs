@@ -51,6 +51,11 @@ impl<S: StateMachine> State<S> {
         f(&self.applied.read().unwrap_or_else(PoisonError::into_inner).machine)
     }
 
+    /// The last membership applied.
+    pub(super) fn membership(&self) -> StoredMembership {
+        self.applied.read().unwrap_or_else(PoisonError::into_inner).membership.clone()
+    }
+
     /// Index of the last entry applied.
     pub(super) fn index(&self) -> watch::Receiver<Option<u64>> {
         self.index.subscribe()

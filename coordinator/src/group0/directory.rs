@@ -2,15 +2,29 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
 
 use super::error::{FormatTooNew, OpenError};
 
 /// The layout that this build writes, and the newest it reads.
 const LAYOUT: u32 = 1;
+
+/// What the format file says: whose directory this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Format {
+    /// Raft id of the member, for ever.
+    pub(super) raft_id: u64,
+    /// Its name; empty where an earlier build wrote it.
+    pub(super) name: String,
+    /// The cluster that it belongs to.
+    pub(super) cluster: Option<Uuid>,
+    /// The cluster that it has begun itself, or was about to.
+    pub(super) minted: Option<Uuid>,
+}
 
 /// The lock on the directory. Held until released or dropped; everything that writes shares it, so
 /// that a directory can't be opened again while a task of an earlier opening may still write.
@@ -24,17 +38,17 @@ impl Lock {
     }
 }
 
-/// Creates the directory if it is missing, locks it, and checks layout and owner.
+/// Creates the directory if it is missing, locks it, and checks its layout.
 ///
 /// # Errors
 ///
-/// [`OpenError::AlreadyRunning`], [`OpenError::FormatTooNew`], [`OpenError::OtherRaftId`],
-/// [`OpenError::FormatDamaged`], [`OpenError::Io`].
-pub(super) fn open(dir: &Path, raft_id: u64) -> Result<Lock, OpenError> {
+/// [`OpenError::AlreadyRunning`], [`OpenError::FormatTooNew`], [`OpenError::FormatDamaged`],
+/// [`OpenError::Io`].
+pub(super) fn open(dir: &Path) -> Result<(Lock, Option<Format>), OpenError> {
     create_dir(dir)?;
     let lock = take_lock(dir)?;
-    check_format(dir, raft_id)?;
-    Ok(lock)
+    let format = read_format(&dir.join("format"))?;
+    Ok((lock, format))
 }
 
 /// Creates a directory and those above it, durably.
@@ -82,44 +96,55 @@ fn take_lock(dir: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Checks the format file, or writes it if there is none.
-fn check_format(dir: &Path, raft_id: u64) -> Result<(), OpenError> {
-    let path = dir.join("format");
-    let text = match fs::read_to_string(&path) {
+/// What the format file says, if there is one.
+fn read_format(path: &Path) -> Result<Option<Format>, OpenError> {
+    let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return write_format(path, raft_id),
-        Err(e) => return Err(OpenError::Io { doing: "read", path, source: e }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(OpenError::Io { doing: "read", path: path.to_owned(), source: e }),
+    };
+    let damaged = |detail: String| OpenError::FormatDamaged { path: path.to_owned(), detail };
+    let value = |key: &str| {
+        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ").map(str::to_owned))
     };
     let number = |key: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ")?.parse::<u64>().ok())
-            .ok_or_else(|| OpenError::FormatDamaged {
-                path: path.clone(),
-                detail: format!("no line `{key} = NUMBER`"),
-            })
+        let number = value(key).and_then(|value| value.parse::<u64>().ok());
+        number.ok_or_else(|| damaged(format!("no line `{key} = NUMBER`")))
     };
     let layout = number("layout")?;
     if layout > u64::from(LAYOUT) {
         return Err(OpenError::FormatTooNew {
-            path,
+            path: path.to_owned(),
             source: FormatTooNew {
                 found: format!("layout {layout}"),
                 known: format!("layout {LAYOUT}"),
             },
         });
     }
-    let found = number("raft_id")?;
-    if found != raft_id {
-        return Err(OpenError::OtherRaftId { path: dir.to_owned(), found, asked: raft_id });
-    }
-    Ok(())
+    let uuid = |key: &str| match value(key) {
+        None => Ok(None),
+        Some(text) => {
+            let uuid = Uuid::try_parse(&text).ok().filter(|uuid| !uuid.is_nil());
+            uuid.map(Some).ok_or_else(|| damaged(format!("{key} is not a UUID")))
+        }
+    };
+    Ok(Some(Format {
+        raft_id: number("raft_id")?,
+        name: value("name").unwrap_or_default(),
+        cluster: uuid("cluster")?,
+        minted: uuid("minted")?,
+    }))
 }
 
-fn write_format(path: PathBuf, raft_id: u64) -> Result<(), OpenError> {
-    let text = format!("layout = {LAYOUT}\nraft_id = {raft_id}\n");
-    write_file(&path, &[text.as_bytes()]).map_err(|source| OpenError::Io {
-        doing: "write",
-        path,
-        source,
-    })
+/// Replaces the format file, durably.
+pub(super) fn write_format(dir: &Path, format: &Format) -> Result<(), OpenError> {
+    let Format { raft_id, name, cluster, minted } = format;
+    let mut text = format!("layout = {LAYOUT}\nraft_id = {raft_id}\nname = {name}\n");
+    for (key, uuid) in [("cluster", cluster), ("minted", minted)] {
+        if let Some(uuid) = uuid {
+            text.push_str(&format!("{key} = {uuid}\n"));
+        }
+    }
+    let path = dir.join("format");
+    write_file(&path, &[text.as_bytes()]).map_err(OpenError::io("write", &path))
 }

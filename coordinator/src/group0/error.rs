@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::types::Member;
+
 /// Something on disk or in the log was written by a newer build. This build stops at it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("written by a newer build: {found}; this build knows {known}. Start the newer build")]
@@ -78,6 +80,19 @@ pub enum OpenError {
         /// The id in the options.
         asked: u64,
     },
+    /// The directory belongs to a coordinator of another name.
+    #[error(
+        "{} belongs to coordinator {found}, not {asked}. Start it with its own --name or directory",
+        path.display()
+    )]
+    OtherName {
+        /// The data directory.
+        path: PathBuf,
+        /// The name on record.
+        found: String,
+        /// The name in the options.
+        asked: String,
+    },
     /// The format file can't be read as one.
     #[error("{} is damaged: {detail}. Restore the directory from a snapshot", path.display())]
     FormatDamaged {
@@ -138,12 +153,10 @@ impl OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// **Not applied.** Another coordinator leads: ask there.
-    #[error("not the leader: {leader} at {address} is")]
+    #[error("not the leader: {} is", leader.name)]
     NotLeader {
-        /// Raft id of the leader.
-        leader: u64,
-        /// Its advertised address; empty if unknown.
-        address: String,
+        /// The leader; blank if only its Raft id is known.
+        leader: Box<Member>,
     },
     /// **Not applied.** Nobody is known to lead. Try again later.
     #[error("group0 has no leader")]
@@ -191,12 +204,10 @@ impl ProposeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Another coordinator leads: ask there.
-    #[error("not the leader: {leader} at {address} is")]
+    #[error("not the leader: {} is", leader.name)]
     NotLeader {
-        /// Raft id of the leader.
-        leader: u64,
-        /// Its advertised address; empty if unknown.
-        address: String,
+        /// The leader; blank if only its Raft id is known.
+        leader: Box<Member>,
     },
     /// Nobody is known to lead. Try again later.
     #[error("group0 has no leader")]
@@ -221,6 +232,9 @@ pub enum BootstrapError {
         /// This member's Raft id.
         raft_id: u64,
     },
+    /// This member belongs to another cluster already.
+    #[error("this coordinator belongs to cluster {0} already")]
+    OtherCluster(uuid::Uuid),
     /// This coordinator's storage has failed, or it has stopped.
     #[error("group0 has failed: {0}")]
     Fatal(FatalReason),

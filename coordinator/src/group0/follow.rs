@@ -1,12 +1,14 @@
 //! Follows Raft: who leads, and whether it still can.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::Fatal;
 use openraft::metrics::RaftMetrics;
 use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{Instant as _, ServerState};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 use super::StateMachine;
 use super::apply::State;
 use super::error::FatalReason;
-use super::types::Group0Types;
+use super::types::{Group0Types, LogId, Member, StoredMembership};
 
 /// One time of leading by one process. Equal only to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +67,45 @@ pub struct Status {
     pub purged: Option<u64>,
     /// Raft ids of the voters.
     pub voters: Vec<u64>,
+}
+
+/// A member of group0, with what this member knows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its Raft id.
+    pub raft_id: u64,
+    /// Its name and addresses.
+    pub member: Member,
+    /// It has a vote.
+    pub voter: bool,
+    /// It leads, as far as this member knows.
+    pub leads: bool,
+    /// Last entry that its log is known to share with the leader's; none unless this member leads.
+    pub matched: Option<u64>,
+    /// How long ago it was heard from; none unless this member leads and has heard from it.
+    pub silent: Option<Duration>,
+}
+
+pub(super) fn standings(membership: &StoredMembership, metrics: &Metrics) -> Vec<Standing> {
+    let leads = metrics.state == ServerState::Leader;
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let matched = |id: u64| match id == metrics.id {
+        true => metrics.last_log_index.filter(|_| leads),
+        false => metrics.replication.as_ref()?.get(&id)?.as_ref().map(LogId::index),
+    };
+    let silent = |id: u64| match id == metrics.id {
+        true => leads.then_some(Duration::ZERO),
+        false => metrics.heartbeat.as_ref()?.get(&id)?.as_ref().map(|heard| heard.elapsed()),
+    };
+    let standing = |(id, member): (&u64, &Member)| Standing {
+        raft_id: *id,
+        member: member.clone(),
+        voter: voters.contains(id),
+        leads: metrics.current_leader == Some(*id),
+        matched: matched(*id),
+        silent: silent(*id),
+    };
+    membership.nodes().map(standing).collect()
 }
 
 pub(super) type Metrics = RaftMetrics<Group0Types>;

@@ -2,31 +2,35 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
+use proto::raft::v1::raft_service_server::RaftServiceServer;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::StateMachine;
 use super::apply::{Applier, State};
 use super::directory::{self, Lock};
 use super::error::{BootstrapError, FatalReason, OpenError, ProposeError, ReadError};
-use super::follow::{self, Leadership, Status};
+use super::follow::{self, Leadership, Standing, Status};
+use super::identity::{BindError, Identity};
 use super::log::LogStore;
-use super::network::Peers;
 use super::options::Options;
 use super::propose::Proposals;
 use super::read::Confirmations;
 use super::snapshot::Snapshots;
+use super::transport::{Pace, Peers, RaftApi};
 use super::types::{Group0Types, Member};
 
 /// How long a shutdown waits for proposals that are under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a leader that stops waits for another to lead.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A member of group0. Cheap to clone; all clones are the same member.
 ///
@@ -45,6 +49,8 @@ pub(super) struct Inner<S: StateMachine> {
     pub(super) raft: openraft::Raft<Group0Types, Applier<S>>,
     state: Arc<State<S>>,
     pub(super) files: Files,
+    member: Member,
+    election_max: Duration,
     proposals: Proposals<S>,
     confirmations: Confirmations,
     leadership: watch::Receiver<Option<Leadership>>,
@@ -56,6 +62,7 @@ pub(super) struct Inner<S: StateMachine> {
 /// Everything that is open in the data directory.
 pub(super) struct Files {
     lock: Arc<Lock>,
+    identity: Arc<Identity>,
     pub(super) log: LogStore,
     snapshots: Arc<Snapshots>,
 }
@@ -70,13 +77,20 @@ impl<S: StateMachine> Group0<S> {
     /// Every [`OpenError`]. The directory is free again.
     pub async fn open(options: Options, empty: S) -> Result<Self, OpenError> {
         let config = Arc::new(options.raft_config()?);
-        let (dir, raft_id) = (options.data_dir.clone(), options.raft_id);
-        let (files, state) = tokio::task::spawn_blocking(move || open_files(&dir, raft_id, &empty))
+        let asked = options.clone();
+        let (files, state) = tokio::task::spawn_blocking(move || open_files(&asked, &empty))
             .await
             .map_err(|e| OpenError::Raft(e.to_string()))??;
         let state = Arc::new(state);
+        let raft_id = files.identity.raft_id();
+        let pace = Pace {
+            heartbeat: options.heartbeat,
+            connect: options.election_min,
+            append: options.election_max,
+        };
+        let peers = Peers::new(Arc::clone(&files.identity), pace);
         let applier = Applier::new(Arc::clone(&state), Arc::clone(&files.snapshots));
-        let raft = openraft::Raft::new(raft_id, config, Peers, files.log.clone(), applier)
+        let raft = openraft::Raft::new(raft_id, config, peers, files.log.clone(), applier)
             .await
             .map_err(|fatal| match state.fatal().borrow().clone() {
                 Some(FatalReason::FormatTooNew(source)) => {
@@ -106,6 +120,8 @@ impl<S: StateMachine> Group0<S> {
                 raft,
                 state,
                 files,
+                member: options.member,
+                election_max: options.election_max,
                 leadership,
                 _stop_on_drop: stop.clone().drop_guard(),
                 stop,
@@ -123,13 +139,24 @@ impl<S: StateMachine> Group0<S> {
         initialized.map_err(|fatal| BootstrapError::Fatal(follow::reason(&fatal)))
     }
 
-    /// Begins a new group with these voters, this member among them. Does nothing if this member
-    /// already belongs to a group. Until there is a transport, only one voter finds a quorum.
+    /// Begins a new group with these voters, this member among them, under a cluster id that is
+    /// made here. Does nothing if this member already belongs to a group.
+    ///
+    /// Only one member may do it, and only if none of them belongs to a group.
     ///
     /// # Errors
     ///
-    /// [`BootstrapError::NotAMember`] if this member isn't among them, [`BootstrapError::Fatal`].
+    /// [`BootstrapError::NotAMember`] if this member isn't among them,
+    /// [`BootstrapError::OtherCluster`], [`BootstrapError::Fatal`].
     pub async fn bootstrap(&self, members: BTreeMap<u64, Member>) -> Result<(), BootstrapError> {
+        let raft_id = self.raft_id();
+        if !members.contains_key(&raft_id) {
+            return Err(BootstrapError::NotAMember { raft_id });
+        }
+        if self.is_initialized().await? {
+            return Ok(());
+        }
+        self.identify_with(|identity| identity.mint().map(drop)).await?;
         match self.inner.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(InitializeError::NotInMembers(e))) => {
@@ -137,6 +164,90 @@ impl<S: StateMachine> Group0<S> {
             }
             Err(RaftError::Fatal(fatal)) => Err(BootstrapError::Fatal(follow::reason(&fatal))),
         }
+    }
+
+    /// Says to which cluster this member belongs, where a directory of an earlier build doesn't.
+    ///
+    /// # Errors
+    ///
+    /// [`BootstrapError::OtherCluster`], [`BootstrapError::Fatal`].
+    pub async fn bind(&self, cluster: Uuid) -> Result<(), BootstrapError> {
+        self.identify_with(move |identity| identity.bind(cluster)).await
+    }
+
+    async fn identify_with(
+        &self,
+        change: impl FnOnce(&Identity) -> Result<(), BindError> + Send + 'static,
+    ) -> Result<(), BootstrapError> {
+        let identity = Arc::clone(&self.inner.files.identity);
+        let changed = tokio::task::spawn_blocking(move || change(&identity)).await;
+        match changed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(BindError::Other(cluster))) => Err(BootstrapError::OtherCluster(cluster)),
+            Ok(Err(error @ (BindError::Open(_) | BindError::Closed))) => {
+                Err(BootstrapError::Fatal(FatalReason::Storage(error.to_string())))
+            }
+            Err(e) => Err(BootstrapError::Fatal(FatalReason::Panicked(e.to_string()))),
+        }
+    }
+
+    /// Raft id of this member, which its directory keeps.
+    pub fn raft_id(&self) -> u64 {
+        self.inner.files.identity.raft_id()
+    }
+
+    /// This member, as it names itself.
+    pub fn member(&self) -> &Member {
+        &self.inner.member
+    }
+
+    /// The cluster that this member belongs to.
+    pub fn cluster(&self) -> Option<Uuid> {
+        self.inner.files.identity.cluster()
+    }
+
+    /// Whether this member may still begin a cluster: it belongs to none.
+    pub fn may_begin(&self) -> bool {
+        self.inner.files.identity.may_begin()
+    }
+
+    /// What other coordinators ask of this one, to be served on the raft port until after
+    /// [`shutdown`](Self::shutdown).
+    pub fn raft_service(&self) -> RaftServiceServer<RaftApi<S>> {
+        let inner = &self.inner;
+        let identity = Arc::clone(&inner.files.identity);
+        RaftApi::service(inner.raft.clone(), identity, inner.member.clone())
+    }
+
+    /// The members of the group as of the last membership applied here, with what this member
+    /// knows of them.
+    pub fn members(&self) -> Vec<Standing> {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        let mut members = follow::standings(&self.inner.state.membership(), &metrics);
+        for own in members.iter_mut().filter(|member| member.raft_id == metrics.id) {
+            // The membership may have it as it was when the group began.
+            own.member = self.inner.member.clone();
+        }
+        members
+    }
+
+    /// How many voters may fail from here on without stopping the group: those alive, less a
+    /// majority. Alive is who was heard from within the longest election time. 0 where this member
+    /// doesn't lead, because it can't know.
+    pub fn failure_tolerance(&self, members: &[Standing]) -> u32 {
+        let limit = self.inner.election_max;
+        let is_alive = |member: &&Standing| member.silent.is_some_and(|silent| silent <= limit);
+        let voters: Vec<&Standing> = members.iter().filter(|member| member.voter).collect();
+        let alive = voters.iter().copied().filter(|member| is_alive(&member)).count();
+        let majority = voters.len() / 2 + 1;
+        u32::try_from(alive.saturating_sub(majority)).unwrap_or(u32::MAX)
+    }
+
+    /// The member that leads, as far as this one knows.
+    pub fn leader(&self) -> Option<Member> {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        let leader = metrics.current_leader?;
+        metrics.membership_config.membership().get_node(&leader).cloned()
     }
 
     /// Proposes an entry and waits until it is committed and applied here.
@@ -213,8 +324,8 @@ impl<S: StateMachine> Group0<S> {
         }
     }
 
-    /// Refuses new proposals, waits (2 s at the most) for those under way, stops Raft, writes and
-    /// closes what is open, and gives the directory free.
+    /// Refuses new proposals, waits (2 s at the most) for those under way, hands leadership over
+    /// (1 s), stops Raft, writes and closes what is open, and gives the directory free.
     ///
     /// # Errors
     ///
@@ -224,10 +335,13 @@ impl<S: StateMachine> Group0<S> {
         inner.proposals.close();
         // Those that are left learn that their outcome is unknown.
         let _all_answered = timeout(SHUTDOWN_PATIENCE, inner.proposals.finished()).await.is_ok();
+        let _another_leads = timeout(TRANSFER_PATIENCE, self.hand_over()).await.is_ok();
         inner.stop.cancel();
         let stopped = inner.raft.shutdown().await;
         let (log, snapshots) = (inner.files.log.clone(), Arc::clone(&inner.files.snapshots));
+        let identity = Arc::clone(&inner.files.identity);
         let closed = tokio::task::spawn_blocking(move || {
+            identity.close();
             snapshots.close();
             log.close()
         })
@@ -237,6 +351,27 @@ impl<S: StateMachine> Group0<S> {
         closed
             .map_err(|e| FatalReason::Panicked(e.to_string()))?
             .map_err(|e| FatalReason::Storage(e.to_string()))
+    }
+
+    /// If this member leads others, has the one with the longest log lead, and waits for it.
+    async fn hand_over(&self) {
+        let inner = &self.inner;
+        let mut metrics = inner.raft.metrics();
+        let voters = self.members().into_iter().filter(|standing| standing.voter);
+        let others = voters.filter(|standing| standing.raft_id != self.raft_id());
+        // Who has been heard from last, where logs are equally long.
+        let next = others.max_by_key(|other| (other.matched, std::cmp::Reverse(other.silent)));
+        let Some(next) = next.filter(|next| next.matched.is_some()) else { return };
+        if inner.raft.trigger().transfer_leader(next.raft_id).await.is_err() {
+            return;
+        }
+        let own = self.raft_id();
+        let is_over = |leader: Option<u64>| leader.is_some_and(|leader| leader != own);
+        while !is_over(metrics.borrow_watched().current_leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -249,11 +384,14 @@ impl<S: StateMachine> Group0<S> {
 }
 
 fn open_files<S: StateMachine>(
-    dir: &Path,
-    raft_id: u64,
+    options: &Options,
     empty: &S,
 ) -> Result<(Files, State<S>), OpenError> {
-    let lock = Arc::new(directory::open(dir, raft_id)?);
+    let dir = &options.data_dir;
+    let (lock, format) = directory::open(dir)?;
+    let lock = Arc::new(lock);
+    let (raft_id, name) = (options.raft_id, &options.member.name);
+    let identity = Identity::open(dir.clone(), Arc::clone(&lock), format, raft_id, name)?;
     let log = LogStore::open(&dir.join("log"), Arc::clone(&lock))?;
     let (snapshots, restored) =
         Snapshots::open(dir.join("snapshots"), Arc::clone(&lock), log.purged(), |body| {
@@ -265,5 +403,6 @@ fn open_files<S: StateMachine>(
         Some((meta, machine)) => State::new(machine, meta),
         None => State::new(empty.clone(), Default::default()),
     };
-    Ok((Files { lock, log, snapshots: Arc::new(snapshots) }, state))
+    let (identity, snapshots) = (Arc::new(identity), Arc::new(snapshots));
+    Ok((Files { lock, identity, log, snapshots }, state))
 }

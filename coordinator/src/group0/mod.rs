@@ -9,34 +9,38 @@
 //! | path | what |
 //! |---|---|
 //! | `lock` | held exclusively while a process has the directory open |
-//! | `format` | version of the layout, and the Raft id that the directory belongs to |
+//! | `format` | version of the layout, Raft id and name of the member, id of its cluster |
 //! | `log/` | log, vote and committed index |
 //! | `snapshots/` | `snapshot-<entries>-<term>`: the newest, and the one before it |
 //!
-//! Not here: the transport between coordinators (see `network`), membership changes.
+//! Members talk over gRPC (`transport`). Not here: membership changes.
 
 mod apply;
+mod begin;
 mod directory;
 mod error;
 mod follow;
 mod handle;
+mod identity;
 mod log;
-mod network;
 mod options;
 mod propose;
 mod read;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod types;
 
+pub use begin::NotYet;
 pub use error::{
     BootstrapError, Damaged, FatalReason, FormatTooNew, OpenError, ProposeError, ReadError,
     RestoreError,
 };
-pub use follow::{Leadership, Role, Status};
+pub use follow::{Leadership, Role, Standing, Status};
 pub use handle::Group0;
 pub use options::Options;
+pub use transport::{Identified, RaftApi, identify};
 pub use types::Member;
 
 use std::fmt::Debug;

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::OpenError;
+use super::transport::{APPEND_ENTRIES, SNAPSHOT_DEADLINE};
+use super::types::Member;
 
 /// What group0 is opened with. [`Options::new`] gives the defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Directory that holds everything of this member. Created if it is missing.
     pub data_dir: PathBuf,
-    /// Raft id of this member. The directory keeps it; another is refused.
-    pub raft_id: u64,
-    /// Address under which the other coordinators reach this one.
-    pub address: String,
+    /// Raft id of this member. The directory keeps it; another is refused. None: the directory's,
+    /// or one drawn at random if it is empty.
+    pub raft_id: Option<u64>,
+    /// This member. The directory keeps its name; another is refused.
+    pub member: Member,
     /// Time between a leader's heartbeats.
     pub heartbeat: Duration,
     /// The least time without a heartbeat after which an election begins.
@@ -29,16 +32,28 @@ pub struct Options {
 impl Options {
     /// Options with the default durations: heartbeat 200 ms, election 0.8 to 1.6 s, a snapshot
     /// every 5000 entries, 1000 kept.
-    pub fn new(data_dir: impl Into<PathBuf>, raft_id: u64, address: impl Into<String>) -> Self {
+    pub fn new(data_dir: impl Into<PathBuf>, member: Member) -> Self {
         Self {
             data_dir: data_dir.into(),
-            raft_id,
-            address: address.into(),
+            raft_id: None,
+            member,
             heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1600),
             snapshot_every: 5000,
             keep: 1000,
+        }
+    }
+
+    /// The same with short durations, for tests on one machine: heartbeat 50 ms, election 0.2 to
+    /// 0.4 s.
+    #[must_use]
+    pub fn fast(self) -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(400),
+            ..self
         }
     }
 
@@ -62,6 +77,8 @@ impl Options {
             election_timeout_max: millis(self.election_max),
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_every),
             max_in_snapshot_log_to_keep: self.keep,
+            max_payload_entries: APPEND_ENTRIES,
+            install_snapshot_timeout: millis(SNAPSHOT_DEADLINE),
             replication_lag_threshold: self.snapshot_every.saturating_add(self.keep),
             enable_pre_vote: Some(true),
             // A restarted leader gets a term of its own, so that a term never spans two processes

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, ForwardReason, ForwardToLeader, RaftError};
 use openraft::raft::ClientWriteResponse;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +13,7 @@ use super::apply::{Applier, State};
 use super::error::{FatalReason, ProposeError};
 use super::follow;
 use super::log::MAX_ENTRY_BYTES;
-use super::types::{Entry, Group0Types};
+use super::types::{Entry, Group0Types, Member};
 
 type Written =
     Result<ClientWriteResponse<Group0Types>, RaftError<Group0Types, ClientWriteError<Group0Types>>>;
@@ -89,7 +89,7 @@ impl<S: StateMachine> Proposals<S> {
             }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(match leader(forward) {
-                    Some((leader, address)) => ProposeError::NotLeader { leader, address },
+                    Some(leader) => ProposeError::NotLeader { leader },
                     None => ProposeError::NoLeader,
                 })
             }
@@ -112,8 +112,12 @@ impl<S: StateMachine> Proposals<S> {
     }
 }
 
-/// Id and address of the leader that Raft names.
-pub(super) fn leader(forward: ForwardToLeader<Group0Types>) -> Option<(u64, String)> {
-    let address = forward.leader_node.map(|member| member.address).unwrap_or_default();
-    forward.leader_id.map(|id| (id, address))
+/// The leader that Raft names, if that is another member: one that hands over, or has heard from
+/// no quorum, names itself.
+pub(super) fn leader(forward: ForwardToLeader<Group0Types>) -> Option<Box<Member>> {
+    if forward.reason != ForwardReason::NotLeader {
+        return None;
+    }
+    forward.leader_id?;
+    Some(Box::new(forward.leader_node.unwrap_or_default()))
 }

@@ -75,7 +75,7 @@ async fn confirm<S: StateMachine>(
         }
         Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
             Err(match leader(forward) {
-                Some((leader, address)) => ReadError::NotLeader { leader, address },
+                Some(leader) => ReadError::NotLeader { leader },
                 None => ReadError::NoLeader,
             })
         }

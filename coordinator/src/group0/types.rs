@@ -28,11 +28,17 @@ pub(super) type SnapshotMeta = SnapshotMetaOf<Group0Types>;
 pub(super) type Membership = openraft::Membership<u64, Member>;
 pub(super) type Payload = openraft::EntryPayload<Entry, u64, Member>;
 
-/// Another coordinator, as the membership names it.
+/// A coordinator, as the membership names it. Addresses are `host:port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
-    /// Its advertised address.
-    pub address: String,
+    /// Its name.
+    pub name: String,
+    /// Where other coordinators reach it.
+    pub raft_address: String,
+    /// Where people and programs reach it.
+    pub admin_address: String,
+    /// Where agents reach it.
+    pub agents_address: String,
 }
 
 /// One proposed entry: bytes that only the state machine understands.
@@ -85,7 +91,25 @@ struct MemberForm {
     #[prost(uint64, tag = "1")]
     id: u64,
     #[prost(string, tag = "2")]
-    address: String,
+    raft_address: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    admin_address: String,
+    #[prost(string, tag = "5")]
+    agents_address: String,
+}
+
+impl MemberForm {
+    fn new(id: u64, member: &Member) -> Self {
+        let Member { name, raft_address, admin_address, agents_address } = member.clone();
+        Self { id, raft_address, name, admin_address, agents_address }
+    }
+
+    fn into_member(self) -> (u64, Member) {
+        let Self { id, raft_address, name, admin_address, agents_address } = self;
+        (id, Member { name, raft_address, admin_address, agents_address })
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -125,10 +149,7 @@ fn membership_form(membership: &Membership) -> MembershipForm {
             .iter()
             .map(|voters| VotersForm { ids: voters.iter().copied().collect() })
             .collect(),
-        members: membership
-            .nodes()
-            .map(|(id, member)| MemberForm { id: *id, address: member.address.clone() })
-            .collect(),
+        members: membership.nodes().map(|(id, member)| MemberForm::new(*id, member)).collect(),
     }
 }
 
@@ -136,7 +157,7 @@ fn membership_of(form: MembershipForm) -> Result<Membership, Damaged> {
     let configs: Vec<BTreeSet<u64>> =
         form.configs.into_iter().map(|voters| voters.ids.into_iter().collect()).collect();
     let members: BTreeMap<u64, Member> =
-        form.members.into_iter().map(|m| (m.id, Member { address: m.address })).collect();
+        form.members.into_iter().map(MemberForm::into_member).collect();
     Membership::new(configs, members).map_err(|e| Damaged(format!("a membership: {e}")))
 }
 

@@ -42,10 +42,7 @@ impl raft_log::Types for Records {
     }
 
     fn payload_size(payload: &Self::LogPayload) -> u64 {
-        match &payload.0 {
-            EntryPayload::Normal(entry) => entry.0.len() as u64 + 32,
-            EntryPayload::Blank | EntryPayload::Membership(_) => 64,
-        }
+        payload.bytes() as u64
     }
 }
 
@@ -102,6 +99,16 @@ impl Decode for VoteRecord {
 /// What an entry holds: nothing, bytes for the state machine, or a membership.
 #[derive(Clone, Debug)]
 pub(super) struct PayloadRecord(pub(super) Payload);
+
+impl PayloadRecord {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.0 {
+            EntryPayload::Normal(entry) => entry.0.len() + 32,
+            EntryPayload::Blank | EntryPayload::Membership(_) => 64,
+        }
+    }
+}
 
 impl Encode for PayloadRecord {
     fn encode<W: io::Write>(&self, mut w: W) -> io::Result<usize> {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::super::directory::{self, Lock};
 use super::super::error::OpenError;
+use super::super::transport::APPEND_BYTES;
 use super::super::types::{self, Group0Types, LogId, Vote};
 use super::record::{Flushed, PayloadRecord, Records, VoteRecord};
 use super::verify;
@@ -142,6 +143,27 @@ impl RaftLogReader<Group0Types> for LogStore {
                     Ok(openraft::Entry { log_id: log_id(&id), payload: payload.0 })
                 })
                 .collect()
+        })
+    }
+
+    /// As many as fit into one append, at least one.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> io::Result<Vec<openraft::type_config::alias::EntryOf<Group0Types>>> {
+        self.with(|log| {
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            for read in log.read(start, end) {
+                let (id, payload) = read?;
+                bytes += payload.bytes();
+                if bytes > APPEND_BYTES && !entries.is_empty() {
+                    break;
+                }
+                entries.push(openraft::Entry { log_id: log_id(&id), payload: payload.0 });
+            }
+            Ok(entries)
         })
     }
 

@@ -29,7 +29,7 @@ async fn written(count: usize) -> (TempDir, PathBuf) {
 
 /// Opens only the log, and reads all of it.
 async fn read_log(dir: &TempDir) -> Result<Vec<String>, OpenError> {
-    let lock = Arc::new(directory::open(dir.path(), 1)?);
+    let lock = Arc::new(directory::open(dir.path())?.0);
     let mut log = LogStore::open(&dir.path().join("log"), lock)?;
     let entries = log.try_get_log_entries(0..u64::MAX).await.expect("it can be read");
     let vote = log.read_vote().await.expect("it can be read");

@@ -24,9 +24,16 @@ async fn a_newer_layout_and_another_member_are_refused() {
     let group0 = Group0::open(options(dir.path()), Journal::default()).await.expect("it opens");
     group0.shutdown().await.expect("it stops");
 
-    let other = Options { raft_id: 7, ..options(dir.path()) };
+    let other = Options { raft_id: Some(7), ..options(dir.path()) };
     match Group0::open(other, Journal::default()).await.err() {
         Some(OpenError::OtherRaftId { found: 1, asked: 7, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let other = Options { member: member("c2", "127.0.0.1:7401"), ..options(dir.path()) };
+    match Group0::open(other, Journal::default()).await.err() {
+        Some(OpenError::OtherName { found, asked, .. }) => {
+            assert_eq!((&*found, &*asked), ("c1", "c2"));
+        }
         other => panic!("{other:?}"),
     }
     let format = dir.path().join("format");
@@ -71,7 +78,7 @@ async fn bootstrap_is_idempotent() {
     let group0 = leader(options(dir.path())).await;
     propose(&group0, 0..1).await;
     assert!(group0.is_initialized().await.expect("it runs"));
-    let members = BTreeMap::from([(1, Member { address: "elsewhere:1".into() })]);
+    let members = BTreeMap::from([(1, member("c1", "elsewhere:1"))]);
     group0.bootstrap(members).await.expect("nothing is done");
     assert_eq!(group0.metrics().voters, [1]);
     propose(&group0, 1..2).await;
@@ -83,7 +90,8 @@ async fn bootstrap_is_idempotent() {
 async fn without_a_quorum_nobody_leads() {
     let dir = tempdir().expect("a directory");
     let group0 = Group0::open(options(dir.path()), Journal::default()).await.expect("it opens");
-    let members = (1..=3).map(|id| (id, Member::default())).collect();
+    // Nobody listens on port 1.
+    let members = (1..=3).map(|id| (id, member("c", "127.0.0.1:1"))).collect();
     group0.bootstrap(members).await.expect("it begins");
     assert_eq!(group0.propose(entry(0), soon()).await, Err(ProposeError::NoLeader));
     assert_eq!(*group0.leadership().borrow(), None);

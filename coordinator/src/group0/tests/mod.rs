@@ -1,9 +1,12 @@
 //! group0 against real files: openraft's storage suite, restarts, damage, the handle's promises.
 
+mod begin;
 mod damage;
+mod failover;
 mod handle;
 mod restart;
 mod suite;
+mod voters;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,17 +66,21 @@ impl StateMachine for Journal {
 }
 
 fn options(dir: &Path) -> Options {
-    Options {
-        heartbeat: Duration::from_millis(50),
-        election_min: Duration::from_millis(200),
-        election_max: Duration::from_millis(400),
-        ..Options::new(dir, 1, "127.0.0.1:7401")
+    Options { raft_id: Some(1), ..Options::new(dir, member("c1", "127.0.0.1:7401")).fast() }
+}
+
+fn member(name: &str, raft_address: &str) -> Member {
+    Member {
+        name: name.into(),
+        raft_address: raft_address.into(),
+        admin_address: format!("{name}:7400"),
+        agents_address: format!("{name}:7402"),
     }
 }
 
 /// Opens, begins a group of one if there is none, and waits until it leads.
 async fn leader(options: Options) -> Group0<Journal> {
-    let members = BTreeMap::from([(1, Member { address: options.address.clone() })]);
+    let members = BTreeMap::from([(1, options.member.clone())]);
     let group0 = Group0::open(options, Journal::default()).await.expect("it opens");
     group0.bootstrap(members).await.expect("it begins");
     leadership(&group0).await;

@@ -20,7 +20,8 @@ impl StoreBuilder<Group0Types, LogStore, Applier<Journal>, TempDir> for Builder 
         &self,
     ) -> Result<(TempDir, LogStore, Applier<Journal>), StorageError<Group0Types>> {
         let dir = tempfile::tempdir().expect("a directory");
-        let lock = Arc::new(directory::open(dir.path(), 1).expect("a lock"));
+        let (lock, _) = directory::open(dir.path()).expect("a lock");
+        let lock = Arc::new(lock);
         let log = LogStore::open(&dir.path().join("log"), Arc::clone(&lock)).expect("a log");
         let restore = |_: &[u8]| Ok(());
         let (snapshots, _) = Snapshots::open(dir.path().join("snapshots"), lock, None, restore)

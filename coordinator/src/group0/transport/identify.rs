@@ -1,0 +1,53 @@
+//! Asking a coordinator who it is, before there is a group.
+
+use std::time::Duration;
+
+use proto::raft::v1 as pb;
+use proto::raft::v1::raft_service_client::RaftServiceClient;
+use tonic::transport::Endpoint;
+use uuid::Uuid;
+
+use super::super::types::Member;
+
+/// A coordinator, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// Its Raft id.
+    pub raft_id: u64,
+    /// Its name and addresses.
+    pub member: Member,
+    /// The cluster that it belongs to; none if it is empty.
+    pub cluster: Option<Uuid>,
+}
+
+/// Asks the coordinator at a raft address who it is.
+///
+/// # Errors
+///
+/// What went wrong, in words: it can't be reached within `limit`, or answers what can't be.
+pub async fn identify(address: &str, limit: Duration) -> Result<Identified, String> {
+    let asked = async {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| error.to_string())?
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+        let answer = RaftServiceClient::new(channel).identify(pb::IdentifyRequest {}).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
+    };
+    let answer = tokio::time::timeout(limit, asked).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))?;
+    let pb::IdentifyResponse {
+        name,
+        raft_id,
+        cluster_id,
+        raft_address,
+        admin_address,
+        agents_address,
+    } = answer;
+    let cluster = match cluster_id.is_empty() {
+        true => None,
+        false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
+    };
+    let member = Member { name, raft_address, admin_address, agents_address };
+    Ok(Identified { raft_id, member, cluster })
+}

@@ -1,0 +1,247 @@
+//! One other coordinator, as Raft talks to it. An error is never taken for an answer: nothing is
+//! granted or acknowledged on behalf of a peer that has said nothing.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::iter::repeat;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{Stream, StreamExt as _, unfold};
+use openraft::OptionalSend;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{
+    Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use proto::raft::v1 as pb;
+use proto::raft::v1::raft_service_client::RaftServiceClient;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
+
+use super::super::types::{Group0Types, Vote};
+use super::link::Link;
+use super::{APPENDS_IN_FLIGHT, form, snapshot};
+
+type Client = RaftServiceClient<Channel>;
+type Rpc<T> = Result<T, RPCError<Group0Types>>;
+type Appended = Rpc<StreamAppendResult<Group0Types>>;
+
+/// One other coordinator.
+pub(crate) struct Peer {
+    link: Arc<Link>,
+    /// The connection for appends and snapshots; votes have theirs.
+    bulk: Option<Channel>,
+}
+
+/// The appends of one stream that wait for their answers.
+struct Unanswered {
+    sent: Mutex<VecDeque<Instant>>,
+    places: Semaphore,
+}
+
+impl Unanswered {
+    fn sent(&self) {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
+    }
+
+    fn answered(&self) {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        self.places.add_permits(1);
+    }
+
+    /// When the one that waits longest was sent.
+    fn oldest(&self) -> Option<Instant> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    }
+}
+
+impl Peer {
+    pub(super) fn new(link: Arc<Link>, bulk: Option<Channel>) -> Peer {
+        Peer { link, bulk }
+    }
+
+    fn unreachable(&self, why: impl std::fmt::Display) -> Unreachable<Group0Types> {
+        let Link { target, address, .. } = &*self.link;
+        Unreachable::from_string(format!("coordinator {target:x} at {address}: {why}"))
+    }
+
+    fn failed(&self, status: &Status) -> RPCError<Group0Types> {
+        self.unreachable(status.message()).into()
+    }
+
+    fn client(&self, channel: Option<Channel>) -> Rpc<(Client, pb::Addressee)> {
+        let channel = channel.ok_or_else(|| self.unreachable("its address is none"))?;
+        let to = self.link.addressee();
+        let to = to.ok_or_else(|| self.unreachable("this member belongs to no cluster"))?;
+        Ok((RaftServiceClient::new(channel), to))
+    }
+
+    /// A call with one answer, within `limit`.
+    async fn ask<T, Fut>(&self, limit: Duration, call: Fut) -> Rpc<T>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        match timeout(limit, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.failed(&status)),
+            Err(_) => Err(self.unreachable(format!("no answer within {limit:?}")).into()),
+        }
+    }
+
+    /// Opens a stream of appends.
+    async fn open<S>(
+        &self,
+        input: S,
+        unanswered: Arc<Unanswered>,
+    ) -> Rpc<Streaming<pb::AppendResponse>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Group0Types>> + OptionalSend + Unpin + 'static,
+    {
+        let (mut client, to) = self.client(self.bulk.clone())?;
+        let requests = unfold((input, unanswered), move |(mut input, unanswered)| {
+            let to = to.clone();
+            async move {
+                unanswered.places.acquire().await.ok()?.forget();
+                let request = input.next().await?;
+                unanswered.sent();
+                Some((form::append_form(to, request), (input, unanswered)))
+            }
+        });
+        // The answer's head comes before any append is answered.
+        self.ask(self.link.pace.append, client.append(requests)).await
+    }
+
+    /// The next answer of a stream; an error if none comes though one is due.
+    async fn next(
+        &self,
+        answers: &mut Streaming<pb::AppendResponse>,
+        unanswered: &Unanswered,
+    ) -> Option<Appended> {
+        let limit = self.link.pace.append;
+        loop {
+            let look = unanswered.oldest().unwrap_or_else(Instant::now) + limit;
+            let message = tokio::select! {
+                message = answers.message() => message,
+                () = sleep_until(look) => match unanswered.oldest() {
+                    Some(oldest) if oldest.elapsed() >= limit => {
+                        let late = format!("an append is not answered within {limit:?}");
+                        return Some(Err(self.unreachable(late).into()));
+                    }
+                    _ => continue,
+                },
+            };
+            unanswered.answered();
+            return match message {
+                Ok(None) => None,
+                Ok(Some(answer)) => {
+                    Some(form::appended_of(answer).map_err(|e| self.unreachable(e).into()))
+                }
+                Err(status) => Some(Err(self.failed(&status))),
+            };
+        }
+    }
+}
+
+impl NetStreamAppend<Group0Types> for Peer {
+    /// Many appends are on their way at a time; the answers come in their order.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Appended>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Group0Types>> + OptionalSend + Unpin + 'static,
+    {
+        let peer = &*self;
+        Box::pin(async move {
+            let unanswered = Arc::new(Unanswered {
+                sent: Mutex::default(),
+                places: Semaphore::new(APPENDS_IN_FLIGHT),
+            });
+            let answers = peer.open(input, Arc::clone(&unanswered)).await?;
+            let stream: BoxStream<'s, Appended> =
+                Box::pin(unfold(Some((answers, unanswered)), move |state| async move {
+                    let (mut answers, unanswered) = state?;
+                    let next = peer.next(&mut answers, &unanswered).await?;
+                    // What is no match is the last answer.
+                    let goes_on = matches!(next, Ok(Ok(_)));
+                    Some((next, goes_on.then_some((answers, unanswered))))
+                }));
+            Ok(stream)
+        })
+    }
+}
+
+impl NetVote<Group0Types> for Peer {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Group0Types>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<Group0Types>> {
+        let (mut client, to) = self.client(self.link.urgent())?;
+        let asked = client.vote(form::ask_form(to, &request));
+        let answer = self.ask(option.soft_ttl(), asked).await?;
+        form::voted_of(answer).map_err(|e| self.unreachable(e).into())
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Group0Types>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<Group0Types>> {
+        let (mut client, to) = self.client(self.link.urgent())?;
+        let asked = client.pre_vote(form::ask_form(to, &request));
+        let answer = self.ask(option.soft_ttl(), asked).await?;
+        form::voted_of(answer).map_err(|e| self.unreachable(e).into())
+    }
+}
+
+impl NetTransferLeader<Group0Types> for Peer {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Group0Types>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<Group0Types>> {
+        let (mut client, to) = self.client(self.link.urgent())?;
+        let asked = client.transfer_leader(form::transfer_form(to, &request));
+        self.ask(option.soft_ttl(), asked).await?;
+        Ok(Ok(()))
+    }
+}
+
+impl NetSnapshot<Group0Types> for Peer {
+    type SnapshotData = Vec<u8>;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<Group0Types, Vec<u8>>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Group0Types>, StreamingError<Group0Types>> {
+        let (mut client, to) = self.client(self.bulk.clone())?;
+        let parts = snapshot::parts(to, &vote, snapshot).map_err(|e| self.unreachable(e))?;
+        let sent = self.ask(option.soft_ttl(), client.install_snapshot(parts));
+        let answer = tokio::select! {
+            closed = cancel => return Err(closed.into()),
+            answer = sent => answer?,
+        };
+        let vote = form::vote_of(answer.vote).map_err(|e| self.unreachable(e))?;
+        Ok(SnapshotResponse::new(vote))
+    }
+}
+
+impl NetBackoff<Group0Types> for Peer {
+    /// A peer that comes back is used again within a heartbeat.
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(repeat(self.link.pace.heartbeat)))
+    }
+}

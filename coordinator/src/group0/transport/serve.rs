@@ -1,0 +1,203 @@
+//! The raft port: what other coordinators ask of this one. What is meant for another cluster or
+//! another member is refused before Raft sees it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::stream::{Stream, StreamExt as _};
+use openraft::errors::{Fatal, RaftError};
+use openraft::raft::AppendEntriesRequest;
+use proto::raft::v1 as pb;
+use proto::raft::v1::raft_service_server::{RaftService, RaftServiceServer};
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use super::super::StateMachine;
+use super::super::apply::Applier;
+use super::super::identity::{BindError, Identity};
+use super::super::types::{Group0Types, Member};
+use super::{APPENDS_IN_FLIGHT, MESSAGE_BYTES, SNAPSHOT_DEADLINE, form, receive};
+
+/// Serves other coordinators.
+pub struct RaftApi<S: StateMachine> {
+    pub(super) raft: openraft::Raft<Group0Types, Applier<S>>,
+    identity: Arc<Identity>,
+    member: Member,
+}
+
+impl<S: StateMachine> RaftApi<S> {
+    pub(in super::super) fn service(
+        raft: openraft::Raft<Group0Types, Applier<S>>,
+        identity: Arc<Identity>,
+        member: Member,
+    ) -> RaftServiceServer<Self> {
+        RaftServiceServer::new(Self { raft, identity, member })
+            .max_decoding_message_size(MESSAGE_BYTES)
+    }
+
+    /// Refuses what is meant for somebody else. A member of no cluster takes the first that
+    /// addresses it for its own, durably.
+    pub(super) async fn check(&self, to: Option<&pb::Addressee>) -> Result<(), Status> {
+        check(&self.identity, to).await
+    }
+}
+
+async fn check(identity: &Arc<Identity>, to: Option<&pb::Addressee>) -> Result<(), Status> {
+    let to = to.ok_or_else(|| Refusal::invalid_field("to", "is missing"))?;
+    let own = identity.raft_id();
+    if to.raft_id != own {
+        let message = format!("this is Raft id {own}, not {}", to.raft_id);
+        return Err(Refusal::new(Reason::NodeMismatch, message).into());
+    }
+    let cluster = Uuid::from_slice(&to.cluster_id).ok().filter(|cluster| !cluster.is_nil());
+    let cluster =
+        cluster.ok_or_else(|| Refusal::invalid_field("to.cluster_id", "is not a cluster's id"))?;
+    if identity.cluster() == Some(cluster) {
+        return Ok(());
+    }
+    let binding = Arc::clone(identity);
+    let bound = tokio::task::spawn_blocking(move || binding.bind(cluster)).await;
+    match bound {
+        Ok(Ok(())) => {
+            tracing::info!(%cluster, "belongs to this cluster from now on");
+            Ok(())
+        }
+        Ok(Err(error @ BindError::Other(_))) => {
+            Err(Refusal::new(Reason::ClusterMismatch, error.to_string()).into())
+        }
+        Ok(Err(error @ BindError::Open(_))) => {
+            Err(Refusal::new(Reason::DiskError, error.to_string()).into())
+        }
+        Ok(Err(BindError::Closed)) | Err(_) => Err(shutting_down()),
+    }
+}
+
+fn shutting_down() -> Status {
+    Refusal::new(Reason::ShuttingDown, "this coordinator is shutting down").into()
+}
+
+pub(super) fn fatal(error: &Fatal<Group0Types>) -> Status {
+    Refusal::new(Reason::ShuttingDown, format!("group0 has ended here: {error}")).into()
+}
+
+fn raft_error<E: std::fmt::Display>(error: RaftError<Group0Types, E>) -> Status {
+    match error {
+        RaftError::Fatal(error) => fatal(&error),
+        RaftError::APIError(error) => malformed(error),
+    }
+}
+
+pub(super) fn malformed(error: impl std::fmt::Display) -> Status {
+    Refusal::new(Reason::StreamProtocol, error.to_string()).into()
+}
+
+#[tonic::async_trait]
+impl<S: StateMachine> RaftService for RaftApi<S> {
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
+
+    async fn identify(
+        &self,
+        _request: Request<pb::IdentifyRequest>,
+    ) -> Result<Response<pb::IdentifyResponse>, Status> {
+        let cluster = self.identity.cluster();
+        let Member { name: _, raft_address, admin_address, agents_address } = self.member.clone();
+        Ok(Response::new(pb::IdentifyResponse {
+            name: self.identity.name().to_owned(),
+            raft_id: self.identity.raft_id(),
+            cluster_id: cluster.map(proto::convert::bytes).unwrap_or_default(),
+            raft_address,
+            admin_address,
+            agents_address,
+        }))
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let (checked, requests) = mpsc::channel(APPENDS_IN_FLIGHT);
+        let (refuse, refused) = mpsc::channel(1);
+        tokio::spawn(forward(Arc::clone(&self.identity), request.into_inner(), checked, refuse));
+        let answers = self.raft.stream_append(ReceiverStream::new(requests)).map(|answer| {
+            answer.map(|result| form::appended_form(&result)).map_err(|error| fatal(&error))
+        });
+        // A refusal ends the requests, so it comes after the answers to those before it.
+        let refusals = ReceiverStream::new(refused).map(Err);
+        Ok(Response::new(Box::pin(answers.chain(refusals))))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref()).await?;
+        let answer = self.raft.vote(form::ask_of(request).map_err(malformed)?).await;
+        Ok(Response::new(form::voted_form(&answer.map_err(raft_error)?)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref()).await?;
+        let answer = self.raft.pre_vote(form::ask_of(request).map_err(malformed)?).await;
+        Ok(Response::new(form::voted_form(&answer.map_err(raft_error)?)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref()).await?;
+        let request = form::transfer_of(request).map_err(malformed)?;
+        let answer = self.raft.handle_transfer_leader(request).await;
+        answer.map_err(|error| fatal(&error))?.map_err(malformed)?;
+        Ok(Response::new(pb::TransferLeaderResponse {}))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<pb::InstallSnapshotRequest>>,
+    ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
+        let received = receive::install(self, request.into_inner());
+        let received = tokio::time::timeout(SNAPSHOT_DEADLINE, received).await;
+        let late = |_| malformed(format!("no whole snapshot within {SNAPSHOT_DEADLINE:?}"));
+        received.map_err(late)?.map(Response::new)
+    }
+}
+
+/// Checks each append and hands it on, until one is refused or the leader says no more.
+async fn forward(
+    identity: Arc<Identity>,
+    mut said: Streaming<pb::AppendRequest>,
+    checked: mpsc::Sender<AppendEntriesRequest<Group0Types>>,
+    refuse: mpsc::Sender<Status>,
+) {
+    let ended = loop {
+        let request = match said.message().await {
+            Ok(Some(request)) => request,
+            // A leader that has gone needs no answer.
+            Ok(None) | Err(_) => return,
+        };
+        if let Err(status) = check(&identity, request.to.as_ref()).await {
+            break status;
+        }
+        match form::append_of(request) {
+            Ok(request) => {
+                if checked.send(request).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => break malformed(error),
+        }
+    };
+    // There is room for the one refusal; nobody listens if the stream has ended.
+    let _ = refuse.try_send(ended);
+}
