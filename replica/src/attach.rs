@@ -7,17 +7,22 @@ mod greeting;
 mod lease;
 mod orders;
 mod reports;
+mod seeds;
 
 pub(crate) use lease::watch_expiry;
 pub(crate) use reports::forward;
 
 use crate::agent::Agent;
-use crate::limits::{ATTACH_BACKOFF, ATTACH_BACKOFF_MAX, EVENTS_QUEUED};
+use crate::limits::{CONNECT_DEADLINE, EVENTS_QUEUED};
 use crate::stream::Puller;
 use crate::stream::transport::endpoint;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use seeds::Seeds;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -38,6 +43,8 @@ enum Ended {
     Unreachable(#[from] tonic::transport::Error),
     #[error("{}", .0.message())]
     Refused(#[from] Status),
+    #[error("it does not answer")]
+    Silent,
     #[error("it closed the attachment")]
     Closed,
     #[error("it sent what doesn't belong: {0}")]
@@ -50,6 +57,16 @@ enum Ended {
     Broken(tokio::task::JoinError),
 }
 
+impl Ended {
+    /// The coordinator that leads, where the one that was asked has said so.
+    fn leader(&self) -> Option<String> {
+        let Ended::Refused(status) = self else { return None };
+        let refusal = Refusal::from_status(status)?;
+        let address = refusal.get("address").filter(|_| refusal.reason == Reason::NotLeader)?;
+        (!address.is_empty()).then(|| address.to_owned())
+    }
+}
+
 impl Attachments {
     /// Attachments to one of these coordinators, `host:port` each.
     pub fn new(agent: Arc<Agent>, puller: Puller, coordinators: Vec<String>) -> Attachments {
@@ -58,12 +75,13 @@ impl Attachments {
 
     /// Attaches, and attaches again, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut backoff = ATTACH_BACKOFF;
-        for coordinator in self.coordinators.iter().cycle() {
+        let mut seeds = Seeds::new(self.coordinators.clone());
+        loop {
+            let Some(coordinator) = seeds.current() else { return };
             let began = tokio::time::Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                ended = self.attach(coordinator) => ended,
+                ended = self.attach(&coordinator) => ended,
             };
             self.agent.set_outbox(None);
             if matches!(ended, Ended::Fenced) {
@@ -77,14 +95,10 @@ impl Attachments {
                 }
                 _ => tracing::info!(%coordinator, error = %ended, "{message}"),
             }
-            // An attachment that held for a while was no failure.
-            backoff = match began.elapsed() > ATTACH_BACKOFF_MAX {
-                true => ATTACH_BACKOFF,
-                false => (backoff * 2).min(ATTACH_BACKOFF_MAX),
-            };
+            let pause = seeds.failed(ended.leader(), began.elapsed());
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(backoff) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -97,11 +111,18 @@ impl Attachments {
     }
 
     async fn try_attach(&self, coordinator: &str) -> Result<std::convert::Infallible, Ended> {
-        let channel: Channel = endpoint(coordinator)?.connect().await?;
+        // A coordinator that is gone must not cost the lease while another leads.
+        let channel: Channel = timeout(CONNECT_DEADLINE, endpoint(coordinator)?.connect())
+            .await
+            .map_err(|_| Ended::Silent)??;
         let mut client = AgentServiceClient::new(channel.clone());
         let (outbox, messages) = mpsc::channel(EVENTS_QUEUED);
         greeting::greet(&self.agent, &outbox).await?;
-        let mut orders = client.attach(ReceiverStream::new(messages)).await?.into_inner();
+        // Answered at once, also by one that doesn't lead.
+        let mut orders = timeout(CONNECT_DEADLINE, client.attach(ReceiverStream::new(messages)))
+            .await
+            .map_err(|_| Ended::Silent)??
+            .into_inner();
         let admitted = greeting::welcomed(&self.agent, &self.puller, &outbox, &mut orders).await?;
         tracing::info!(%coordinator, node = %admitted.node, incarnation = %admitted.incarnation,
             "attached");

@@ -49,6 +49,10 @@ pub const ORDERS_AT_ONCE: usize = 4_096;
 pub const ATTACH_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest pause before attaching again.
 pub const ATTACH_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How often in a row an agent goes where a coordinator says that the leader is, without a pause.
+pub const HINTS_IN_A_ROW: u32 = 4;
+/// A coordinator takes the connection, and the attachment, within this, or another is tried.
+pub const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// How long the next message of a greeting is waited for: it stands for a commit of group0 and,
 /// before it, a drain.
 pub const GREETING_DEADLINE: Duration = Duration::from_secs(60);

@@ -97,9 +97,9 @@ impl Places {
         let mut flag = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
         flag("--admin-listen", own.admin.to_string());
         flag("--agents-listen", own.agents.to_string());
+        flag("--raft-listen", own.raft.to_string());
         if self.0.len() > 1 {
             let peer = |place: &Place| format!("{}={}", place.name, place.raft);
-            flag("--raft-listen", own.raft.to_string());
             flag("--peers", self.0.iter().map(peer).collect::<Vec<_>>().join(","));
         }
         flags
