@@ -238,7 +238,7 @@ impl<S: StateMachine> Group0<S> {
         let limit = self.inner.election_max;
         let is_alive = |member: &&Standing| member.silent.is_some_and(|silent| silent <= limit);
         let voters: Vec<&Standing> = members.iter().filter(|member| member.voter).collect();
-        let alive = voters.iter().copied().filter(|member| is_alive(&member)).count();
+        let alive = voters.iter().copied().filter(|member| is_alive(member)).count();
         let majority = voters.len() / 2 + 1;
         u32::try_from(alive.saturating_sub(majority)).unwrap_or(u32::MAX)
     }

@@ -38,9 +38,12 @@ async fn a_leader_that_stops_hands_over() {
     let others = (0..3).filter(|number| *number != first).collect::<Vec<_>>();
     voters[first].stop().await;
     // It has stopped only after another led: nobody had to wait for an election.
+    let roles: Vec<Role> =
+        others.iter().map(|other| voters[*other].group0().metrics().role).collect();
+    assert!(roles.contains(&Role::Leader), "{roles:?}");
     for other in others {
-        let led = voters[other].group0().metrics().leader;
-        assert!(led.is_some_and(|leader| leader != raft_id), "{led:?}");
+        let is_another = |leader: Option<u64>| leader.is_some_and(|leader| leader != raft_id);
+        until(&voters[other], "another leads", |status| is_another(status.leader)).await;
     }
     let second = leading(&voters).await;
     propose(voters[second].group0(), 10..20).await;
