@@ -4,16 +4,12 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::super::{NotYet, identify};
-use super::voters::{Voter, expected, leading, three};
+use super::voters::{Voter, calm, expected, leading, three};
 use super::*;
-
-fn as_it_is(options: Options) -> Options {
-    options
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_begins_while_one_is_missing() {
-    let voters = [Voter::start("c1", as_it_is).await, Voter::start("c2", as_it_is).await];
+    let voters = [Voter::start("c1", calm).await, Voter::start("c2", calm).await];
     let mut all = expected(&voters);
     // A port on which nobody listens.
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr();
@@ -30,7 +26,7 @@ async fn nobody_begins_while_one_is_missing() {
 async fn only_the_one_with_the_least_name_begins() {
     let mut voters = Vec::new();
     for name in ["c1", "c2", "c3"] {
-        voters.push(Voter::start(name, as_it_is).await);
+        voters.push(Voter::start(name, calm).await);
     }
     let all = expected(&voters);
     for voter in &voters[1..] {
@@ -47,11 +43,11 @@ async fn only_the_one_with_the_least_name_begins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_is_begun_with_a_member_of_another() {
-    let voters = three(as_it_is).await;
+    let voters = three(calm).await;
     leading(&voters).await;
     let cluster = voters[1].group0().cluster().expect("it belongs to one");
     // One that has lost its directory, and would begin anew with those that have not.
-    let wiped = Voter::start("c0", as_it_is).await;
+    let wiped = Voter::start("c0", calm).await;
     let mut all = expected(&voters[1..]);
     all.extend(expected(std::slice::from_ref(&wiped)));
     let refused = wiped.group0().begin(&all, PATIENCE).await;
@@ -62,7 +58,7 @@ async fn none_is_begun_with_a_member_of_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_says_who_it_is_and_is_not_taken_for_another() {
-    let voters = [Voter::start("c1", as_it_is).await, Voter::start("c2", as_it_is).await];
+    let voters = [Voter::start("c1", calm).await, Voter::start("c2", calm).await];
     let all = expected(&voters);
     let found = identify(&all["c2"], PATIENCE).await.expect("it answers");
     assert_eq!(found.raft_id, voters[1].group0().raft_id());

@@ -1,17 +1,13 @@
 //! Members that go, and come back.
 
 use super::super::Role;
-use super::voters::{has, leading, small, snapshot, three, until};
+use super::voters::{CALM_ELECTION, calm, has, leading, small, snapshot, three, until};
 use super::*;
-
-fn as_it_is(options: Options) -> Options {
-    options
-}
 
 /// Nothing that was acknowledged is lost, and the one that led comes back and follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_leads_when_the_leader_is_killed() {
-    let mut voters = three(as_it_is).await;
+    let mut voters = three(calm).await;
     let first = leading(&voters).await;
     propose(voters[first].group0(), 0..30).await;
     voters[first].kill().await;
@@ -31,7 +27,7 @@ async fn another_leads_when_the_leader_is_killed() {
 /// A leader that stops hands over; both that are left elect one of themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_stops_hands_over() {
-    let mut voters = three(as_it_is).await;
+    let mut voters = three(calm).await;
     let first = leading(&voters).await;
     propose(voters[first].group0(), 0..10).await;
     let raft_id = voters[first].group0().raft_id();
@@ -52,7 +48,7 @@ async fn a_leader_that_stops_hands_over() {
 /// Again and again: two that are left agree on one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_survivors_elect() {
-    let mut voters = three(as_it_is).await;
+    let mut voters = three(calm).await;
     let mut count = 0;
     for _ in 0..5 {
         let leader = leading(&voters).await;
@@ -95,7 +91,7 @@ async fn a_member_that_was_away_for_long_gets_a_snapshot() {
 /// a quorum has nobody granted a vote: the term stays what it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_isolated_member_disturbs_nobody() {
-    let mut voters = three(as_it_is).await;
+    let mut voters = three(calm).await;
     let leader = leading(&voters).await;
     let isolated = (leader + 1) % 3;
     propose(voters[leader].group0(), 0..1).await;
@@ -106,7 +102,7 @@ async fn an_isolated_member_disturbs_nobody() {
     // Long enough for it to give up on the leader, and to ask the others.
     let group0 = voters[leader].group0();
     let raft_id = voters[isolated].group0().raft_id();
-    let long = Duration::from_millis(400) * 4;
+    let long = CALM_ELECTION * 3;
     until(&voters[leader], "silence", |_| {
         let members = group0.members();
         let found = members.iter().find(|member| member.raft_id == raft_id);

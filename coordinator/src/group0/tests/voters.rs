@@ -44,13 +44,22 @@ async fn end(runtime: Runtime) {
     ended.await.expect("it ends");
 }
 
-fn as_it_is(options: Options) -> Options {
-    options
+/// Elections as in production's order of magnitude: these tests say that nobody is disturbed, and
+/// run beside others on few cores.
+pub(super) fn calm(options: Options) -> Options {
+    Options {
+        heartbeat: Duration::from_millis(100),
+        election_min: Duration::from_millis(700),
+        election_max: CALM_ELECTION,
+        ..options
+    }
 }
 
-/// A few entries make a snapshot, and fewer are kept.
+pub(super) const CALM_ELECTION: Duration = Duration::from_millis(1400);
+
+/// The same, where a few entries make a snapshot, and fewer are kept.
 pub(super) fn small(options: Options) -> Options {
-    Options { snapshot_every: 20, keep: 5, ..options }
+    Options { snapshot_every: 20, keep: 5, ..calm(options) }
 }
 
 impl Voter {
@@ -179,7 +188,7 @@ pub(super) fn snapshot(voter: &Voter) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_members_elect_and_replicate() {
-    let mut voters = three(as_it_is).await;
+    let mut voters = three(calm).await;
     let leader = leading(&voters).await;
     propose(voters[leader].group0(), 0..50).await;
     for voter in &voters {
@@ -213,7 +222,7 @@ async fn three_members_elect_and_replicate() {
 /// Many entries, and entries that fill an append each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_entries_are_replicated() {
-    let voters = three(as_it_is).await;
+    let voters = three(calm).await;
     let leader = leading(&voters).await;
     for number in 0..6_u8 {
         let entry = vec![number; (number as usize + 1) * (700 << 10)];
@@ -232,7 +241,7 @@ async fn large_entries_are_replicated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_meant_for_another_is_refused() {
-    let voters = three(as_it_is).await;
+    let voters = three(calm).await;
     let leader = leading(&voters).await;
     let follower = (leader + 1) % 3;
     propose(voters[leader].group0(), 0..1).await;
