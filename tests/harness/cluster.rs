@@ -180,9 +180,11 @@ impl Cluster {
             &ports.admin,
             "--agents-listen",
             &ports.agents,
+            "--raft-listen",
+            &ports.raft,
         ];
         if self.shape.coordinators > 1 {
-            args.extend(["--raft-listen", &ports.raft, "--peers", &peers]);
+            args.extend(["--peers", &peers]);
         }
         let server = Server::start(&log, &args).expect("the coordinator starts");
         self.servers.insert(name.to_owned(), server);
