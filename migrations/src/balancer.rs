@@ -276,8 +276,11 @@ impl<'a> Planner<'a> {
                 Found::Node(to) => return Some(Move { tablet: id, from, to, why: Why::Level }),
                 Found::Limited => {
                     self.is_limited = true;
-                    // The limit is the node's own, or the plan's: no other tablet can go either.
-                    if self.is_full() || !self.has_place(&self.out_of, from) {
+                    // Where the limit is not one node's among several, no other tablet can go
+                    // either.
+                    let mut open = self.open.iter().take_while(|(has, _)| has + 2 <= load);
+                    let is_open = open.any(|(_, to)| self.has_place(&self.into, *to));
+                    if self.is_full() || !self.has_place(&self.out_of, from) || !is_open {
                         return None;
                     }
                 }

@@ -14,7 +14,9 @@ use migrations::stage::TransitionKind;
 fn streaming(tablets: u32, streams_per_node: u32) -> Cluster {
     let mut cluster = Cluster::new(5, 3, tablets);
     let settings = Settings { streams_per_node, ..Settings::DEFAULT };
-    cluster.change(Change::Configure { settings, expected: Settings::DEFAULT }).expect("it agrees with itself");
+    cluster
+        .change(Change::Configure { settings, expected: Settings::DEFAULT })
+        .expect("it agrees with itself");
     let starts = (1..=u64::from(tablets)).map(|n| {
         let start = cluster.starting(tablet(n), TransitionKind::Migrate, [1, 4]);
         Command::Balance { start: Box::new(start), now_ms: 0 }
@@ -106,7 +108,9 @@ fn an_attachment_concerns_its_own_tablets() {
 fn who_waits_for_another_node_keeps_nobody_waiting() {
     let mut cluster = Cluster::new(6, 3, 6);
     let settings = Settings { streams_per_node: 2, ..Settings::DEFAULT };
-    cluster.change(Change::Configure { settings, expected: Settings::DEFAULT }).expect("it agrees with itself");
+    cluster
+        .change(Change::Configure { settings, expected: Settings::DEFAULT })
+        .expect("it agrees with itself");
     let ways = [[1, 4], [1, 4], [1, 5], [2, 4], [2, 5], [3, 6]];
     for (n, way) in (1..).zip(ways) {
         cluster.start(tablet(n), TransitionKind::Migrate, way).expect("at rest");
