@@ -82,7 +82,7 @@ fn stage_table() -> String {
         text += &format!("| {kind} | `{}` |\n", kind.first_stage());
     }
     text += "\n| stage | writes | reads | session | work | barrier | silent | next | way back | \
-             new attempt from |\n|---|---|---|---|---|---|---|---|---|---|\n";
+             new attempt from | paused |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
     for stage in Stage::ALL {
         let cells = [
             format!("`{stage}`"),
@@ -95,6 +95,7 @@ fn stage_table() -> String {
             named(stage.on_success(), "end"),
             way_back(stage),
             named(stage.retry_from(), "–"),
+            if stage.may_stand() { "stands still" } else { "goes on" }.into(),
         ];
         text += &format!("| {} |\n", cells.join(" | "));
     }

@@ -219,3 +219,26 @@ fn a_full_disk_past_the_point_of_no_return_is_waited_out() {
     }
     assert_eq!(proposals(&told).len(), 1, "it goes on: {told:?}");
 }
+
+/// C2: one node's agent says nothing of one tablet; what it says of the others counts.
+#[test]
+fn c2_a_tablet_that_is_stuck_holds_up_no_other() {
+    let mut cluster = Cluster::new(4, 3, 5);
+    for n in 1..=5 {
+        cluster.start(tablet(n), TransitionKind::Migrate, [1, 4]).expect("at rest");
+    }
+    let mut leader = Leader::of(&cluster);
+    let stuck = (tablet(3), node(2));
+    let mut went_on = Vec::new();
+    for n in 1..=5 {
+        for said in cluster.evidence(tablet(n)).acknowledged {
+            if (tablet(n), said.node) != stuck {
+                let effects =
+                    leader.handle(&cluster, Event::Acknowledged { tablet: tablet(n), said });
+                went_on.extend(proposals(&effects).iter().map(|_| n));
+            }
+        }
+    }
+    assert_eq!(went_on, [1, 2, 4, 5]);
+    assert_eq!(leader.driver.waiting_for(&cluster.topology, stuck.0), [stuck.1]);
+}

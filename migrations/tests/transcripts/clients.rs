@@ -243,6 +243,13 @@ impl World {
         self.lines.extend(lines);
     }
 
+    /// Which agents hold a copy of a tablet.
+    pub(crate) fn copies(&mut self, id: TabletId) {
+        let holds = self.agents.values().filter(|agent| agent.copies.contains_key(&id));
+        let names: Vec<String> = holds.map(|agent| self.name(agent.node)).collect();
+        self.say(format!("copies of t{id}: {}", names.join(" ")));
+    }
+
     /// Whether T of a tablet was ever raised.
     pub(crate) fn promise(&mut self, id: TabletId) {
         let promise = self.topology.tablet(id).map_or(HybridTime::ZERO, |tablet| tablet.promise);

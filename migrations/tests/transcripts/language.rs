@@ -1,7 +1,7 @@
 //! The language of the stories: one command a line.
 
 use crate::agent::Call;
-use crate::world::{Hold, World};
+use crate::world::{Hold, Message, World};
 use migrations::command::{Change, Start};
 use migrations::evidence::FailureReason;
 use migrations::id::{MigrationId, NodeId, TabletId};
@@ -25,7 +25,7 @@ impl Teller {
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         let lines = self.world.as_mut().map(|world| std::mem::take(&mut world.lines));
         let lines = lines.unwrap_or_default().into_iter();
-        let told = ["t1", "get", "refused", "group0", "d: refused"];
+        let told = ["t1", "get", "refused", "group0", "d: refused", "a: refuses", "copies"];
         let is_told =
             |line: &String| !self.is_brief || told.iter().any(|start| line.starts_with(start));
         lines.filter(is_told).collect()
@@ -97,6 +97,7 @@ impl World {
             ["get", key] => self.get(key),
             ["purge"] => self.purge(),
             ["show"] => self.show(),
+            ["copies", t] => self.copies(tablet(t)),
             ["promise", t] => self.promise(tablet(t)),
             _ => self.fault(words),
         }
@@ -120,6 +121,19 @@ impl World {
                 let oldest = held.remove(0);
                 self.report(node, oldest);
                 self.held_acknowledgements.insert(node, held);
+            }
+            ["hold", what @ ("order" | "report"), "to", "drop", name] => {
+                let node = self.node(name);
+                self.hold_drop.insert(node, *what == "report");
+            }
+            ["release", "drops"] => {
+                // Whoever leads now: what was said to another leader would be passed over there.
+                for message in std::mem::take(&mut self.held_drops) {
+                    self.deliver(match message {
+                        Message::Report(_, event) => Message::Report(self.leadership(), event),
+                        order => order,
+                    });
+                }
             }
             ["hold", way] => {
                 self.holds.insert(self.pair(way), Hold::Outside);

@@ -51,6 +51,9 @@ pub(crate) struct World {
     pub(crate) held: Vec<Chunk>,
     /// Agents whose acknowledgements are held, and what is held of them.
     pub(crate) held_acknowledgements: BTreeMap<NodeId, Vec<Event>>,
+    /// Agents whose next drop order, or report of one, is held; and what is held of them.
+    pub(crate) hold_drop: BTreeMap<NodeId, bool>,
+    pub(crate) held_drops: Vec<Message>,
     pub(crate) has_guards: bool,
     driver: Driver,
     leadership: u32,
@@ -72,6 +75,8 @@ impl World {
             holds: BTreeMap::new(),
             held: Vec::new(),
             held_acknowledgements: BTreeMap::new(),
+            hold_drop: BTreeMap::new(),
+            held_drops: Vec::new(),
             has_guards: true,
             leadership: 1,
             millis: 1_000,
@@ -126,6 +131,10 @@ impl World {
     }
 
     /// A time above each that was given before.
+    pub(crate) fn leadership(&self) -> u32 {
+        self.leadership
+    }
+
     pub(crate) fn tick_clock(&mut self) -> HybridTime {
         self.millis += 1;
         self.clock()
@@ -205,12 +214,14 @@ impl World {
 
     /// Everything that concerns an agent; what it has besides goes.
     fn full_state(&mut self, node: NodeId) {
-        for record in self.topology.records_of(node) {
-            self.take(node, &record);
+        let listed = self.topology.records_of(node);
+        for record in &listed {
+            self.take(node, record);
         }
         let held: Vec<TabletId> = self.agent(node).copies.keys().copied().collect();
         for id in held {
-            if self.topology.tablet(id).is_none() {
+            // What is not listed is absent: it belongs to others, or to nobody.
+            if listed.iter().all(|record| record.tablet != id) {
                 self.agent(node).records.remove(&id);
             }
             self.drop_copy(node, id);
@@ -325,7 +336,22 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, message: Message) {
+    /// Whether a message is the one drop order, or report of one, that is to come late.
+    fn is_to_be_held(&mut self, message: &Message) -> bool {
+        let (node, is_report) = match message {
+            Message::Order(Effect::Drop { replica, .. }) => (replica.node, false),
+            Message::Report(_, Event::Dropped { report, .. }) => (report.node, true),
+            _ => return false,
+        };
+        let is_it = self.hold_drop.get(&node) == Some(&is_report);
+        is_it && self.hold_drop.remove(&node).is_some()
+    }
+
+    pub(crate) fn deliver(&mut self, message: Message) {
+        if self.is_to_be_held(&message) {
+            self.held_drops.push(message);
+            return;
+        }
         match message {
             Message::Propose(command) => self.decide(command),
             Message::Order(order) => self.obey(order),
