@@ -27,7 +27,7 @@ pub struct ProcessArgs {
     #[arg(long, env = "PALISADE_INSECURE")]
     pub insecure: bool,
 
-    /// Print one line of JSON with the ports that were bound, once everything is served.
+    /// Print one line of JSON with the ports that were bound, once they are listened on.
     #[arg(long, env = "PALISADE_PRINT_PORTS")]
     pub print_ports: bool,
 
