@@ -55,7 +55,6 @@ impl ClusterService for AdminApi {
                     failure_tolerance: self.group0.failure_tolerance(&standings),
                     coordinators: views::coordinators(standings),
                     answered_by: self.group0.member().name.clone(),
-                    ..pb::GetStatusResponse::default()
                 }
             })
             .await?;
