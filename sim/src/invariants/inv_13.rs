@@ -1,0 +1,23 @@
+//! INV-13: within the drift bound a fence is committed only after the lease of that incarnation has
+//! run out at the agent, or its process is gone.
+
+use crate::plan::Fault;
+use crate::world::World;
+use migrations::command::Command;
+use migrations::topology::Topology;
+
+impl World {
+    pub(super) fn inv_13_fence(&mut self, before: &Topology, command: &Command) {
+        let Command::Fence { node, incarnation } = command else { return };
+        let was = before.node(*node).and_then(|node| node.admitted());
+        if self.plan.faults.has(Fault::BreakDrift) || was != Some(*incarnation) {
+            return;
+        }
+        let Some(at) = self.agent_of(*node) else { return };
+        let is_its = self.agents[at].incarnation() == Some(*incarnation);
+        if is_its && self.is_lease_held(at) {
+            let name = self.agents[at].name.clone();
+            self.broken(13, || format!("{name} is fenced while it holds its lease"));
+        }
+    }
+}

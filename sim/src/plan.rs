@@ -1,0 +1,199 @@
+//! What a run consists of, and which faults it has. Each class of fault is off in some runs, so
+//! that no class hides what another one would show.
+
+use crate::random::Draws;
+use crate::time::{SECOND, Time};
+
+/// A class of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Messages are lost; with them the connection that they were on.
+    Loss,
+    /// Messages arrive twice.
+    Repeat,
+    /// Orders and reports of one attachment overtake each other.
+    Reorder,
+    /// Some messages take very long.
+    Delay,
+    /// Links are cut, in one or both directions.
+    Cut,
+    /// The leader is cut off from everybody, or from the other coordinators.
+    CutLeader,
+    /// Agents are killed and come back.
+    CrashAgent,
+    /// Machines of agents start anew: the process can't show that its predecessor is gone.
+    Reboot,
+    /// Coordinators are killed and come back.
+    CrashCoordinator,
+    /// Agents stand still for longer than a lease.
+    PauseAgent,
+    /// Coordinators stand still.
+    PauseCoordinator,
+    /// Leadership changes without need.
+    Elect,
+    /// Proposers are told that nobody knows what became of a proposal.
+    Unknown,
+    /// Chunks are held between their receipt and their guard.
+    HoldChunk,
+    /// Writes are slow inside of their guards.
+    SlowWrite,
+    /// Copies are damaged.
+    LoseCopy,
+    /// Clocks drift by more than the bound.
+    BreakDrift,
+    /// Routers go by old pictures of the topology.
+    StaleRouter,
+    /// Disks take long to sync.
+    SlowDisk,
+}
+
+impl Fault {
+    /// All classes, in the order in which the shrinker takes them away.
+    pub const ALL: [Fault; 19] = [
+        Fault::Loss,
+        Fault::Repeat,
+        Fault::Reorder,
+        Fault::Delay,
+        Fault::Cut,
+        Fault::CutLeader,
+        Fault::CrashAgent,
+        Fault::Reboot,
+        Fault::CrashCoordinator,
+        Fault::PauseAgent,
+        Fault::PauseCoordinator,
+        Fault::Elect,
+        Fault::Unknown,
+        Fault::HoldChunk,
+        Fault::SlowWrite,
+        Fault::LoseCopy,
+        Fault::BreakDrift,
+        Fault::StaleRouter,
+        Fault::SlowDisk,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::Loss => "loss",
+            Fault::Repeat => "repeat",
+            Fault::Reorder => "reorder",
+            Fault::Delay => "delay",
+            Fault::Cut => "cut",
+            Fault::CutLeader => "cut-leader",
+            Fault::CrashAgent => "crash-agent",
+            Fault::Reboot => "reboot",
+            Fault::CrashCoordinator => "crash-coordinator",
+            Fault::PauseAgent => "pause-agent",
+            Fault::PauseCoordinator => "pause-coordinator",
+            Fault::Elect => "elect",
+            Fault::Unknown => "unknown",
+            Fault::HoldChunk => "hold-chunk",
+            Fault::SlowWrite => "slow-write",
+            Fault::LoseCopy => "lose-copy",
+            Fault::BreakDrift => "break-drift",
+            Fault::StaleRouter => "stale-router",
+            Fault::SlowDisk => "slow-disk",
+        }
+    }
+
+    /// The class of this name.
+    pub fn from_name(name: &str) -> Option<Fault> {
+        Fault::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// Classes of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Faults(u32);
+
+impl Faults {
+    /// Every class.
+    pub const ALL: Faults = Faults((1 << Fault::ALL.len()) - 1);
+
+    /// Whether a class is among them.
+    pub const fn has(self, fault: Fault) -> bool {
+        self.0 & fault.bit() != 0
+    }
+
+    /// These but one.
+    pub const fn without(self, fault: Fault) -> Faults {
+        Faults(self.0 & !fault.bit())
+    }
+
+    /// The classes.
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        Fault::ALL.into_iter().filter(move |fault| self.has(*fault))
+    }
+}
+
+/// What can be chosen of a run beside its seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Classes of faults that the run may have; which of them it has follows from the seed.
+    pub allowed: Faults,
+    /// A part of the time with faults, in thousandths.
+    pub span_per_mille: u64,
+    /// Whether the trace is kept.
+    pub is_traced: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { allowed: Faults::ALL, span_per_mille: 1_000, is_traced: false }
+    }
+}
+
+/// The shape of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) coordinators: usize,
+    pub(crate) agents: usize,
+    pub(crate) tablets: u64,
+    pub(crate) replication: u64,
+    pub(crate) routers: usize,
+    pub(crate) keys_per_tablet: u64,
+    pub(crate) has_second_table: bool,
+    pub(crate) faults: Faults,
+    /// How long there are faults.
+    pub(crate) span: Time,
+}
+
+impl Plan {
+    pub(crate) fn draw(shape: &mut Draws, options: &Options) -> Plan {
+        let coordinators = if shape.chance(600) { 3 } else { 5 };
+        let agents = shape.between(4, 9);
+        let tablets = if shape.chance(700) { shape.between(4, 8) } else { shape.between(9, 32) };
+        let replication = match shape.below(10) {
+            0 => 1,
+            1 | 2 => 2,
+            3..=7 => 3,
+            8 => 4,
+            _ => 5,
+        };
+        let mut faults = Faults::default();
+        // A quarter of the runs has few faults: moving data without any has lost writes elsewhere.
+        let likely = if shape.chance(250) { 150 } else { 550 };
+        for fault in Fault::ALL {
+            let is_on = shape.chance(if fault == Fault::BreakDrift { 100 } else { likely });
+            if is_on && options.allowed.has(fault) {
+                faults = Faults(faults.0 | fault.bit());
+            }
+        }
+        let seconds = shape.between(15, 40);
+        Plan {
+            coordinators,
+            agents: agents as usize,
+            tablets,
+            replication: replication.min(agents),
+            routers: shape.between(2, 4) as usize,
+            keys_per_tablet: shape.between(1, 3),
+            has_second_table: shape.chance(400),
+            faults,
+            span: seconds * SECOND / 1_000 * options.span_per_mille,
+        }
+    }
+}
