@@ -42,7 +42,8 @@ pub(crate) struct Leading {
     pub(crate) by_node: BTreeMap<NodeId, Conn>,
     /// Applied, and not told to the driver.
     touched: BTreeSet<TabletId>,
-    is_wider: bool,
+    nodes: BTreeSet<NodeId>,
+    is_for_all: bool,
     is_catching_up: bool,
 }
 
@@ -101,12 +102,14 @@ impl World {
             coordinator.applied += 1;
             if let Some(leading) = &mut coordinator.leading {
                 leading.touched.extend(applied.touched.iter().copied());
-                leading.is_wider |= applied.is_wider;
+                leading.nodes.extend(applied.nodes.iter().copied());
+                leading.is_for_all |= applied.is_for_all;
             }
             self.check_applied(at);
         }
         let Some(leading) = &mut self.coordinators[at].leading else { return };
-        let has_news = !leading.touched.is_empty() || leading.is_wider;
+        let has_news =
+            !leading.touched.is_empty() || !leading.nodes.is_empty() || leading.is_for_all;
         if has_news && !std::mem::replace(&mut leading.is_catching_up, true) {
             let term = leading.term;
             let delay = self.random.network.between(1, 2_000) * MICRO;
@@ -118,8 +121,9 @@ impl World {
         let Some(leading) = &mut self.coordinators[at].leading else { return };
         leading.is_catching_up = false;
         let touched = std::mem::take(&mut leading.touched);
-        let is_wider = std::mem::take(&mut leading.is_wider);
-        self.lead(at, Heard::Committed { touched, is_wider });
+        let nodes = std::mem::take(&mut leading.nodes);
+        let is_for_all = std::mem::take(&mut leading.is_for_all);
+        self.lead(at, Heard::Committed { touched, nodes, is_for_all });
     }
 
     /// Gives an event to the driver and does what it says.
@@ -149,7 +153,8 @@ impl World {
             attachments: BTreeMap::new(),
             by_node: BTreeMap::new(),
             touched: BTreeSet::new(),
-            is_wider: false,
+            nodes: BTreeSet::new(),
+            is_for_all: false,
             is_catching_up: false,
         });
         self.say(|_| format!("c{at} leads, term {term}"));
