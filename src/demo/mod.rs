@@ -125,13 +125,16 @@ pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     screen.end();
     let report = match ran {
         Some(Ok(report)) => report,
-        Some(Err(error)) => {
+        Some(Err(error)) if has_begun(&path) => {
             directory.disable_cleanup(true);
             return Err(failed(error).now(kept(&path)));
         }
+        Some(Err(error)) => return Err(failed(error)),
         None => {
-            directory.disable_cleanup(true);
-            screen.plain(&format!("interrupted; all processes have ended, {}", kept(&path)));
+            let is_kept = has_begun(&path);
+            directory.disable_cleanup(is_kept);
+            let where_things_are = if is_kept { kept(&path) } else { String::new() };
+            screen.plain(&format!("interrupted; all processes have ended. {where_things_are}"));
             return Ok(Exit::Detached);
         }
     };
@@ -147,8 +150,13 @@ pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     Ok(if report.is_ok() { Exit::Done } else { Exit::Failed })
 }
 
+/// Whether there is anything to look at.
+fn has_begun(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 fn kept(path: &Path) -> String {
-    format!("data, logs and history are kept in {}", path.display())
+    format!("Data, logs and history are kept in {}", path.display())
 }
 
 /// All of it. The processes end with this, however it ends.
