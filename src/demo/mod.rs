@@ -57,7 +57,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// How many coordinators: 1, 3 or 5.
-    #[arg(long, default_value = "1", value_parser = cluster::coordinators)]
+    #[arg(long, default_value = "3", value_parser = cluster::coordinators)]
     coordinators: u8,
     /// How many replica agents, each in a rack of its own.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=16))]
