@@ -18,5 +18,5 @@ mod watch;
 pub use admin::AdminClient;
 pub use error::{ClientError, DataError};
 pub use leader::{AdminOptions, new_request_id};
-pub use router::{Router, RouterOptions, ScanPage, ScanRow, Value};
+pub use router::{Retries, Router, RouterOptions, ScanPage, ScanRow, Value};
 pub use wait::{MigrationWatch, WaitFor};

@@ -15,6 +15,7 @@ use crate::agents::Agents;
 use crate::group0::Group0;
 use crate::limits::{MESSAGE_BYTES, WATCHES};
 use crate::machine::Machine;
+use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::proposer::Proposer;
 use crate::status::{Port, read_error};
@@ -30,6 +31,7 @@ use proto::admin::v1::topology_service_server::TopologyServiceServer;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tonic::Status;
+use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
@@ -52,6 +54,24 @@ impl AdminApi {
     ) -> AdminApi {
         let watches = Arc::new(Semaphore::new(WATCHES));
         AdminApi { group0, proposer, agents, observed, watches }
+    }
+
+    /// The names of all services.
+    pub(crate) const SERVICES: [&str; 8] = [
+        ClusterServiceServer::<AdminApi>::NAME,
+        TableServiceServer::<AdminApi>::NAME,
+        TabletServiceServer::<AdminApi>::NAME,
+        MigrationServiceServer::<AdminApi>::NAME,
+        NodeServiceServer::<AdminApi>::NAME,
+        BalanceServiceServer::<AdminApi>::NAME,
+        BarrierServiceServer::<AdminApi>::NAME,
+        TopologyServiceServer::<AdminApi>::NAME,
+    ];
+
+    /// Brings metrics that are computed up to date.
+    pub(crate) fn measure(&self, metrics: &Metrics) {
+        let watches = WATCHES.saturating_sub(self.watches.available_permits());
+        metrics.look(&self.group0, &self.agents, &self.observed, watches);
     }
 
     /// All services, with reflection so that foreign clients need no files of ours.

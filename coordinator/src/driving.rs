@@ -8,14 +8,17 @@ use crate::agents::{Agents, Everywhere, Orders};
 use crate::group0::{Group0, Leadership};
 use crate::limits::{EVENTS_QUEUED, TICK};
 use crate::machine::{Change, Machine};
+use crate::metrics::Metrics;
 use crate::now::boot_instant;
 use crate::observed::Observed;
+use crate::progress::Progress;
 use crate::proposer::Proposer;
 use migrations::command::Command;
 use migrations::driver::{Driver, Effect, Event};
 use migrations::id::{MigrationId, NodeId, SessionId, TabletId};
 use migrations::lease::Instant;
 use migrations::version::{Incarnation, TopologyVersion};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -96,6 +99,7 @@ pub(crate) struct DriverLoop {
     proposer: Proposer,
     agents: Agents,
     observed: Observed,
+    metrics: Arc<Metrics>,
     inputs: mpsc::Receiver<Addressed>,
 }
 
@@ -115,9 +119,10 @@ impl DriverLoop {
         proposer: Proposer,
         agents: Agents,
         observed: Observed,
+        metrics: Arc<Metrics>,
     ) -> (DriverLoop, DriverHandle) {
         let (sender, inputs) = mpsc::channel(EVENTS_QUEUED);
-        let driving = DriverLoop { group0, proposer, agents, observed, inputs };
+        let driving = DriverLoop { group0, proposer, agents, observed, metrics, inputs };
         (driving, DriverHandle { inputs: sender, leadership: None })
     }
 
@@ -212,14 +217,17 @@ impl DriverLoop {
 
     /// Tells the driver what was applied since it last looked.
     fn catch_up(&self, leading: &mut Leading) {
-        let (changes, version, everywhere) = self.group0.read(|machine| {
-            let topology = &machine.topology;
-            (machine.changes_since(leading.seen), topology.version(), Everywhere::of(topology))
+        let seen = leading.seen;
+        let (changes, progress, version, everywhere) = self.group0.read(|machine| {
+            let (topology, changes) = (&machine.topology, machine.changes_since(seen));
+            let progress = Progress::since(topology, seen, changes.as_deref());
+            (changes, progress, topology.version(), Everywhere::of(topology))
         });
-        if version == leading.seen {
+        if version == seen {
             return;
         }
         leading.seen = version;
+        progress.tell(&self.metrics, leading.leadership.term);
         if leading.told != everywhere {
             leading.told = everywhere;
             self.agents.tell_all(everywhere);
@@ -254,7 +262,7 @@ impl DriverLoop {
     fn propose(&self, leading: &mut Leading, command: Command) {
         let Some(ended) = ended(&command) else { return };
         if let Command::Fence { node, incarnation } = &command {
-            tracing::warn!(%node, %incarnation, "its lease has run out; it is being fenced");
+            tracing::warn!(peer = %node, %incarnation, "its lease has run out; it is being fenced");
             self.agents.end(*node);
         }
         let proposer = self.proposer.clone();

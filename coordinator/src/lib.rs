@@ -13,10 +13,13 @@ mod bootstrap;
 mod driving;
 mod limits;
 mod machine;
+mod metrics;
 mod now;
 mod observed;
 mod options;
+mod progress;
 mod proposer;
+mod readiness;
 mod server;
 mod status;
 

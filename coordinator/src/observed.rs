@@ -8,7 +8,7 @@ use migrations::version::TopologyVersion;
 use proto::agent::v1::Holder;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is known of one tablet at one version.
 #[derive(Debug, Clone)]
@@ -31,6 +31,17 @@ pub(crate) struct Progress {
     pub(crate) bytes: u64,
     pub(crate) began: Instant,
     pub(crate) is_paused: bool,
+}
+
+/// How much waiting there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waits {
+    /// Tablets that wait for somebody.
+    pub(crate) tablets: usize,
+    /// Pieces of work under sessions' guards that hold barriers up.
+    pub(crate) sessions: usize,
+    /// The same under version guards.
+    pub(crate) versions: usize,
 }
 
 /// What was observed of all tablets in transition. Cheap to clone.
@@ -73,6 +84,26 @@ impl Observed {
         self.with(id, version, |view| {
             view.holders.insert(node, holders);
         });
+    }
+
+    /// For how long a tablet has had this version, if it still has it and is in a transition.
+    pub(crate) fn age(&self, id: TabletId, version: TopologyVersion) -> Option<Duration> {
+        let tablets = self.lock();
+        let view = tablets.get(&id).filter(|view| view.version == version)?;
+        Some(view.since.elapsed())
+    }
+
+    /// How much waiting there is.
+    pub(crate) fn summary(&self) -> Waits {
+        let tablets = self.lock();
+        let holders = tablets.values().flat_map(|view| view.holders.values().flatten());
+        let (sessions, versions): (Vec<_>, Vec<_>) =
+            holders.map(|holder| holder.session.is_some()).partition(|is_session| *is_session);
+        Waits {
+            tablets: tablets.values().filter(|view| !view.waiting_for.is_empty()).count(),
+            sessions: sessions.len(),
+            versions: versions.len(),
+        }
     }
 
     /// How far a stream is.

@@ -33,6 +33,14 @@ pub struct CoordinatorArgs {
     #[arg(long, env = "PALISADE_ADVERTISE")]
     pub advertise: Option<String>,
 
+    /// Where metrics, `/livez` and `/readyz` are served over HTTP.
+    #[arg(long, env = "PALISADE_METRICS_LISTEN", default_value = "127.0.0.1:7403")]
+    pub metrics_listen: SocketAddr,
+
+    /// Where health is served over gRPC, and nothing else.
+    #[arg(long, env = "PALISADE_HEALTH_LISTEN", default_value = "127.0.0.1:7404")]
+    pub health_listen: SocketAddr,
+
     /// Begin a new cluster of this many coordinators (1, 3 or 5), if the directory is empty.
     #[arg(long, env = "PALISADE_BOOTSTRAP_EXPECT", value_parser = voters)]
     pub bootstrap_expect: Option<u8>,

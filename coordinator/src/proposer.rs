@@ -9,6 +9,7 @@ use crate::limits::{
     QUEUE_DEADLINE,
 };
 use crate::machine::Machine;
+use crate::metrics::{self, Metrics, Purpose};
 use crate::now::wall_millis;
 use migrations::command::{Command, Entry, Outcome};
 use proto::storage;
@@ -45,18 +46,30 @@ struct Submission {
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Submission>,
+    metrics: Arc<Metrics>,
 }
 
 impl Proposer {
     /// Begins to gather. Ends with `stop`, or with the last handle.
-    pub(crate) fn start(group0: Group0<Machine>, stop: CancellationToken) -> Proposer {
+    pub(crate) fn start(
+        group0: Group0<Machine>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Proposer {
         let (queue, submissions) = mpsc::channel(PROPOSALS_QUEUED);
-        tokio::spawn(gather(group0, submissions, stop));
-        Proposer { queue }
+        tokio::spawn(gather(group0, Arc::clone(&metrics), submissions, stop));
+        Proposer { queue, metrics }
     }
 
     /// Submits one command and waits for its outcome. It goes on if the caller hangs up.
     pub(crate) async fn submit(&self, command: Command) -> Result<Committed, SubmitError> {
+        let (purpose, began) = (purpose(&command), Instant::now());
+        let submitted = self.submit_uncounted(command).await;
+        self.metrics.proposed(purpose, outcome(&submitted), began.elapsed());
+        submitted
+    }
+
+    async fn submit_uncounted(&self, command: Command) -> Result<Committed, SubmitError> {
         let (answer, outcome) = oneshot::channel();
         let bytes = storage::command_len(&command);
         if bytes > ENTRY_BYTES {
@@ -76,8 +89,27 @@ impl Proposer {
     }
 }
 
+/// What a command is for, where that is counted apart.
+fn purpose(command: &Command) -> Purpose {
+    match command {
+        Command::Fence { .. } => Purpose::Fence,
+        Command::Admit(_) => Purpose::Admission,
+        _ => Purpose::Other,
+    }
+}
+
+fn outcome(submitted: &Result<Committed, SubmitError>) -> metrics::Outcome {
+    match submitted {
+        Ok(Committed { outcome: Ok(_) }) => metrics::Outcome::Applied,
+        Ok(Committed { outcome: Err(_) }) => metrics::Outcome::Rejected,
+        Err(SubmitError::Propose(error)) if error.outcome_unknown() => metrics::Outcome::Unknown,
+        Err(_) => metrics::Outcome::NotApplied,
+    }
+}
+
 async fn gather(
     group0: Group0<Machine>,
+    metrics: Arc<Metrics>,
     mut submissions: mpsc::Receiver<Submission>,
     stop: CancellationToken,
 ) {
@@ -106,6 +138,7 @@ async fn gather(
             bytes += next.bytes;
             batch.push(next);
         }
+        metrics.entry(batch.len());
         let group0 = group0.clone();
         tokio::spawn(async move {
             propose(&group0, batch).await;

@@ -8,12 +8,15 @@ use crate::driving::DriverLoop;
 use crate::group0::{FatalReason, Group0, Member, Options};
 use crate::limits::MESSAGE_BYTES;
 use crate::machine::Machine;
+use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::options::{CoordinatorArgs, Profile};
 use crate::proposer::Proposer;
-use process::ListenError;
+use crate::readiness::Readiness;
+use process::{ListenError, Signals};
 use proto::agent::v1::agent_service_server::AgentServiceServer;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +63,8 @@ struct Listeners {
     admin: TcpListener,
     raft: TcpListener,
     agents: TcpListener,
+    metrics: TcpListener,
+    health: TcpListener,
 }
 
 impl Listeners {
@@ -68,6 +73,9 @@ impl Listeners {
             admin: listen(args, args.admin_listen, "--admin-listen").await?,
             raft: listen(args, args.raft_listen, "--raft-listen").await?,
             agents: listen(args, args.agents_listen, "--agents-listen").await?,
+            // Nobody is told of these two: they need no address that others could use.
+            metrics: args.process.listen(args.metrics_listen, "--metrics-listen").await?,
+            health: args.process.listen(args.health_listen, "--health-listen").await?,
         })
     }
 
@@ -88,6 +96,8 @@ impl Listeners {
             ("admin", self.admin.local_addr().ok()),
             ("raft", self.raft.local_addr().ok()),
             ("agents", self.agents.local_addr().ok()),
+            ("metrics", self.metrics.local_addr().ok()),
+            ("health", self.health.local_addr().ok()),
         ]);
     }
 }
@@ -118,6 +128,7 @@ fn advertised(listener: &TcpListener, args: &CoordinatorArgs) -> String {
 ///
 /// Every [`ServeError`]; nothing acknowledged is lost by any.
 pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    process::log_as_node(&args.name);
     let listeners = Listeners::open(&args).await?;
     let options = Options::new(&args.data, listeners.member(&args));
     let options = match args.profile {
@@ -128,14 +139,15 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
     let expected = bootstrap::expected(&args, &group0).await?;
     listeners.announce(&args);
     let tasks = TaskTracker::new();
-    let Listeners { admin, raft, agents } = listeners;
+    let Listeners { admin, raft, agents, metrics, health } = listeners;
+    let ports = Ports { admin, agents, metrics, health };
     let mut serve_raft = tokio::spawn(
         server().add_service(group0.raft_service()).serve_with_incoming(incoming(raft)),
     );
     let served = tokio::select! {
         reason = group0.fatal() => Err(ServeError::Fatal(reason)),
         ended = &mut serve_raft => ended.map_or(Ok(()), |ended| Ok(ended?)),
-        served = serve(&args, expected, &group0, admin, agents, &tasks, &stop) => served,
+        served = serve(expected, args.profile, &group0, ports, &tasks, &stop) => served,
     };
     // Agents and callers first, then those who work for them, then group0; the raft port last, so
     // that leadership can be handed over.
@@ -149,34 +161,54 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
     served
 }
 
-async fn serve(
-    args: &CoordinatorArgs,
-    expected: Option<Expected>,
-    group0: &Group0<Machine>,
+/// What is served until `stop`: all but the raft port, which is served to the very end.
+struct Ports {
     admin: TcpListener,
-    for_agents: TcpListener,
+    agents: TcpListener,
+    metrics: TcpListener,
+    health: TcpListener,
+}
+
+async fn serve(
+    expected: Option<Expected>,
+    profile: Profile,
+    group0: &Group0<Machine>,
+    ports: Ports,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), ServeError> {
-    let proposer = Proposer::start(group0.clone(), stop.clone());
-    let agents = Agents::default();
-    let observed = Observed::default();
-    let (driving, driver) =
-        DriverLoop::new(group0.clone(), proposer.clone(), agents.clone(), observed.clone());
+    let Ports { admin, agents: for_agents, metrics: metrics_port, health } = ports;
+    let metrics = Arc::new(Metrics::new());
+    let proposer = Proposer::start(group0.clone(), Arc::clone(&metrics), stop.clone());
+    let (agents, observed) = (Agents::new(Arc::clone(&metrics)), Observed::default());
+    let admin_api =
+        AdminApi::new(group0.clone(), proposer.clone(), agents.clone(), observed.clone());
+    // Before a leader is known: whoever asks meanwhile is told what is awaited.
+    let signals = signals(group0, &admin_api, &metrics);
+    let grpc_health = signals.grpc_health();
+    tasks.spawn(signals.serve(metrics_port, health, stop.clone()));
+    tasks.spawn(name_cluster(group0.clone(), stop.clone()));
+    let (driving, driver) = DriverLoop::new(
+        group0.clone(),
+        proposer.clone(),
+        agents.clone(),
+        observed.clone(),
+        Arc::clone(&metrics),
+    );
     tasks.spawn(driving.run(stop.clone()));
     tasks.spawn(balancing::run(group0.clone(), proposer.clone(), stop.clone()));
     let agent_api =
-        AgentApi::new(group0.clone(), proposer.clone(), agents.clone(), driver, observed.clone());
-    let admin_api = AdminApi::new(group0.clone(), proposer.clone(), agents, observed);
+        AgentApi::new(group0.clone(), proposer.clone(), agents, driver, observed, metrics);
     let agent_service = AgentServiceServer::new(agent_api).max_decoding_message_size(MESSAGE_BYTES);
     let serve_agents = server()
         .add_service(agent_service)
         .serve_with_incoming_shutdown(incoming(for_agents), stop.clone().cancelled_owned());
     let serve_admin = admin_api
         .router(server())
+        .add_service(grpc_health)
         .serve_with_incoming_shutdown(incoming(admin), stop.clone().cancelled_owned());
     let begin = async {
-        match bootstrap::run(expected, args.profile, group0, &proposer).await {
+        match bootstrap::run(expected, profile, group0, &proposer).await {
             Ok(()) => std::future::pending().await,
             Err(error) => error,
         }
@@ -186,6 +218,32 @@ async fn serve(
         error = begin => Err(error),
         () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_PATIENCE).await } => Ok(()),
     }
+}
+
+/// Has every line of the log name the cluster, once there is one.
+async fn name_cluster(group0: Group0<Machine>, stop: CancellationToken) {
+    let mut applied = group0.applied();
+    loop {
+        applied.borrow_and_update();
+        if let Some(cluster) = group0.read(|machine| machine.topology.state().cluster) {
+            return process::log_as_of_cluster(&cluster);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = applied.changed() => if changed.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// What this coordinator says of itself.
+fn signals(group0: &Group0<Machine>, admin: &AdminApi, metrics: &Arc<Metrics>) -> Signals {
+    let readiness = Readiness::at_start(&group0.metrics());
+    let looked = group0.clone();
+    let ready = move || readiness.check(&looked.metrics());
+    let (admin, metrics, registry) = (admin.clone(), Arc::clone(metrics), metrics.registry());
+    Signals::new(registry, move || admin.measure(&metrics), ready, AdminApi::SERVICES.to_vec())
 }
 
 fn server() -> Server {

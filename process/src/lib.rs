@@ -1,24 +1,26 @@
 //! What each server process does alike: flags that all of them have, listeners, the line that says
-//! which ports were bound, logs, and the signals that end it.
+//! which ports were bound, logs, metrics and health, and the signals that end it.
 //!
 //! Not here: anything about tablets.
 
+pub mod exposition;
 mod free_ports;
+mod logs;
 mod parent;
+mod serve;
+mod signals;
 
 pub use free_ports::free_ports;
+pub use logs::{LogFormat, SERVER_LOGS, init_logs, log_as_node, log_as_of_cluster};
 pub use parent::{PARENT, end_with_parent};
+pub use signals::{GrpcHealth, LIVEZ, READYZ, Signals};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::io::Write;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-
-/// What a server logs where `RUST_LOG` is not set: its own steps, and others' troubles.
-pub const SERVER_LOGS: &str = "info,openraft=warn,chunked_wal=warn,raft_log=warn";
 
 /// Flags that all servers have.
 #[derive(Debug, Clone, Args)]
@@ -32,17 +34,8 @@ pub struct ProcessArgs {
     pub print_ports: bool,
 
     /// How logs are written, to standard error.
-    #[arg(long, env = "PALISADE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "PALISADE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
 }
 
 /// Why a listener is not there.
@@ -102,17 +95,6 @@ impl ProcessArgs {
         // Who asked for the line and is gone misses it.
         let _ = writeln!(out, "{{{}}}", ports.join(",")).and_then(|()| out.flush());
     }
-}
-
-/// Sends logs to standard error; `RUST_LOG` chooses among them, `default` where it is not set.
-pub fn init_logs(format: LogFormat, default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call in one process changes nothing.
-    let _ = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
-    };
 }
 
 /// A token that fires at SIGTERM or Ctrl-C; at the second of them the process ends at once.

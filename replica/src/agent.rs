@@ -2,7 +2,9 @@
 
 use crate::clock::NodeClock;
 use crate::guard::VersionGuard;
+use crate::lease;
 use crate::lock::locked;
+use crate::metrics::{Metrics, State};
 use crate::sessions::Sessions;
 use crate::store::{Directory, StepError};
 use crate::stream::{Own, Standing, Throttle};
@@ -15,6 +17,7 @@ use migrations::record::TabletRecord;
 use migrations::settings::Settings;
 use migrations::version::TopologyVersion;
 use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -33,6 +36,8 @@ pub struct Agent {
     /// The token that this process last asked for admission with.
     asking: Mutex<Option<AdmissionToken>>,
     outbox: Mutex<Option<mpsc::Sender<AttachRequest>>>,
+    /// Whether it has had an outbox since its start.
+    has_attached: AtomicBool,
     /// Told whenever a tablet was taken on.
     taken_on: Notify,
     #[cfg(feature = "faults")]
@@ -57,6 +62,7 @@ impl Agent {
             throttle: Throttle::default(),
             asking: Mutex::new(None),
             outbox: Mutex::new(None),
+            has_attached: AtomicBool::new(false),
             taken_on: Notify::new(),
             #[cfg(feature = "faults")]
             faults: Arc::default(),
@@ -66,6 +72,39 @@ impl Agent {
     /// The sessions that it has.
     pub fn sessions(&self) -> &Arc<Sessions> {
         self.tablets.sessions()
+    }
+
+    /// What is counted of its work.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.sessions().metrics()
+    }
+
+    /// Brings metrics that are computed up to date.
+    pub(crate) fn measure(&self) {
+        let (sessions, lease) = (self.sessions().counts(), self.sessions().lease());
+        let left = lease.until().0.saturating_sub(lease::now().0);
+        self.metrics().look(State {
+            open_sessions: sessions.open,
+            closing_sessions: sessions.closing,
+            session_guards: sessions.guards,
+            version_guards: self.tablets.version_guards(),
+            is_lease_valid: left > 0,
+            lease_left: Duration::from_nanos(left),
+            is_attached: locked(&self.outbox).is_some(),
+            copies: self.tablets.store().copies().len() as u64,
+            lost_copies: self.tablets.lost().len() as u64,
+            // A disk that doesn't answer has no room either.
+            room_bytes: self.tablets.store().room_for_rows().unwrap_or(0),
+        });
+    }
+
+    /// Whether it is ready: once it has been attached, its full state worked off. It stays ready
+    /// while coordinators are away, since data is served without them.
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+        match self.has_attached.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("not attached since the start of this process"),
+        }
     }
 
     /// As whom this process was admitted, unless it was fenced since.
@@ -116,6 +155,9 @@ impl Agent {
     }
 
     pub(crate) fn set_outbox(&self, outbox: Option<mpsc::Sender<AttachRequest>>) {
+        if outbox.is_some() {
+            self.has_attached.store(true, Ordering::Release);
+        }
         *locked(&self.outbox) = outbox;
     }
 
@@ -151,12 +193,14 @@ impl Agent {
         version: TopologyVersion,
         within: Duration,
     ) -> Result<VersionGuard, Refused> {
-        match self.tablets.version_guard(tablet, version) {
-            Err(Refused::Ahead(_)) => {}
-            decided => return decided,
-        }
-        self.catch_up(tablet, version, within).await;
-        self.tablets.version_guard(tablet, version)
+        let guard = match self.tablets.version_guard(tablet, version) {
+            Err(Refused::Ahead(_)) => {
+                self.catch_up(tablet, version, within).await;
+                self.tablets.version_guard(tablet, version)
+            }
+            decided => decided,
+        };
+        guard.inspect_err(|refused| self.metrics().guard_refused(refused.reason()))
     }
 
     /// Asks for a newer version of a tablet, and waits until it was taken on; whether it was,

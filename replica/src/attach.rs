@@ -124,7 +124,9 @@ impl Attachments {
             .map_err(|_| Ended::Silent)??
             .into_inner();
         let admitted = greeting::welcomed(&self.agent, &self.puller, &outbox, &mut orders).await?;
-        tracing::info!(%coordinator, node = %admitted.node, incarnation = %admitted.incarnation,
+        self.agent.metrics().attached();
+        process::log_as_of_cluster(&admitted.cluster);
+        tracing::info!(%coordinator, node_id = %admitted.node, incarnation = %admitted.incarnation,
             "attached");
         let mut performing = orders::Performing::new(&self.agent, &self.puller, admitted);
         let obey = async {

@@ -6,6 +6,7 @@ use crate::agent::Agent;
 use crate::faults::{Step, Switch};
 use crate::guard::VersionGuard;
 use crate::limits::{CATCH_UP_MAX, POSITION_BYTES, SCAN_BYTES, SCAN_ROWS, VALUE_BYTES};
+use crate::metrics::{Answered, RequestKind};
 use crate::store::DataError;
 use crate::tablets::Refused;
 use migrations::agent::admit::is_addressed;
@@ -21,8 +22,8 @@ use proto::data::v1::data_service_server::DataService;
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::sync::Arc;
-use std::time::Duration;
-use tonic::{Request, Response, Status};
+use std::time::{Duration, Instant};
+use tonic::{Code, Request, Response, Status};
 
 /// Serves routers.
 #[derive(Debug, Clone)]
@@ -81,7 +82,9 @@ impl DataApi {
         let record = guard.record();
         let is_named = self.agent.own().is_some_and(|own| is_addressed(record, own, access));
         if !is_named {
-            return Err(refused(Refused::NotReplica(Some(Arc::clone(record)))));
+            let refusal = Refused::NotReplica(Some(Arc::clone(record)));
+            self.agent.metrics().guard_refused(refusal.reason());
+            return Err(refused(refusal));
         }
         #[cfg(feature = "faults")]
         self.agent.faults.steps.stand_still(tablet, Step::Data).await;
@@ -142,9 +145,9 @@ impl DataApi {
     }
 }
 
-#[tonic::async_trait]
-impl DataService for DataApi {
-    async fn put(
+/// What each request does; the service counts them.
+impl DataApi {
+    async fn put_row(
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
@@ -155,7 +158,7 @@ impl DataService for DataApi {
         Ok(Response::new(pb::PutResponse { clock: self.reading() }))
     }
 
-    async fn delete(
+    async fn delete_row(
         &self,
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
@@ -166,7 +169,7 @@ impl DataService for DataApi {
         Ok(Response::new(pb::DeleteResponse { clock: self.reading() }))
     }
 
-    async fn get(
+    async fn get_row(
         &self,
         request: Request<pb::GetRequest>,
     ) -> Result<Response<pb::GetResponse>, Status> {
@@ -184,7 +187,7 @@ impl DataService for DataApi {
         Ok(Response::new(pb::GetResponse { clock: self.reading(), row }))
     }
 
-    async fn scan(
+    async fn scan_rows(
         &self,
         request: Request<pb::ScanRequest>,
     ) -> Result<Response<pb::ScanResponse>, Status> {
@@ -209,6 +212,63 @@ impl DataService for DataApi {
             more: !page.is_last,
             rows: page.rows.into_iter().map(row).collect(),
         }))
+    }
+
+    /// Counts a request and how it was answered.
+    async fn counted<T>(
+        &self,
+        kind: RequestKind,
+        request: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let began = Instant::now();
+        let done = request.await;
+        let answered = match &done {
+            Ok(_) => Answered::Done,
+            Err(status) => answered(status.code()),
+        };
+        self.agent.metrics().answered(kind, answered, began.elapsed());
+        done
+    }
+}
+
+#[tonic::async_trait]
+impl DataService for DataApi {
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        self.counted(RequestKind::Put, self.put_row(request)).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteRequest>,
+    ) -> Result<Response<pb::DeleteResponse>, Status> {
+        self.counted(RequestKind::Delete, self.delete_row(request)).await
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRequest>,
+    ) -> Result<Response<pb::GetResponse>, Status> {
+        self.counted(RequestKind::Get, self.get_row(request)).await
+    }
+
+    async fn scan(
+        &self,
+        request: Request<pb::ScanRequest>,
+    ) -> Result<Response<pb::ScanResponse>, Status> {
+        self.counted(RequestKind::Scan, self.scan_rows(request)).await
+    }
+}
+
+/// Whether a refusal tells the router what to do next, or this node has failed.
+fn answered(code: Code) -> Answered {
+    match code {
+        Code::DataLoss | Code::Internal | Code::Unknown | Code::ResourceExhausted => {
+            Answered::Failed
+        }
+        _ => Answered::Refused,
     }
 }
 
@@ -235,12 +295,11 @@ fn panicked() -> Status {
 
 fn refused(refused: Refused) -> Status {
     let message = refused.to_string();
-    let (reason, record) = match refused {
-        Refused::Stale(record) => (Reason::StaleVersion, record),
-        Refused::Ahead(record) => (Reason::VersionAhead, record),
-        Refused::NotReplica(record) => (Reason::NotReplica, record),
-        Refused::Lost(record) => (Reason::DataDamaged, Some(record)),
-        Refused::Awaiting => (Reason::NodeNotReady, None),
+    let reason = refused.reason();
+    let record = match refused {
+        Refused::Stale(record) | Refused::Ahead(record) | Refused::NotReplica(record) => record,
+        Refused::Lost(record) => Some(record),
+        Refused::Awaiting => None,
     };
     Refusal::new(reason, message).with_record(record.as_deref()).into()
 }

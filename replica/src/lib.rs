@@ -6,6 +6,7 @@
 
 pub mod limits;
 mod lock;
+pub mod metrics;
 pub mod lease;
 pub mod clock;
 pub mod holders;

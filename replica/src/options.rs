@@ -29,6 +29,14 @@ pub struct ReplicaArgs {
     #[arg(long, env = "PALISADE_STREAM_LISTEN", default_value = "127.0.0.1:7411")]
     pub stream_listen: SocketAddr,
 
+    /// Where metrics, `/livez` and `/readyz` are served over HTTP.
+    #[arg(long, env = "PALISADE_METRICS_LISTEN", default_value = "127.0.0.1:7413")]
+    pub metrics_listen: SocketAddr,
+
+    /// Where health is served over gRPC, and nothing else.
+    #[arg(long, env = "PALISADE_HEALTH_LISTEN", default_value = "127.0.0.1:7414")]
+    pub health_listen: SocketAddr,
+
     /// The host that others are told; needed where it listens on a wildcard.
     #[arg(long, env = "PALISADE_ADVERTISE")]
     pub advertise: Option<String>,

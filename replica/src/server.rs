@@ -6,13 +6,14 @@ use crate::clock::NodeClock;
 use crate::data::DataApi;
 use crate::lease::Lease;
 use crate::limits::EVENTS_QUEUED;
+use crate::metrics::Syncs;
 use crate::options::ReplicaArgs;
 use crate::sessions::Sessions;
 use crate::store::{Directory, SledStore, StoreError, StoreOptions, TabletStore};
 use crate::stream::{Puller, Standing, StreamApi, transport};
 use crate::tablets::Tablets;
 use migrations::node::NodeLocation;
-use process::ListenError;
+use process::{ListenError, Signals};
 use proto::data::v1::data_service_server::DataServiceServer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -75,15 +76,25 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     if args.faults {
         return Err(ServeError::NoFaults);
     }
+    process::log_as_node(&args.name);
     let data = listen(args.data_listen, "--data-listen", &args).await?;
     let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
+    let metrics = args.process.listen(args.metrics_listen, "--metrics-listen").await?;
+    let health = args.process.listen(args.health_listen, "--health-listen").await?;
     let location = NodeLocation {
         data_address: advertised(&data, args.advertise_data.as_ref(), &args),
         stream_address: advertised(&stream, args.advertise_stream.as_ref(), &args),
         rack: args.rack.clone(),
     };
-    let agent = Arc::new(open(&args, location).await?);
-    let tasks = TaskTracker::new();
+    let (agent, syncs) = open(&args, location).await?;
+    let (agent, tasks) = (Arc::new(agent), TaskTracker::new());
+    let ports = [
+        ("data", data.local_addr().ok()),
+        ("stream", stream.local_addr().ok()),
+        ("metrics", metrics.local_addr().ok()),
+        ("health", health.local_addr().ok()),
+    ];
+    tasks.spawn(signals(&agent, &syncs).serve(metrics, health, stop.clone()));
     let (events, reports) = mpsc::channel(EVENTS_QUEUED);
     let standing: Arc<dyn Standing> = Arc::clone(&agent) as Arc<dyn Standing>;
     let tablets = Arc::clone(&agent.tablets);
@@ -102,7 +113,6 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
         .max_decoding_message_size(transport::MESSAGE_BYTES);
     let stream_service =
         StreamApi::new(standing, tablets, agent.throttle().out.clone()).into_service();
-    let ports = [("data", data.local_addr().ok()), ("stream", stream.local_addr().ok())];
     let serve_data = transport::server()
         .add_service(data_service)
         .serve_with_incoming_shutdown(transport::incoming(data), stop.clone().cancelled_owned());
@@ -131,7 +141,14 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     Ok(ended?)
 }
 
-async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<Agent, ServeError> {
+/// What this agent says of itself.
+fn signals(agent: &Arc<Agent>, syncs: &Syncs) -> Signals {
+    let (measured, asked) = (Arc::clone(agent), Arc::clone(agent));
+    let registry = agent.metrics().registry(syncs);
+    Signals::new(registry, move || measured.measure(), move || asked.ready(), Vec::new())
+}
+
+async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Syncs), ServeError> {
     let (path, name) = (args.data.clone(), args.name.clone());
     let options = StoreOptions { reserve_bytes: args.reserve_bytes, ..StoreOptions::default() };
     let opened = tokio::task::spawn_blocking(move || {
@@ -139,18 +156,22 @@ async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<Agent, Serve
         let lease = Arc::new(Lease::new());
         let sessions = Arc::new(Sessions::new(Arc::clone(&lease)));
         let clock = Arc::new(NodeClock::new());
-        let store: Arc<dyn TabletStore> =
-            Arc::new(SledStore::open(Arc::clone(&directory), lease, options)?);
+        let store = SledStore::open(Arc::clone(&directory), lease, options)?;
+        let syncs = store.syncs().clone();
+        let store: Arc<dyn TabletStore> = Arc::new(store);
         let own = directory.identity().node.map(|(node, _)| node);
         let tablets = Arc::new(Tablets::open(store, sessions, Arc::clone(&clock), own));
-        Ok((directory, tablets, clock))
+        Ok((directory, tablets, clock, syncs))
     });
     let store = |source| ServeError::Store { path: args.data.clone(), source };
     let gave_up = |error: tokio::task::JoinError| {
         store(StoreError::Damaged { detail: format!("opening it failed: {error}") })
     };
-    let (directory, tablets, clock) = opened.await.map_err(gave_up)?.map_err(store)?;
-    Ok(Agent::new(directory, tablets, clock, location))
+    let (directory, tablets, clock, syncs) = opened.await.map_err(gave_up)?.map_err(store)?;
+    if let Some(cluster) = directory.identity().cluster {
+        process::log_as_of_cluster(&cluster);
+    }
+    Ok((Agent::new(directory, tablets, clock, location), syncs))
 }
 
 async fn listen(

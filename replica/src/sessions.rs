@@ -8,10 +8,12 @@ use crate::guard::{FrozenGuard, TopologyGuard, Turnstile};
 use crate::holders::{HeldUnder, Holder};
 use crate::lease::Lease;
 use crate::lock::locked;
+use crate::metrics::Metrics;
 use arc_swap::{ArcSwap, Cache};
 use migrations::gate::Gate;
 use migrations::id::{SessionId, TabletId};
 use migrations::version::CopyId;
+use proto::reasons::Reason;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -34,6 +36,29 @@ pub enum EnterError {
     /// The lease has run out, or none was granted yet.
     #[error("the lease has run out")]
     LeaseExpired,
+}
+
+impl EnterError {
+    /// The reason on the closed list.
+    pub fn reason(self) -> Reason {
+        match self {
+            EnterError::SessionUnknown(_) => Reason::SessionUnknown,
+            EnterError::SessionClosing(_) => Reason::SessionClosing,
+            EnterError::NodeFenced => Reason::NodeFenced,
+            EnterError::LeaseExpired => Reason::LeaseExpired,
+        }
+    }
+}
+
+/// How many sessions and guards there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionCounts {
+    /// Sessions that can be entered.
+    pub open: u64,
+    /// Sessions that are closed and still have guards.
+    pub closing: u64,
+    /// Guards of both.
+    pub guards: u64,
 }
 
 /// One session on this agent.
@@ -146,6 +171,7 @@ pub struct Sessions {
     /// Held while the registry is changed; readers don't need it.
     changing: Mutex<()>,
     lease: Arc<Lease>,
+    metrics: Arc<Metrics>,
     #[cfg(feature = "faults")]
     faults: faults::Faults,
 }
@@ -157,6 +183,7 @@ impl Sessions {
             registry: Arc::default(),
             changing: Mutex::new(()),
             lease,
+            metrics: Arc::default(),
             #[cfg(feature = "faults")]
             faults: faults::Faults::default(),
         }
@@ -169,11 +196,32 @@ impl Sessions {
         frozen: FrozenGuard,
         tablet: TabletId,
     ) -> Result<TopologyGuard, EnterError> {
-        match self.enter_checked(frozen.0, tablet) {
+        let entered = match self.enter_checked(frozen.0, tablet) {
             #[cfg(feature = "faults")]
             Err(refused) => self.faults.enter(frozen.0, tablet).ok_or(refused),
             entered => entered,
+        };
+        if let Err(refused) = &entered {
+            self.metrics.guard_refused(refused.reason());
         }
+        entered
+    }
+
+    /// What is counted of this agent's work.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// How many sessions and guards there are now.
+    pub fn counts(&self) -> SessionCounts {
+        let mut counts = SessionCounts::default();
+        for session in self.registry.load().values() {
+            let gate = session.turnstile.gate();
+            counts.open += u64::from(!gate.is_closed());
+            counts.closing += u64::from(gate.is_closed() && !gate.has_drained());
+            counts.guards += gate.inside();
+        }
+        counts
     }
 
     fn enter_checked(&self, id: SessionId, tablet: TabletId) -> Result<TopologyGuard, EnterError> {

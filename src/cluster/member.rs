@@ -45,6 +45,7 @@ impl Starting {
             .args([kind, "--name", name, "--data"])
             .arg(directory.join("data"))
             .arg("--print-ports")
+            .args(["--metrics-listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"])
             .args(flags)
             .env(process::PARENT, std::process::id().to_string())
             .stdin(Stdio::null())

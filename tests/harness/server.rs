@@ -21,6 +21,8 @@ impl Server {
             .args(args)
             .arg("--print-ports")
             .env("RUST_LOG", "info,openraft=warn,chunked_wal=warn,raft_log=warn")
+            .env("PALISADE_METRICS_LISTEN", "127.0.0.1:0")
+            .env("PALISADE_HEALTH_LISTEN", "127.0.0.1:0")
             .env_remove("PALISADE_COORDINATORS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

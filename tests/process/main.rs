@@ -11,6 +11,7 @@ mod harness;
 mod kills;
 mod many;
 mod moves;
+mod signals;
 mod sizes;
 mod stages;
 mod trouble;

@@ -4,8 +4,11 @@
 mod attempt;
 mod merge;
 mod operate;
+mod retries;
 mod shared;
 mod topology;
+
+pub use retries::Retries;
 
 use crate::admin::AdminClient;
 use crate::error::DataError;
@@ -110,6 +113,11 @@ impl Router {
     /// This router's id: part of the timestamp of everything that it writes.
     pub fn id(&self) -> RouterId {
         self.inner.shared.router
+    }
+
+    /// How often operations of this router were begun anew, by reason.
+    pub fn retries(&self) -> Retries {
+        self.inner.shared.retries.read()
     }
 
     /// Stores a value; returns its timestamp once a majority of each set that is written has it.

@@ -94,6 +94,7 @@ impl<'a> Operating<'a> {
             let shared = self.router.shared();
             let Some(ended) = attempt(shared, cluster, &record, &ask, timestamp, within).await
             else {
+                self.router.shared().retries.count_dropped();
                 self.dropped(table).await?;
                 continue;
             };
@@ -102,6 +103,7 @@ impl<'a> Operating<'a> {
                 Ended::Fatal(refusal) => return Err(DataError::Refused(refusal)),
                 Ended::Anew { step, older: offered, detail } => {
                     tracing::debug!(tablet = %record.tablet, ?step, detail, "begun anew");
+                    self.router.shared().retries.count(&step);
                     self.detail = detail;
                     older = self.before_next(step, &record, offered).await?;
                 }

@@ -1,5 +1,6 @@
 //! What a router's operations share: the picture of the topology, the clock, the connections.
 
+use super::retries::RetryCounts;
 use super::topology::TopologyMap;
 use crate::channel::endpoint;
 use migrations::clock::{HybridClock, HybridTime};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 pub(crate) struct Shared {
     /// Drawn at start: no other router, nor this one before a restart, has the same.
     pub(crate) router: RouterId,
+    pub(crate) retries: RetryCounts,
     map: RwLock<TopologyMap>,
     clock: Mutex<HybridClock>,
     /// How far the wall clock is off; 0 but in tests.
@@ -35,6 +37,7 @@ impl Shared {
         let router = RouterId::from_uuid(Uuid::new_v4());
         Shared {
             router: router.expect("a v4 UUID has its version bits and is not nil"),
+            retries: RetryCounts::default(),
             map: RwLock::default(),
             clock: Mutex::default(),
             clock_offset_ms,

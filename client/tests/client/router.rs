@@ -81,6 +81,8 @@ async fn g4_a_stale_version_is_refreshed_from_the_refusal_with_a_new_timestamp()
     let (before, after) = (times(&calls, 5), times(&calls, 6));
     assert_eq!((before.len(), after.len()), (1, 1), "one attempt, one timestamp: {calls:?}");
     assert!(after.first() > before.first(), "drawn after version 6 was read");
+    let retries = router.retries();
+    assert_eq!((retries.newer_version, retries.total()), (1, 1), "{retries:?}");
 }
 
 #[tokio::test]
@@ -126,6 +128,7 @@ async fn a_timestamp_that_is_behind_goes_above_the_highest_named() {
     let timestamp = router.delete(TABLE, b"k").await.expect("above it");
     assert!(timestamp.time > highest);
     assert_eq!(timestamp.router, router.id());
+    assert_eq!((router.retries().timestamp_behind, router.retries().total()), (1, 1));
     assert!(agents.iter().all(|agent| agent.calls().len() <= 2), "the second attempt is enough");
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn serve(
     let end = CancellationToken::new();
     let (orders, mut waiting) = Agents::channel();
     let attachment = api.agents.attach(node, incarnation, orders, end.clone());
-    tracing::info!(%node, %incarnation, "agent attached");
+    tracing::info!(peer = %node, %incarnation, "agent attached");
     send_newer(&api, node, version, told);
     api.driver.report(Event::Attached { node, attachment }).await;
     let inbound = Inbound { api: &api, node, incarnation };
@@ -90,7 +90,7 @@ pub(super) async fn serve(
         }
     };
     if api.agents.detach(node, attachment) {
-        tracing::info!(%node, %incarnation, "agent detached");
+        tracing::info!(peer = %node, %incarnation, "agent detached");
         api.driver.report(Event::Detached { node, attachment }).await;
     }
     ended
@@ -141,7 +141,7 @@ async fn admit(
 }
 
 fn not_admitted(name: &str, error: NotAdmitted) -> Status {
-    tracing::warn!(node = name, %error, "not admitted");
+    tracing::warn!(peer = name, %error, "not admitted");
     match error {
         NotAdmitted::ClusterMismatch { .. } => {
             Refusal::new(Reason::ClusterMismatch, error.to_string()).into()

@@ -97,6 +97,9 @@ impl Inbound<'_> {
             promised: said.promised.map(HybridTime),
             at_ms: wall_millis(),
         };
+        if let Some(age) = self.api.observed.age(tablet, said.version) {
+            self.api.metrics.barrier_acknowledged(age);
+        }
         self.api.driver.report(Event::Acknowledged { tablet, said }).await;
         Ok(())
     }
@@ -169,7 +172,7 @@ impl Inbound<'_> {
     async fn refused(&self, said: pb::Refused) -> Result<(), Status> {
         let tablet = convert::tablet_id("tablet", said.tablet)?;
         let version = convert::version("version", said.version)?;
-        tracing::info!(%tablet, %version, node = %self.node, reason = said.reason,
+        tracing::info!(%tablet, %version, peer = %self.node, reason = said.reason,
             detail = said.detail, "an order was refused");
         // What is not on the list is no reason to give up.
         let reason = FailureReason::from_name(&said.reason);
@@ -199,14 +202,14 @@ impl Inbound<'_> {
     pub(super) async fn lost(&self, said: pb::Lost) -> Result<(), Status> {
         let tablet = convert::tablet_id("tablet", said.tablet)?;
         let copy = CopyId(convert::version("copy", said.copy)?);
-        tracing::error!(node = %self.node, %tablet, %copy, "a copy is lost; rebuild it");
+        tracing::error!(peer = %self.node, %tablet, %copy, "a copy is lost; rebuild it");
         let (node, incarnation) = (self.node, self.incarnation);
         let command = Command::MarkLost { node, incarnation, copies: vec![(tablet, copy)] };
         let (proposer, agents) = (self.api.proposer.clone(), self.api.agents.clone());
         // In a task of its own: what else the agent says does not wait for the commit.
         tokio::spawn(async move {
             if let Err(error) = proposer.submit(command).await {
-                tracing::warn!(%node, %error, "the loss of a copy could not be marked");
+                tracing::warn!(peer = %node, %error, "the loss of a copy could not be marked");
                 // It is said again at the next attachment.
                 agents.end(node);
             }

@@ -2,6 +2,7 @@
 
 use super::Everywhere;
 use crate::limits::{ASK_DEADLINE, ORDERS_QUEUED};
+use crate::metrics::Metrics;
 use migrations::id::NodeId;
 use migrations::version::Incarnation;
 use proto::agent::v1::{Answer, Ask, AttachResponse, answer, ask, attach_response};
@@ -21,13 +22,14 @@ struct Attachment {
 }
 
 /// All attachments. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Agents {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    metrics: Arc<Metrics>,
     attached: Mutex<HashMap<NodeId, Attachment>>,
     asked: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
@@ -65,6 +67,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Agents {
+    /// No agent is attached.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Agents {
+        let (attached, asked) = (Mutex::default(), Mutex::default());
+        Agents { inner: Arc::new(Inner { metrics, attached, asked, next: AtomicU64::new(0) }) }
+    }
+
     /// A channel for orders of the right size.
     pub(super) fn channel() -> (mpsc::Sender<AttachResponse>, mpsc::Receiver<AttachResponse>) {
         mpsc::channel(ORDERS_QUEUED)
@@ -119,8 +127,11 @@ impl Agents {
     pub(crate) fn send(&self, node: NodeId, order: attach_response::Order) {
         let attached = lock(&self.inner.attached);
         let Some(attachment) = attached.get(&node) else { return };
+        if let attach_response::Order::Barrier(barrier) = &order {
+            self.inner.metrics.barrier_sent(barrier.records.len());
+        }
         if attachment.orders.try_send(AttachResponse { order: Some(order) }).is_err() {
-            tracing::warn!(%node, "orders pile up; the agent is detached");
+            tracing::warn!(peer = %node, "orders pile up; the agent is detached");
             attachment.end.cancel();
         }
     }

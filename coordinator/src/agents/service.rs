@@ -6,6 +6,7 @@ use crate::driving::DriverHandle;
 use crate::group0::{Group0, Leadership, ReadError};
 use crate::limits::ORDERS_QUEUED;
 use crate::machine::Machine;
+use crate::metrics::{Metrics, Renewal};
 use crate::now::boot_instant;
 use crate::observed::Observed;
 use crate::proposer::Proposer;
@@ -17,6 +18,7 @@ use proto::agent::v1::{AttachRequest, AttachResponse, RenewLeaseRequest, RenewLe
 use proto::convert;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -29,6 +31,7 @@ pub(crate) struct AgentApi {
     pub(super) agents: Agents,
     pub(super) driver: DriverHandle,
     pub(super) observed: Observed,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl AgentApi {
@@ -38,14 +41,46 @@ impl AgentApi {
         agents: Agents,
         driver: DriverHandle,
         observed: Observed,
+        metrics: Arc<Metrics>,
     ) -> AgentApi {
-        AgentApi { group0, proposer, agents, driver, observed }
+        AgentApi { group0, proposer, agents, driver, observed, metrics }
     }
 
     /// The leadership of this process, or where to go.
     pub(super) fn leadership(&self) -> Result<Leadership, Status> {
         let leadership = *self.group0.leadership().borrow();
         leadership.ok_or_else(|| not_leader(&self.group0))
+    }
+
+    /// Renews a lease, or says why not.
+    async fn renew(&self, request: RenewLeaseRequest) -> Result<RenewLeaseResponse, Status> {
+        let received = boot_instant();
+        let leadership = self.leadership()?;
+        let RenewLeaseRequest { cluster_id, node_id, incarnation } = request;
+        let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
+        let node = convert::node_id("node_id", node_id)?;
+        let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
+        // A confirmation that begins after the renewal came in: so no deposed leader extends a
+        // lease past the one that its successor waits out.
+        let looked = self.group0.linearizable_read(|machine| {
+            let state = machine.topology.state();
+            let admitted = state.nodes.get(&node).and_then(Node::admitted);
+            (state.cluster, admitted, state.settings.lease)
+        });
+        let (own, admitted, terms) =
+            looked.await.map_err(|error: ReadError| read_error(&error, Port::Agents))?;
+        if own != Some(cluster) {
+            let message = "the lease of another cluster";
+            return Err(Refusal::new(Reason::ClusterMismatch, message).into());
+        }
+        let driver = self.driver.of(leadership);
+        let may_answer = driver.renew(node, incarnation, received).await;
+        // Who leads no more can't say that an incarnation is fenced.
+        let may_answer = may_answer.ok_or_else(|| not_leader(&self.group0))?;
+        if admitted != Some(incarnation) || !may_answer {
+            return Err(fenced(incarnation));
+        }
+        Ok(RenewLeaseResponse { lease: Some(terms.into()) })
     }
 }
 
@@ -74,32 +109,16 @@ impl AgentService for AgentApi {
         &self,
         request: Request<RenewLeaseRequest>,
     ) -> Result<Response<RenewLeaseResponse>, Status> {
-        let received = boot_instant();
-        let leadership = self.leadership()?;
-        let RenewLeaseRequest { cluster_id, node_id, incarnation } = request.into_inner();
-        let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
-        let node = convert::node_id("node_id", node_id)?;
-        let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
-        // A confirmation that begins after the renewal came in: so no deposed leader extends a
-        // lease past the one that its successor waits out.
-        let looked = self.group0.linearizable_read(|machine| {
-            let state = machine.topology.state();
-            let admitted = state.nodes.get(&node).and_then(Node::admitted);
-            (state.cluster, admitted, state.settings.lease)
+        let renewed = self.renew(request.into_inner()).await;
+        self.metrics.renewal(match &renewed {
+            Ok(_) => Renewal::Renewed,
+            Err(status) if is_fenced(status) => Renewal::Refused,
+            Err(_) => Renewal::Failed,
         });
-        let (own, admitted, terms) =
-            looked.await.map_err(|error: ReadError| read_error(&error, Port::Agents))?;
-        if own != Some(cluster) {
-            let message = "the lease of another cluster";
-            return Err(Refusal::new(Reason::ClusterMismatch, message).into());
-        }
-        let driver = self.driver.of(leadership);
-        let may_answer = driver.renew(node, incarnation, received).await;
-        // Who leads no more can't say that an incarnation is fenced.
-        let may_answer = may_answer.ok_or_else(|| not_leader(&self.group0))?;
-        if admitted != Some(incarnation) || !may_answer {
-            return Err(fenced(incarnation));
-        }
-        Ok(Response::new(RenewLeaseResponse { lease: Some(terms.into()) }))
+        renewed.map(Response::new)
     }
+}
+
+fn is_fenced(status: &Status) -> bool {
+    Refusal::from_status(status).is_some_and(|refusal| refusal.reason == Reason::NodeFenced)
 }

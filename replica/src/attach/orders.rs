@@ -154,6 +154,7 @@ impl One {
         if let Some(stage) = record.stage() {
             self.agent.faults.steps.stand_still(record.tablet, Step::Acknowledge(stage)).await;
         }
+        self.agent.metrics().barrier_acknowledged();
         self.agent.say(Event::Acknowledged(acknowledged)).await;
     }
 
@@ -167,6 +168,7 @@ impl One {
         tokio::pin!(drain);
         loop {
             if tokio::time::timeout(WAITING_REPORT_INTERVAL, &mut drain).await.is_ok() {
+                self.agent.metrics().drained(began.elapsed());
                 return;
             }
             let holders = self.agent.tablets.holders(record.tablet);
@@ -178,6 +180,7 @@ impl One {
             self.agent.say(Event::Waiting(waiting)).await;
             if !is_forced && began.elapsed() > deadline {
                 tracing::warn!(tablet = %record.tablet, "the drain is forced");
+                self.agent.metrics().drain_forced();
                 self.agent.tablets.force(record.tablet).await;
                 is_forced = true;
             }

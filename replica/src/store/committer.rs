@@ -6,9 +6,11 @@
 
 use super::error::StoreError;
 use crate::lock::locked;
+use crate::metrics::Syncs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Makes durable all that was written before it is called.
@@ -47,6 +49,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Committer {
     shared: Arc<Shared>,
+    syncs: Syncs,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,12 +92,18 @@ impl Committer {
     pub(crate) fn start(sync: SyncFn) -> Result<Committer, StoreError> {
         let shared = Arc::new(Shared::default());
         locked(&shared.rounds).next = 1;
-        let theirs = Arc::clone(&shared);
+        let syncs = Syncs::default();
+        let (theirs, counted) = (Arc::clone(&shared), syncs.clone());
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || run(&theirs, sync))
+            .spawn(move || run(&theirs, &counted, sync))
             .map_err(|error| StoreError::io("start the committer", &error))?;
-        Ok(Committer { shared, thread: Some(thread) })
+        Ok(Committer { shared, syncs, thread: Some(thread) })
+    }
+
+    /// What is counted of the syncs.
+    pub(crate) fn syncs(&self) -> &Syncs {
+        &self.syncs
     }
 
     /// Asks for a sync of all that has been written by now.
@@ -117,7 +126,7 @@ impl Drop for Committer {
     }
 }
 
-fn run(shared: &Shared, mut sync: SyncFn) {
+fn run(shared: &Shared, syncs: &Syncs, mut sync: SyncFn) {
     let mut rounds = locked(&shared.rounds);
     loop {
         while !rounds.is_wanted && !rounds.is_over {
@@ -135,7 +144,9 @@ fn run(shared: &Shared, mut sync: SyncFn) {
         }
         drop(rounds);
         let panicked = |_| Err(StoreError::damaged("the row store panicked in a sync"));
+        let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(&mut sync)).unwrap_or_else(panicked);
+        syncs.over(began.elapsed(), outcome.is_ok());
         rounds = locked(&shared.rounds);
         match outcome {
             Ok(()) => rounds.done = round,

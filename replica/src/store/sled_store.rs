@@ -17,6 +17,7 @@ use crate::guard::{TopologyGuard, VersionGuard};
 use crate::lease::Lease;
 use crate::limits::{RESERVE_BYTES, SEGMENT_BYTES, UNSYNCED_BYTES};
 use crate::lock::locked;
+use crate::metrics::Syncs;
 use crate::tablets::StepPermit;
 use migrations::clock::HybridTime;
 use migrations::floor::Floor;
@@ -268,6 +269,13 @@ fn start_committer(db: &sled::Db, path: &std::path::Path) -> Result<Committer, S
         let synced = rustix::fs::fdatasync(&log);
         synced.map_err(|error| StoreError::io("fdatasync", &error.into()))
     }))
+}
+
+impl SledStore {
+    /// What is counted of the syncs.
+    pub fn syncs(&self) -> &Syncs {
+        self.committer.syncs()
+    }
 }
 
 impl TabletStore for SledStore {

@@ -9,6 +9,7 @@ use super::{CHUNKS_IN_FLIGHT, CallClock, Own};
 #[cfg(feature = "faults")]
 use crate::faults::{Step, Switch};
 use crate::guard::{FrozenGuard, TopologyGuard};
+use crate::metrics::Direction;
 use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord, StreamState};
 use crate::tablets::Tablets;
 use migrations::agent::calls::{NotOrdered, check_order};
@@ -418,6 +419,8 @@ impl Pull {
     fn wrote(&self, pipe: &mut Pipe, progress: Progress, work: &crate::holders::Work) {
         let bytes = progress.bytes.saturating_sub(pipe.progress.bytes);
         work.progressed(bytes);
+        let rows = progress.rows.saturating_sub(pipe.progress.rows);
+        self.tablets.sessions().metrics().streamed(Direction::In, rows, bytes);
         pipe.progress = progress;
         pipe.unsynced += bytes;
         if pipe.unsynced >= SYNC_BYTES {

@@ -29,6 +29,8 @@ pub(super) struct Resume {
 #[derive(Debug, Clone)]
 pub(super) struct OutChunk {
     pub(super) rows: Bytes,
+    /// How many rows.
+    pub(super) count: u64,
     pub(super) checksum: u32,
     /// The sum of all rows up to its last.
     pub(super) sum: RowSum,
@@ -110,7 +112,7 @@ impl Feed {
         self.totals =
             Totals { rows: self.totals.rows + rows, bytes: self.totals.bytes + bytes, sum };
         let checksum = crc32fast::hash(&packed.bytes);
-        Ok(Some(OutChunk { rows: packed.bytes, checksum, sum }))
+        Ok(Some(OutChunk { rows: packed.bytes, count: rows, checksum, sum }))
     }
 
     fn read(&self, after: Option<&[u8]>) -> Result<Page, Failure> {

@@ -7,6 +7,7 @@ use super::rate::RateLimiter;
 use super::transport::endpoint;
 use super::{STREAMS, Standing};
 use crate::lock::locked;
+use crate::metrics::Direction;
 use crate::tablets::Tablets;
 use migrations::evidence::StreamReport;
 use migrations::id::{NodeId, SessionId, TabletId};
@@ -279,6 +280,8 @@ impl Inner {
             slot = self.slots.acquire() => slot.ok(),
             () = live.stop.cancelled() => None,
         };
+        let metrics = self.tablets.sessions().metrics();
+        let running = slot.is_some().then(|| metrics.stream_runs(Direction::In));
         let pulled = match (slot.is_some(), self.channel(&order.source_address)) {
             (false, _) => Err(Failure::fenced("this node's streams were told to stop")),
             (true, Err(failure)) => Err(failure),
@@ -310,6 +313,8 @@ impl Inner {
             Err(error) => tracing::info!(%tablet, %session, peer = %source, %error,
                 "stream failed"),
         }
+        metrics.stream_ended(outcome.as_ref().err().map(|failure| failure.reason));
+        drop(running);
         let _first = live.outcome.set(outcome);
         // Nobody takes reports any more: then this process ends.
         let _nobody = self.events.send(live.stands()).await;

@@ -161,6 +161,7 @@ impl StreamApi {
             receiver: begin.pair.receiver,
             #[cfg(feature = "faults")]
             faults: self.standing.faults(),
+            metrics: Arc::clone(self.tablets.sessions().metrics()),
             _slot: slot,
         }
     }

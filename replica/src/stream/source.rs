@@ -8,6 +8,7 @@ use super::{CHUNKS_IN_FLIGHT, Failure};
 use crate::faults::{Faults, Step, Switch};
 use crate::guard::TopologyGuard;
 use crate::holders::Work;
+use crate::metrics::{Direction, Metrics};
 use migrations::evidence::FailureReason;
 use migrations::id::NodeId;
 use migrations::pull::{Bounds, ReceiverSays, Source, SourceEvent, SourceState, SourceStep};
@@ -40,6 +41,7 @@ pub(super) struct Serving {
     pub(super) receiver: NodeId,
     #[cfg(feature = "faults")]
     pub(super) faults: Arc<Faults>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
@@ -143,7 +145,8 @@ impl Serving {
         self.accept(machine, clock, out).await?;
         #[cfg(feature = "faults")]
         let faults = Arc::clone(&self.faults);
-        let Serving { feed, guard, work, limiter, .. } = self;
+        let _running = self.metrics.stream_runs(Direction::Out);
+        let Serving { feed, guard, work, limiter, metrics, .. } = self;
         let (reading, ready) = (None, VecDeque::new());
         let mut pipe = Pipe { feed: Some(feed), reading, ready, is_read: false };
         loop {
@@ -179,9 +182,10 @@ impl Serving {
                     let Some(chunk) = pipe.ready.pop_front() else { continue };
                     #[cfg(feature = "faults")]
                     let chunk = bent(chunk, &faults, guard.tablet());
-                    let bytes = chunk.rows.len();
+                    let (bytes, rows) = (chunk.rows.len(), chunk.count);
                     limiter.note(bytes);
                     work.progressed(bytes as u64);
+                    metrics.streamed(Direction::Out, rows, bytes as u64);
                     say(out, chunk.into_wire(number)).await?;
                 }
                 SourceStep::SendComplete => say(out, pipe.complete()).await?,
@@ -284,7 +288,7 @@ fn bent(chunk: OutChunk, faults: &Faults, tablet: migrations::id::TabletId) -> O
 
 impl OutChunk {
     fn into_wire(self, number: u64) -> Says {
-        let OutChunk { rows, checksum, sum } = self;
+        let OutChunk { rows, count: _, checksum, sum } = self;
         Says::Chunk(pb::Chunk { number, checksum, rows, sum: convert::sum_bytes(sum.0) })
     }
 }

@@ -25,6 +25,7 @@ use migrations::agent::step;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
 use migrations::version::{CopyId, TopologyVersion};
+use proto::reasons::Reason;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -46,6 +47,19 @@ pub enum Refused {
     /// This process is being admitted, and has not worked off the tablet's entry yet.
     #[error("this node is being admitted")]
     Awaiting,
+}
+
+impl Refused {
+    /// The reason on the closed list.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Refused::Stale(_) => Reason::StaleVersion,
+            Refused::Ahead(_) => Reason::VersionAhead,
+            Refused::NotReplica(_) => Reason::NotReplica,
+            Refused::Lost(_) => Reason::DataDamaged,
+            Refused::Awaiting => Reason::NodeNotReady,
+        }
+    }
 }
 
 /// All tablets that this agent has heard of.
@@ -156,6 +170,11 @@ impl Tablets {
         lost.collect()
     }
 
+    /// How many version guards are held.
+    pub fn version_guards(&self) -> u64 {
+        self.all().iter().map(|tablet| tablet.version_guards()).sum()
+    }
+
     /// The store behind it.
     pub fn store(&self) -> &Arc<dyn TabletStore> {
         &self.store
@@ -222,6 +241,13 @@ impl Tablet {
             gate.turnstile().close();
             locked(&self.past).gates.push(Arc::clone(gate));
         }
+    }
+
+    fn version_guards(&self) -> u64 {
+        let current = self.now.load().gate.clone();
+        let past = locked(&self.past);
+        let gates = past.gates.iter().chain(&current);
+        gates.map(|gate| gate.turnstile().gate().inside()).sum()
     }
 
     /// Closes every session but `named`.
