@@ -273,6 +273,25 @@ impl Cluster {
         self.ports.values().map(|ports| ports.admin.clone()).collect()
     }
 
+    /// Waits until one of these coordinators leads, by the word of one of them.
+    pub(crate) async fn leader(&self, among: &[String]) -> String {
+        let addresses = among.iter().map(|name| self.ports[name].admin.clone()).collect();
+        let admin = AdminClient::connect(addresses);
+        let leader = async {
+            loop {
+                let status = admin.status().await;
+                let members = status.map(|status| status.coordinators).unwrap_or_default();
+                let leader = members.into_iter().find(|member| member.leader);
+                if let Some(leader) = leader.filter(|leader| among.contains(&leader.name)) {
+                    return leader.name;
+                }
+                // Nothing to wait for tells when another one leads.
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        soon("a leader", leader).await
+    }
+
     pub(crate) fn admin(&self) -> AdminClient {
         AdminClient::connect(self.admin_addresses())
     }

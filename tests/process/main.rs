@@ -12,6 +12,7 @@ mod kills;
 mod many;
 mod moves;
 mod signals;
+mod several;
 mod sizes;
 mod stages;
 mod trouble;
