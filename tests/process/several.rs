@@ -14,8 +14,22 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-async fn of_three(agents: u8) -> Cluster {
-    Cluster::start_as(Shape { coordinators: 3, agents, ..Shape::default() }).await
+/// How long a watcher waits before it opens its watch anew.
+const OPEN_AGAIN: Duration = Duration::from_millis(20);
+
+async fn of_three() -> Cluster {
+    // Long leases: a busy machine is not to fence whom nobody has killed.
+    let profile = "standard";
+    Cluster::start_as(Shape { coordinators: 3, profile, ..Shape::default() }).await
+}
+
+/// The nodes of a tablet's replicas now, and one that has none.
+async fn places(cluster: &Cluster, tablet: &pb::Tablet) -> (Vec<String>, String) {
+    let id = migrations::id::TabletId::from_u64(tablet.id).expect("an id");
+    let now = cluster.admin().tablet(id, false).await.expect("the tablet");
+    let has: Vec<String> = now.replicas.into_iter().map(|replica| replica.node).collect();
+    let free = (1..=4).map(|number| format!("n{number}")).find(|node| !has.contains(node));
+    (has, free.expect("one is free"))
 }
 
 /// A version, as what it is ordered by.
@@ -77,6 +91,7 @@ async fn follow(
         }
         seen.resumed += 1;
         at += 1;
+        tokio::time::sleep(OPEN_AGAIN).await;
     }
 }
 
@@ -85,7 +100,7 @@ async fn follow(
 #[tokio::test(flavor = "multi_thread")]
 async fn f3_watches_outlive_leaders_without_a_gap_or_a_repeat() {
     let mut seed = Seed::draw("step-downs");
-    let mut cluster = of_three(4).await;
+    let mut cluster = of_three().await;
     let tablets = cluster.create_table("orders", 4).await;
     let names = cluster.coordinators();
     let channels = names.iter().map(|name| cluster.admin_channel(name)).collect();
@@ -97,10 +112,8 @@ async fn f3_watches_outlive_leaders_without_a_gap_or_a_repeat() {
     let mut killed = 0;
     for round in 0..rounds(5) {
         let tablet = seed.pick(&tablets).clone();
-        let now = cluster.digest(&tablet).await;
-        let has = |node: &str| now.replicas.iter().any(|replica| replica.node == node);
-        let free = ["n1", "n2", "n3", "n4"].into_iter().find(|node| !has(node));
-        let id = cluster.migrate(&tablet, &now.replicas[0].node, free.expect("one is free")).await;
+        let (has, free) = places(&cluster, &tablet).await;
+        let id = cluster.migrate(&tablet, &has[0], &free).await;
         let leader = cluster.leader(&names).await;
         // Each second time it is gone for good, so that its watches end; else it sleeps, and
         // learns from the others that it leads no longer.
@@ -147,7 +160,7 @@ async fn f3_watches_outlive_leaders_without_a_gap_or_a_repeat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_one_process_may_be_killed_at_any_moment() {
     let mut seed = Seed::draw("kill -9 of any process");
-    let mut cluster = of_three(4).await;
+    let mut cluster = of_three().await;
     let tablets = cluster.create_table("orders", 3).await;
     let deadline = Duration::from_secs(10);
     let options = RouterOptions { deadline, ..RouterOptions::default() };
@@ -158,11 +171,9 @@ async fn any_one_process_may_be_killed_at_any_moment() {
     all.extend((1..=4).map(|number| format!("n{number}")));
     for round in 0..rounds(6) {
         let tablet = seed.pick(&tablets).clone();
-        let now = cluster.digest(&tablet).await;
-        let has = |node: &str| now.replicas.iter().any(|replica| replica.node == node);
-        let free = ["n1", "n2", "n3", "n4"].into_iter().find(|node| !has(node));
-        let from = seed.pick(&now.replicas).node.clone();
-        let id = cluster.migrate(&tablet, &from, free.expect("one is free")).await;
+        let (has, free) = places(&cluster, &tablet).await;
+        let from = seed.pick(&has).clone();
+        let id = cluster.migrate(&tablet, &from, &free).await;
         // Some writes later, wherever the move is by then.
         soon("writes", writing.proceed(seed.below(60))).await;
         let victim = seed.pick(&all).clone();

@@ -31,8 +31,16 @@ pub(crate) struct Agents {
 struct Inner {
     metrics: Arc<Metrics>,
     attached: Mutex<HashMap<NodeId, Attachment>>,
-    asked: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    asked: Mutex<HashMap<u64, Question>>,
     next: AtomicU64,
+}
+
+/// A question that waits for its answer.
+#[derive(Debug)]
+struct Question {
+    /// Over which attachment it went out. When that ends, nobody will answer.
+    attachment: u64,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// Why a question to an agent has no answer.
@@ -88,8 +96,10 @@ impl Agents {
     ) -> u64 {
         let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let attachment = Attachment { number, incarnation, orders, end };
-        if let Some(before) = lock(&self.inner.attached).insert(node, attachment) {
+        let before = lock(&self.inner.attached).insert(node, attachment);
+        if let Some(before) = before {
             before.end.cancel();
+            self.leave_unanswered(before.number);
         }
         number
     }
@@ -101,7 +111,19 @@ impl Agents {
         if is_current {
             attached.remove(&node);
         }
+        drop(attached);
+        self.leave_unanswered(number);
         is_current
+    }
+
+    /// Tells those who have asked over an attachment that no answer will come.
+    fn leave_unanswered(&self, attachment: u64) {
+        lock(&self.inner.asked).retain(|_, question| question.attachment != attachment);
+    }
+
+    /// The number of a node's attachment.
+    fn attachment(&self, node: NodeId) -> Option<u64> {
+        lock(&self.inner.attached).get(&node).map(|attachment| attachment.number)
     }
 
     /// Ends a node's attachment, e.g. when its incarnation is fenced.
@@ -150,11 +172,13 @@ impl Agents {
         question: ask::Question,
     ) -> Result<answer::Outcome, AskError> {
         let ticket = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        lock(&self.inner.asked).insert(ticket, sender);
+        let attachment = self.attachment(node).ok_or(AskError::NotAttached)?;
+        let (answer, receiver) = oneshot::channel();
+        lock(&self.inner.asked).insert(ticket, Question { attachment, answer });
         let _asked = Asked { inner: &self.inner, ticket };
-        if !lock(&self.inner.attached).contains_key(&node) {
-            return Err(AskError::NotAttached);
+        // Its end before this is seen here, a later one ends the question.
+        if self.attachment(node) != Some(attachment) {
+            return Err(AskError::NoAnswer);
         }
         let ask = Ask { ticket, question: Some(question) };
         self.send(node, attach_response::Order::Ask(ask));
@@ -172,7 +196,40 @@ impl Agents {
     /// An agent has answered a question.
     pub(super) fn answered(&self, answer: Answer) {
         if let Some(waiting) = lock(&self.inner.asked).remove(&answer.ticket) {
-            let _ = waiting.send(answer);
+            let _ = waiting.answer.send(answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migrations::version::TopologyVersion;
+    use proto::agent::v1::AskDigest;
+    use std::time::Duration;
+
+    /// What was asked over an attachment that ends, or that a newer one takes the place of, is
+    /// known at once to stay unanswered.
+    #[tokio::test]
+    async fn a_question_ends_with_the_attachment_that_it_went_out_over() {
+        let node = NodeId::from_u64(1).expect("not 0");
+        let incarnation = Incarnation(TopologyVersion::from_parts(0, 1));
+        for is_replaced in [true, false] {
+            let agents = Agents::new(Arc::new(Metrics::new()));
+            let attach = || {
+                let (orders, outbox) = Agents::channel();
+                (agents.attach(node, incarnation, orders, CancellationToken::new()), outbox)
+            };
+            let (number, mut outbox) = attach();
+            let asking = agents.clone();
+            let question = ask::Question::Digest(AskDigest::default());
+            let asked = tokio::spawn(async move { asking.ask(node, question).await });
+            outbox.recv().await.expect("it went out");
+            let _newer = is_replaced.then(attach);
+            assert_eq!(agents.detach(node, number), !is_replaced);
+            let told = tokio::time::timeout(Duration::from_secs(5), asked).await;
+            let told = told.expect("at once").expect("no panic");
+            assert!(matches!(told, Err(AskError::NoAnswer)), "{told:?}");
         }
     }
 }
