@@ -20,6 +20,7 @@ use crate::invariant::{self, Broken};
 use crate::lease::Instant;
 use crate::problem::{Field, Problem};
 use crate::request::Seen;
+use crate::rule::{Rule, is_undone};
 use crate::settings::Settings;
 use crate::switch::{BalanceScope, Origin};
 use crate::topology::Topology;
@@ -159,6 +160,7 @@ impl Work<'_> {
                 // Before any check that depends on other state: else the retry of a migration
                 // would be refused because of itself.
                 match self.topology.state.requests.look_up(stamp) {
+                    _ if is_undone(Rule::RequestsRemembered) => {}
                     Seen::Before(outcome) => return outcome.clone(),
                     Seen::Reused => return Err(Rejected::RequestIdReused),
                     Seen::Expired => return Err(Rejected::RequestIdExpired),

@@ -6,6 +6,7 @@ use crate::evidence::{Acknowledgement, DropReport};
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::replica_set::{Replica, ReplicaSet};
+use crate::rule::{Rule, is_undone};
 use crate::stage::{BarrierWhen, SilentRule, Stage, Work};
 use crate::tablet::Tablet;
 use crate::topology::Topology;
@@ -51,7 +52,8 @@ pub fn check_acknowledged(
         }
     }
     let next = &transition.record.next;
-    if silent_majority(stage, &tablet.replicas, next, |node| !has_acknowledged(node)) {
+    let is_silent = silent_majority(stage, &tablet.replicas, next, |node| !has_acknowledged(node));
+    if is_silent && !is_undone(Rule::NoSilentMajority) {
         return Err(Rejected::SilentMajority);
     }
     if stage == Stage::OpenRepair {

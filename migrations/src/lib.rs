@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
+pub mod rule;
 pub mod id;
 pub mod version;
 pub mod floor;

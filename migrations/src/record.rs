@@ -5,6 +5,7 @@ use crate::clock::HybridTime;
 use crate::id::{MigrationId, NodeId, SessionId, TableId, TabletId};
 use crate::position::PositionRange;
 use crate::replica_set::{Replica, ReplicaSet};
+use crate::rule::{Rule, is_undone};
 use crate::stage::{Reads, Stage, TransitionKind, Writes};
 use crate::version::{CopyId, Incarnation, TopologyVersion};
 use alloc::vec::Vec;
@@ -96,6 +97,7 @@ impl TabletRecord {
     pub fn write_sets(&self) -> Vec<&ReplicaSet> {
         match self.stage().map_or(Writes::Old, Stage::writes) {
             Writes::Old => alloc::vec![&self.replicas],
+            Writes::Both if is_undone(Rule::MajorityOfBoth) => alloc::vec![&self.replicas],
             Writes::Both => alloc::vec![&self.replicas, self.next()],
             Writes::New => alloc::vec![self.next()],
             Writes::None => Vec::new(),

@@ -2,6 +2,7 @@
 //! router's write and for a purge. Deletes are tombstones.
 
 use crate::clock::{HybridTime, Timestamp};
+use crate::rule::{Rule, is_undone};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -88,7 +89,8 @@ pub fn admit_write(
         return Ok(WriteStep::AlreadyThere);
     }
     let newest_time = newest.map_or(HybridTime::ZERO, |row| row.timestamp.time);
-    let is_above_newest = newest.is_none_or(|row| incoming.timestamp > row.timestamp);
+    let is_above_newest = newest.is_none_or(|row| incoming.timestamp > row.timestamp)
+        || is_undone(Rule::OldTimestampsRefused);
     let highest = newest_time.max(promise);
     if !is_above_newest || incoming.timestamp.time <= promise {
         return Err(TimestampBehind { offered: incoming.timestamp.time, highest });

@@ -6,6 +6,7 @@ use crate::id::NodeId;
 use crate::node::Node;
 use crate::record::StreamPair;
 use crate::replica_set::ReplicaSet;
+use crate::rule::{Rule, is_undone};
 use crate::stage::TransitionKind;
 use crate::tablet::{Tablet, Transition};
 use crate::topology::Topology;
@@ -46,9 +47,15 @@ pub fn choose(
     };
     let from_leaving = leaving.is_some_and(|leaving| sources == [leaving]);
     let is_repair = transition.record.kind == TransitionKind::Repair;
+    let is_removal = transition.record.kind == TransitionKind::RemoveReplica;
     if !from_leaving && !is_repair && old.has_majority(|node| !sources.contains(&node)) {
         return Err(Rejected::NoSources);
     }
+    if is_removal && is_undone(Rule::RemovalMerges) {
+        return Ok(Vec::new());
+    }
+    let one = if is_undone(Rule::AllSurvivorsAreSources) { 1 } else { sources.len() };
+    let sources = &sources[..one.min(sources.len())];
     let pairs = receivers.iter().flat_map(|receiver| {
         sources.iter().map(|source| StreamPair { source: *source, receiver: *receiver })
     });

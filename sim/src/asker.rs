@@ -46,7 +46,7 @@ impl World {
             (0..self.coordinators.len()).filter(|c| self.coordinators[*c].leading.is_some());
         let leaders: Vec<usize> = leaders.collect();
         let Some(at) = self.random.workload.pick(&leaders) else { return };
-        if self.random.workload.chance(150) {
+        if self.random.workload.chance(if self.plan.is_purging { 450 } else { 150 }) {
             self.order_purge(at);
             return;
         }
@@ -165,7 +165,9 @@ impl World {
         let to = workload.pick(&others);
         let from = workload.pick(&here);
         use TransitionKind::{AddReplica, Migrate, Rebuild, RemoveReplica, Repair};
+        let is_purging = self.plan.is_purging && workload.chance(600);
         let kind = match (dead.is_empty(), workload.below(10)) {
+            _ if is_purging => Repair,
             (false, 0..=5) => Rebuild,
             (_, 0..=5) => Migrate,
             (_, 6 | 7) => Repair,

@@ -157,6 +157,8 @@ pub(crate) struct Plan {
     pub(crate) routers: usize,
     pub(crate) keys_per_tablet: u64,
     pub(crate) has_second_table: bool,
+    /// Repairs and purges come often.
+    pub(crate) is_purging: bool,
     pub(crate) faults: Faults,
     /// How long there are faults.
     pub(crate) span: Time,
@@ -192,6 +194,7 @@ impl Plan {
             routers: shape.between(2, 4) as usize,
             keys_per_tablet: shape.between(1, 3),
             has_second_table: shape.chance(400),
+            is_purging: shape.chance(350),
             faults,
             span: seconds * SECOND / 1_000 * options.span_per_mille,
         }

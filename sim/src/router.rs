@@ -11,7 +11,8 @@ use migrations::id::{NodeId, RouterId, TabletId};
 use migrations::position::Position;
 use migrations::router::{Access, Operation, Refused, Step};
 use migrations::row::{Merged, RowVersion, merge};
-use std::collections::BTreeMap;
+use migrations::rule::{Rule, is_undone};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 #[derive(Debug)]
@@ -46,6 +47,8 @@ struct Operating {
     attempt: u64,
     row: Option<RowVersion>,
     found: Option<RowVersion>,
+    /// Who has ever agreed, in whichever attempt.
+    agreed: BTreeSet<NodeId>,
     /// An older record than the router's, that replicas go by which could not catch up.
     older: Option<Record>,
     behind: u32,
@@ -116,10 +119,26 @@ impl World {
         records.iter().for_each(|record| self.routers[at].learn(record));
     }
 
+    /// It draws its id anew, and has heard of no clock but its own.
+    fn restart_router(&mut self, at: usize) {
+        let clock = self.routers[at].clock;
+        let id = RouterId::from_uuid(self.random.ids.uuid()).expect("not nil");
+        let next = self.routers[at].next;
+        self.routers[at] = Router { next, ..Router::new(clock, id) };
+        self.say(|_| format!("r{at} starts anew"));
+        let among = self.coordinators.len() as u64;
+        let to = Place::Coordinator(self.random.network.below(among) as usize);
+        self.send(Place::Router(at), to, None, Message::Watch);
+    }
+
     fn begin_operation(&mut self, at: usize) {
         let pause = self.random.workload.between(10, 90) * MILLI;
         if self.has_workload {
             self.router_after(at, pause, RouterWork::Begin);
+        }
+        if self.random.workload.chance(8) {
+            self.restart_router(at);
+            return;
         }
         let tablets: Vec<TabletId> = self.routers[at].picture.keys().copied().collect();
         let Some(tablet) = self.random.workload.pick(&tablets) else { return };
@@ -149,6 +168,7 @@ impl World {
             attempt: 0,
             row: None,
             found: None,
+            agreed: BTreeSet::new(),
             older: None,
             behind: 0,
             pause: FIRST_PAUSE,
@@ -173,10 +193,15 @@ impl World {
         };
         let is_read = operating.aim == Aim::Read;
         let access = if is_read { Access::Read } else { Access::Write };
-        let Some(machine) = Operation::begin(&record, access) else {
+        let Some(mut machine) = Operation::begin(&record, access) else {
             router.operations.remove(&number);
             return;
         };
+        if is_undone(Rule::OneVersionPerOperation) {
+            for node in &operating.agreed {
+                let _ = machine.agreed(*node);
+            }
+        }
         router.next += 1;
         let attempt = router.next;
         let wall = router.clock.wall_ms(now);
@@ -236,6 +261,9 @@ impl World {
             return;
         };
         let version = machine.version();
+        if !matches!(answer, Answer::Refused(..)) {
+            operating.agreed.insert(node);
+        }
         let step = match answer {
             Answer::Written => machine.agreed(node),
             Answer::Row(row) => {

@@ -63,7 +63,7 @@ impl World {
             Clock {
                 offset: clocks.below(1_000) * SECOND,
                 drift_ppm: clocks.below(2 * drift) as i64 - drift as i64,
-                wall_off_ms: clocks.below(400) as i64 - 200,
+                wall_off_ms: clocks.below(480) as i64 - 240,
             }
         };
         let coordinators = (0..plan.coordinators).map(|_| Coordinator::new(clock())).collect();

@@ -6,6 +6,7 @@ use crate::clock::HybridTime;
 use crate::id::{NodeId, SessionId};
 use crate::record::TabletRecord;
 use crate::router::Access;
+use crate::rule::{Rule, is_undone};
 use crate::version::{CopyId, TopologyVersion};
 
 /// Why no version guard is handed out.
@@ -33,7 +34,7 @@ pub fn admit_version(
     if is_awaiting {
         return Err(VersionRefused::Awaiting);
     }
-    if version < floor {
+    if version < floor && !is_undone(Rule::OlderRefused) {
         return Err(VersionRefused::Stale);
     }
     if version > floor {
@@ -62,6 +63,9 @@ pub fn write_promise(
     now: Option<&TabletRecord>,
     admitted: &TabletRecord,
 ) -> HybridTime {
+    if is_undone(Rule::PromiseKept) {
+        return HybridTime::ZERO;
+    }
     let now = now.map_or(HybridTime::ZERO, |record| record.promise);
     own.max(now).max(admitted.promise)
 }

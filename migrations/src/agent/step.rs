@@ -6,6 +6,7 @@ use crate::floor::{Floor, StaleVersion};
 use crate::gate::Gate;
 use crate::id::{NodeId, SessionId};
 use crate::record::TabletRecord;
+use crate::rule::{Rule, is_undone};
 use crate::version::{CopyId, TopologyVersion};
 
 /// How a node stands to the copy that a tablet's record gives it.
@@ -76,7 +77,7 @@ fn place(record: &TabletRecord, own: NodeId, durable: Durable<'_>) -> (Home, Cop
     // on here, so that it has acknowledged nothing. Else it has been here, or was not to be
     // kept, and may have acknowledged writes. Not the record's version: that may be a later
     // one, if this agent was detached, or if a barrier was overtaken by the next.
-    let is_new = durable.floor.version() < copy.0;
+    let is_new = durable.floor.version() < copy.0 || is_undone(Rule::LostIsNotMadeAnew);
     match (is_here, is_lost) {
         (true, false) => (Home::Copy(copy), CopyState::Here(copy)),
         (true, true) => (Home::Copy(copy), CopyState::Lost(copy)),

@@ -8,6 +8,7 @@ use crate::evidence::Evidence;
 use crate::id::{NodeId, SessionId, TabletId};
 use crate::problem::{Field, Problem};
 use crate::record::StreamPair;
+use crate::rule::{Rule, is_undone};
 use crate::stage::{
     SessionOnEdge, Stage, TransitionKind, WayBack, Work as StageWork, session_on_edge,
 };
@@ -78,6 +79,9 @@ fn check_evidence(
     evidence: &Evidence,
 ) -> Result<(), Rejected> {
     let stage = transition.record.stage;
+    if is_undone(Rule::EvidenceChecked) {
+        return Ok(());
+    }
     barrier::check_acknowledged(topology, tablet, &evidence.acknowledged)?;
     match stage.work() {
         StageWork::None => Ok(()),
@@ -141,7 +145,8 @@ impl Work<'_> {
         let Some(tablet) = self.topology.tablet(id) else { return Err(not_in_transition) };
         let Some(transition) = &tablet.transition else { return Err(not_in_transition) };
         let stage = transition.record.stage;
-        if expected(id, tablet) != Some(advance.expected) {
+        let is_expected = expected(id, tablet) == Some(advance.expected);
+        if !is_expected && !is_undone(Rule::ExpectedChecked) {
             return Err(Rejected::Moved { version: tablet.version, stage });
         }
         check_session(self.topology, stage, advance.to, advance.opened)?;
@@ -217,13 +222,15 @@ impl Work<'_> {
                     if record.stage.has_session() {
                         record.attempt += 1;
                     }
-                    record.session = opened;
+                    let kept = record.session.filter(|_| is_undone(Rule::FreshSessionOnRetry));
+                    record.session = kept.or(opened);
                     record.streams = Vec::new();
                     transition.promised = Vec::new();
                     transition.is_fully_exchanged = false;
                 }
                 SessionOnEdge::Clear => {
-                    record.session = None;
+                    record.session =
+                        record.session.filter(|_| is_undone(Rule::SessionClearedOnWayBack));
                     record.streams = Vec::new();
                 }
             }
@@ -348,7 +355,8 @@ impl Work<'_> {
 fn repaired_up_to(tablet: &Tablet, transition: &Transition) -> Option<crate::clock::HybridTime> {
     let promised = |node| transition.promised.iter().find(|(n, _, _)| *n == node);
     let all = tablet.replicas.nodes().all(|node| promised(node).is_some());
-    if !all || !transition.is_fully_exchanged {
+    let is_of_all = all && transition.is_fully_exchanged;
+    if !is_of_all && !is_undone(Rule::PromiseOfAll) {
         return None;
     }
     transition.promised.iter().map(|(_, _, time)| *time).min()

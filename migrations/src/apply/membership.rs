@@ -4,6 +4,7 @@ use super::Work;
 use crate::command::{Admit, Applied, Missing, Outcome, Rejected};
 use crate::id::{NodeId, SessionId, TabletId};
 use crate::node::Node;
+use crate::rule::{Rule, is_undone};
 use crate::stage::{Stage, WayBack};
 use crate::tablet::{EndReason, Tablet};
 use crate::topology::Topology;
@@ -156,7 +157,8 @@ impl Work<'_> {
         let Some(transition) = &tablet.transition else { return };
         let stage = transition.record.stage;
         let is_pending = transition.record.next.contains(node) && !tablet.replicas.contains(node);
-        if !is_pending || stage.is_past_no_return() {
+        let is_ignored = is_undone(Rule::PendingLossTurnsBack);
+        if !is_pending || stage.is_past_no_return() || is_ignored {
             return;
         }
         if let WayBack::To(back) = stage.way_back() {

@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Instant;
 use crate::node::Node;
+use crate::rule::{Rule, is_undone};
 use crate::topology::Topology;
 use crate::version::Incarnation;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -50,7 +51,11 @@ impl Leases {
                 *known = (incarnation, now);
             }
             let since = known.1;
-            if now > terms.leader_deadline(since) {
+            let deadline = match is_undone(Rule::WaitsOutTheDrift) {
+                true => terms.agent_deadline(since),
+                false => terms.leader_deadline(since),
+            };
+            if now > deadline {
                 self.doomed.insert((*id, incarnation));
             }
             if !self.may_renew(*id, incarnation) && self.proposing.insert(*id) {

@@ -14,6 +14,7 @@ use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::position::Position;
 use migrations::pull::ReceiverState;
 use migrations::row::{Merged, RowVersion, merge};
+use migrations::rule::{Rule, is_undone};
 
 /// A chunk on its way into the store, whoever still waits for it.
 #[derive(Debug)]
@@ -69,8 +70,26 @@ impl World {
                 let delay = self.guarded_delay();
                 self.agent_after(at, delay, Work::Ingest(InChunk { guard: Some(guard), ..chunk }));
             }
+            // What was admitted when it arrived.
+            Err(_) if is_undone(Rule::CheckedWhereItActs) => self.ingest_unchecked(at, &chunk),
             Err(reason) => self.refused_chunk(at, &chunk, reason),
         }
+    }
+
+    /// With the rule undone that work is admitted where it acts.
+    fn ingest_unchecked(&mut self, at: usize, chunk: &InChunk) {
+        let id = chunk.tablet;
+        let entry = self.agents[at].disk.live.tablets.get(&id);
+        let Some(copy) = entry.and_then(|entry| entry.given) else { return };
+        let held = self.agents[at].disk.live.rows(id, copy).cloned().unwrap_or_default();
+        self.check_ingested(at, id, chunk.session, &chunk.rows);
+        for (position, row) in chunk.rows.iter() {
+            if merge(held.get(position), row) == Merged::Stored {
+                let (position, row) = (position.clone(), row.clone());
+                self.agents[at].disk.write(Write::Row { tablet: id, copy, position, row });
+            }
+        }
+        self.sync(at);
     }
 
     fn refused_chunk(&mut self, at: usize, chunk: &InChunk, reason: FailureReason) {

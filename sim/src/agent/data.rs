@@ -202,11 +202,13 @@ impl World {
             return;
         }
         let purged = copy.rows.iter().filter(|(_, row)| row.is_purgeable(promise));
-        let purged: Vec<Vec<u8>> = purged.map(|(position, _)| position.clone()).collect();
+        let purged: Vec<_> =
+            purged.map(|(position, row)| (position.clone(), row.clone())).collect();
         if !purged.is_empty() {
             self.mark("tombstones are purged");
         }
-        for position in purged {
+        for (position, row) in purged {
+            self.oracles.purged(&position, id, row);
             self.say(|world| {
                 let key = String::from_utf8_lossy(&position).into_owned();
                 format!("{}: purges {key} of t{id}", world.agents[at].name)

@@ -10,6 +10,7 @@ use migrations::floor::Floor;
 use migrations::id::{AdmissionToken, DirectoryId, NodeId, TabletId};
 use migrations::position::Position;
 use migrations::row::RowVersion;
+use migrations::rule::{Rule, is_undone};
 use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -147,6 +148,9 @@ impl Store {
             Write::DropCopy { tablet, copy } => {
                 let entry = self.entry(*tablet);
                 entry.copies.remove(copy);
+                if is_undone(Rule::FloorOutlivesCopy) {
+                    entry.kept = None;
+                }
                 if entry.given == Some(*copy) {
                     entry.given = None;
                 }

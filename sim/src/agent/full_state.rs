@@ -6,6 +6,7 @@ use crate::message::{Conn, Message, Record};
 use crate::world::World;
 use migrations::agent::step;
 use migrations::id::TabletId;
+use migrations::rule::{Rule, is_undone};
 use migrations::version::TopologyVersion;
 use std::collections::BTreeMap;
 
@@ -147,6 +148,10 @@ impl World {
     /// Closes every session and the gate of every tablet: nothing is served, and no work begins,
     /// before the tablet is taken on again.
     pub(super) fn begin_close_all(&mut self, at: usize) -> Next {
+        if is_undone(Rule::DrainedBeforeAdmission) {
+            self.report_drained(at);
+            return Next::Over;
+        }
         let Some(process) = self.process_mut(at) else { return Next::Over };
         let mut closed = Vec::new();
         let mut of = Vec::new();

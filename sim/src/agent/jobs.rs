@@ -13,6 +13,7 @@ use migrations::evidence::{Acknowledgement, DropReport, FailureReason};
 use migrations::gate::Gate;
 use migrations::id::TabletId;
 use migrations::record::StreamPair;
+use migrations::rule::{Rule, is_undone};
 use migrations::version::{CopyId, Incarnation, TopologyVersion};
 
 #[derive(Debug, Clone)]
@@ -167,7 +168,8 @@ impl World {
             (Task::Forget { read_at }, State::Begin) => self.begin_forget(at, *read_at),
             (task, State::Begin) => self.begin_take_on(at, id, task),
             (task, State::Syncing { place, taken }) => {
-                if self.agents[at].disk.hardened < place {
+                let is_durable = self.agents[at].disk.hardened >= place;
+                if !is_durable && !is_undone(Rule::FloorIsDurable) {
                     return Next::Wait(State::Syncing { place, taken });
                 }
                 self.switch(at, task, taken)
@@ -306,7 +308,7 @@ impl World {
         let is_drained = of
             .iter()
             .all(|(id, of)| process.tablets.get(id).is_none_or(|tablet| tablet.has_drained(of)));
-        if !is_drained {
+        if !is_drained && !is_undone(Rule::DrainedBeforeAcknowledged) {
             if let (true, Some(record)) = (is_late, task.record())
                 && let Some(tablet) = process.tablets.get_mut(&record.tablet)
                 && tablet.refuse_below < tablet.floor
@@ -396,7 +398,9 @@ impl World {
             return Next::Over;
         }
         held.locked_by = Some(id);
-        self.agents[at].disk.write(Write::KeepFloor { tablet, version });
+        if !is_undone(Rule::FloorOutlivesCopy) {
+            self.agents[at].disk.write(Write::KeepFloor { tablet, version });
+        }
         Next::Go(State::Removing { place: self.sync(at), copies })
     }
 

@@ -13,6 +13,7 @@ use attachments::Attachment;
 use migrations::apply::apply;
 use migrations::driver::{Driver, Event as Heard};
 use migrations::id::{NodeId, SessionId, TabletId};
+use migrations::rule::{Rule, is_undone};
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,7 +201,7 @@ impl World {
         match then {
             Confirmed::Attachment { conn } => self.greeting_confirmed(at, conn, is_confirmed),
             Confirmed::Renewal { agent, node, incarnation, sent, at: received } => {
-                if !is_confirmed {
+                if !is_confirmed && !is_undone(Rule::LeadershipConfirmed) {
                     self.mark("a renewal is not answered, since leadership is not confirmed");
                     return;
                 }

@@ -2,9 +2,11 @@
 //! was opened below v and that v does not name happens on any admitted agent. And the same of
 //! writes that were admitted at older versions.
 
+use crate::agent::Agent;
 use crate::agent::tablets::VersionGate;
 use crate::message::Record;
 use crate::world::World;
+use migrations::command::Command;
 use migrations::id::{SessionId, TabletId};
 
 impl World {
@@ -49,6 +51,26 @@ impl World {
             self.broken(2, || {
                 format!("{name} stores a write of t{id} at {version} after a later barrier")
             });
+        }
+    }
+
+    /// A process that is admitted has closed every session and drained every guard.
+    pub(super) fn inv_02_admission(&mut self, command: &Command) {
+        let Command::Admit(admit) = command else { return };
+        let is_its = |agent: &&Agent| agent.disk.directory == admit.directory;
+        let Some(agent) = self.agents.iter().find(is_its) else { return };
+        let Some(process) = agent.running.as_ref().filter(|p| p.asking == Some(admit.token)) else {
+            return;
+        };
+        let is_inside = process.tablets.values().any(|tablet| {
+            let gates = tablet.gates.iter().map(|gate| gate.gate);
+            let sessions = tablet.sessions.iter().map(|session| session.gate);
+            gates.chain(sessions).any(|gate| gate.inside() > 0 || !gate.is_closed())
+        });
+        // One that attached again as it is has been welcomed meanwhile.
+        if is_inside && process.admitted.is_none() {
+            let name = agent.name.clone();
+            self.broken(2, || format!("{name} is admitted with something inside of its gates"));
         }
     }
 

@@ -147,6 +147,11 @@ impl World {
         }
     }
 
+    fn newest_is_value(&self, position: &Position) -> bool {
+        let newest = self.oracles.acknowledged.get(position);
+        newest.is_some_and(|newest| newest.value.is_some())
+    }
+
     /// What a read of a majority has found.
     pub(crate) fn check_read(
         &mut self,
@@ -177,7 +182,8 @@ impl World {
                     format!("r{at} reads {} of {older}, after {time} was acknowledged", key())
                 });
             }
-            None if !is_delete => {
+            // A delete that came meanwhile may have been purged meanwhile.
+            None if !is_delete && self.newest_is_value(position) => {
                 self.broken(6, || {
                     format!("r{at} reads no {}, after {time} was acknowledged", key())
                 });

@@ -87,6 +87,12 @@ impl Oracles {
         issued.insert((row.timestamp, row.value.clone()));
     }
 
+    /// A tombstone that is purged is on every replica, whether its router heard of it or not: from
+    /// then on it counts as acknowledged.
+    pub(crate) fn purged(&mut self, position: &Position, tablet: TabletId, tombstone: RowVersion) {
+        self.acknowledge(position, tablet, tombstone);
+    }
+
     pub(crate) fn acknowledge(&mut self, position: &Position, tablet: TabletId, row: RowVersion) {
         self.places.insert(position.clone(), tablet);
         let known = self.acknowledged.get(position);
@@ -123,6 +129,7 @@ impl World {
                     self.inv_04_evidence(&earlier, command);
                     self.inv_10_expected(&earlier, command);
                     self.inv_13_fence(&earlier, command);
+                    self.inv_02_admission(command);
                     self.tell_command(command);
                 }
                 Err(why) => self.say(|_| format!("group0 refuses: {why}")),
