@@ -3,6 +3,7 @@
 use crate::coordinator::proposals::Then;
 use crate::event::Event;
 use crate::message::Order;
+use crate::plan::Focus;
 use crate::time::{MILLI, SECOND};
 use crate::world::World;
 use migrations::clock::HybridTime;
@@ -46,7 +47,7 @@ impl World {
             (0..self.coordinators.len()).filter(|c| self.coordinators[*c].leading.is_some());
         let leaders: Vec<usize> = leaders.collect();
         let Some(at) = self.random.workload.pick(&leaders) else { return };
-        if self.random.workload.chance(if self.plan.is_purging { 450 } else { 150 }) {
+        if self.random.workload.chance(if self.plan.focus == Focus::Purges { 450 } else { 150 }) {
             self.order_purge(at);
             return;
         }
@@ -165,9 +166,11 @@ impl World {
         let to = workload.pick(&others);
         let from = workload.pick(&here);
         use TransitionKind::{AddReplica, Migrate, Rebuild, RemoveReplica, Repair};
-        let is_purging = self.plan.is_purging && workload.chance(600);
+        let focus = if workload.chance(600) { self.plan.focus } else { Focus::Even };
         let kind = match (dead.is_empty(), workload.below(10)) {
-            _ if is_purging => Repair,
+            _ if focus == Focus::Purges => Repair,
+            (_, 0..=4) if focus == Focus::Sizes && here.len() > 1 => RemoveReplica,
+            _ if focus == Focus::Sizes && here.len() < 5 => AddReplica,
             (false, 0..=5) => Rebuild,
             (_, 0..=5) => Migrate,
             (_, 6 | 7) => Repair,

@@ -26,7 +26,7 @@ impl World {
         if !self.has_faults {
             return;
         }
-        let pause = self.random.faults.between(150, 2_500) * MILLI;
+        let pause = self.random.faults.between(150 * MILLI, self.plan.pause);
         self.queue.after(pause, Event::Fault);
         let acting = [
             Fault::Cut,
@@ -87,6 +87,9 @@ impl World {
     }
 
     pub(crate) fn heal(&mut self, number: u64) {
+        if !self.has_faults {
+            return;
+        }
         self.cuts.retain(|cut| cut.number != number);
         self.network.cuts.clear();
         for cut in &self.cuts {
@@ -180,6 +183,17 @@ impl World {
         }
     }
 
+    /// One process never comes back, and one hears nothing from any coordinator, though it is
+    /// heard: both for ever.
+    fn leave_some_out(&mut self) {
+        self.kill_agent(0);
+        self.gone.insert(0);
+        self.gone.insert(1);
+        let coordinators = (0..self.coordinators.len()).map(Place::Coordinator);
+        self.network.cuts.extend(coordinators.map(|from| (from, Place::Agent(1))));
+        self.mark("one is dead and one is deaf for ever");
+    }
+
     /// Faults stop: all that was cut, killed or paused comes back.
     pub(crate) fn calm(&mut self) {
         self.say(|_| "faults stop".into());
@@ -191,6 +205,9 @@ impl World {
         for at in 0..self.agents.len() {
             self.agents[at].paused_until = self.agents[at].paused_until.min(now);
             self.queue.after(MILLI, Event::StartAgent(at));
+        }
+        if self.plan.has_left_out {
+            self.leave_some_out();
         }
         for at in 0..self.coordinators.len() {
             let coordinator = &mut self.coordinators[at];

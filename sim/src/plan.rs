@@ -2,7 +2,7 @@
 //! that no class hides what another one would show.
 
 use crate::random::Draws;
-use crate::time::{SECOND, Time};
+use crate::time::{MILLI, SECOND, Time};
 
 /// A class of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,6 +147,17 @@ impl Default for Options {
     }
 }
 
+/// What the operator asks for more than for other things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Focus {
+    /// Nothing.
+    Even,
+    /// Repairs and purges.
+    Purges,
+    /// More and fewer replicas.
+    Sizes,
+}
+
 /// The shape of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -157,8 +168,11 @@ pub(crate) struct Plan {
     pub(crate) routers: usize,
     pub(crate) keys_per_tablet: u64,
     pub(crate) has_second_table: bool,
-    /// Repairs and purges come often.
-    pub(crate) is_purging: bool,
+    /// One agent never comes back after the faults, and one hears nothing from coordinators.
+    pub(crate) has_left_out: bool,
+    pub(crate) focus: Focus,
+    /// The longest time between two faults.
+    pub(crate) pause: Time,
     pub(crate) faults: Faults,
     /// How long there are faults.
     pub(crate) span: Time,
@@ -192,9 +206,19 @@ impl Plan {
             tablets,
             replication: replication.min(agents),
             routers: shape.between(2, 4) as usize,
-            keys_per_tablet: shape.between(1, 3),
+            keys_per_tablet: if shape.chance(500) {
+                shape.between(1, 2)
+            } else {
+                shape.between(3, 9)
+            },
             has_second_table: shape.chance(400),
-            is_purging: shape.chance(350),
+            has_left_out: agents > 5 && shape.chance(300),
+            focus: match shape.below(10) {
+                0..=2 => Focus::Purges,
+                3..=5 => Focus::Sizes,
+                _ => Focus::Even,
+            },
+            pause: if shape.chance(350) { 600 * MILLI } else { 2_500 * MILLI },
             faults,
             span: seconds * SECOND / 1_000 * options.span_per_mille,
         }

@@ -16,12 +16,13 @@ use crate::random::Random;
 use crate::router::Router;
 use crate::time::{Clock, MILLI, Queue, SECOND, Time};
 use migrations::command::{Bootstrap, Change, Command, CreateTable};
-use migrations::id::{ClusterId, DirectoryId, RequestId, RouterId};
+use migrations::id::{ClusterId, DirectoryId, RequestId, RouterId, TabletId};
 use migrations::placement::place;
 use migrations::position::{Partitioning, ranges_between};
 use migrations::record::TabletRecord;
 use migrations::request::RequestStamp;
 use migrations::settings::Settings;
+use migrations::stage::TransitionKind;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -37,6 +38,8 @@ pub(crate) struct World {
     pub(crate) routers: Vec<Router>,
     pub(crate) asker: Asker,
     pub(crate) cuts: Vec<Cut>,
+    /// Agents that are not expected back.
+    pub(crate) gone: BTreeSet<usize>,
     pub(crate) has_faults: bool,
     pub(crate) has_workload: bool,
     pub(crate) oracles: Oracles,
@@ -90,6 +93,7 @@ impl World {
             routers,
             asker: Asker::default(),
             cuts: Vec::new(),
+            gone: BTreeSet::new(),
             has_faults: false,
             has_workload: true,
             oracles: Oracles::default(),
@@ -209,6 +213,7 @@ impl World {
                     self.duty(at, work);
                 }
             }
+            Event::StartAgent(0) if self.gone.contains(&0) => {}
             Event::StartAgent(at) => self.start_agent(at),
             Event::StartCoordinator(at) => self.start_coordinator(at),
             Event::Router { at, what } => self.router_work(at, what),
@@ -348,12 +353,31 @@ impl World {
     fn is_over(&self) -> bool {
         let Some(leader) = self.group0.leader else { return false };
         let Some(leading) = &self.coordinators[leader].leading else { return false };
-        let is_idle = self.oracles.topology.in_transition().next().is_none();
+        let topology = &self.oracles.topology;
+        let is_idle = topology.in_transition().all(|id| self.is_held_by_majority(id));
+        let is_back = |(at, agent): (usize, &Agent)| {
+            self.gone.contains(&at)
+                || agent.running.as_ref().is_some_and(|process| {
+                    let is_ready = process.attachment.as_ref().is_some_and(|a| a.is_ready);
+                    is_ready && process.jobs.is_empty() && process.waiting.is_empty()
+                })
+        };
         is_idle
-            && leading.by_node.len() == self.agents.len()
-            && self.agents.iter().all(|agent| {
-                agent.running.as_ref().is_some_and(|p| p.jobs.is_empty() && p.waiting.is_empty())
-            })
+            && leading.by_node.len() + self.gone.len() >= self.agents.len()
+            && self.agents.iter().enumerate().all(is_back)
             && self.coordinators.iter().all(|c| c.applied == self.group0.log.len())
+    }
+
+    /// Whether the rule on majorities holds a transition: too many of a set are gone for good.
+    pub(crate) fn is_held_by_majority(&self, id: TabletId) -> bool {
+        let Some(record) = self.oracles.topology.record(id) else { return false };
+        let is_gone = |node| self.agent_of(node).is_some_and(|at| self.gone.contains(&at));
+        let is_removal = record.transition.as_ref().is_some_and(|transition| {
+            let is_removal = transition.kind == TransitionKind::RemoveReplica;
+            is_removal && record.next().nodes().any(is_gone)
+        });
+        let held =
+            [&record.replicas, record.next()].into_iter().any(|set| set.has_majority(is_gone));
+        held || is_removal
     }
 }

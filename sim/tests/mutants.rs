@@ -7,7 +7,7 @@ use palisade_sim::plan::Options;
 use palisade_sim::run;
 
 /// So many seeds at the most, for each rule.
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 600;
 
 /// The first seed that shows that a rule is undone, and which invariant it breaks.
 fn first_to_fall(rule: Rule) -> Option<(u64, u8)> {

@@ -59,7 +59,7 @@ impl World {
                 let ended = Ended { then, outcome: None, term };
                 self.coordinator_after(at, delay, Duty::Ended(ended));
             }
-            self.group0.not_before = self.queue.now + self.random.network.between(0, 300) * MILLI;
+            self.group0.not_before = self.queue.now + self.random.network.between(0, 800) * MILLI;
         }
         self.group0.pending.push(Proposal { by: at, life, command, then });
         self.commit_soon(at, term);
