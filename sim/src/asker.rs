@@ -37,7 +37,8 @@ const AT_ONCE: usize = 6;
 
 impl World {
     pub(crate) fn ask(&mut self) {
-        let pause = self.random.workload.between(60, 500) * MILLI;
+        let longest = if self.plan.focus == Focus::Purges { 120 } else { 500 };
+        let pause = self.random.workload.between(40, longest) * MILLI;
         if !self.has_workload {
             return;
         }
@@ -114,13 +115,20 @@ impl World {
             topology.state().tablets.iter().filter(|(_, tablet)| {
                 tablet.transition.is_none() && tablet.promise > HybridTime::ZERO
             });
+        // The newest T first: what was promised just now is what a slow clock is still behind of.
+        let newest = purgeable.clone().max_by_key(|(_, tablet)| tablet.promise);
+        let newest = newest.map(|(id, _)| *id).filter(|_| self.random.workload.chance(600));
         let purgeable: Vec<TabletId> = purgeable.map(|(id, _)| *id).collect();
-        let Some(id) = self.random.workload.pick(&purgeable) else { return };
+        let Some(id) = newest.or_else(|| self.random.workload.pick(&purgeable)) else { return };
         let Some(tablet) = self.coordinators[at].topology.tablet(id) else { return };
         let (version, promise) = (tablet.version, tablet.promise);
         let nodes: Vec<NodeId> = tablet.replicas.nodes().collect();
         for node in nodes {
             self.order(at, node, Order::Purge { tablet: id, version, promise });
+        }
+        if self.random.workload.chance(300) {
+            let router = self.random.workload.below(self.routers.len() as u64) as usize;
+            self.restart_router(router);
         }
     }
 

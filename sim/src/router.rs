@@ -3,7 +3,7 @@
 
 use crate::event::{Event, RouterWork};
 use crate::message::{Answer, Message, Place, Record, Request, written};
-use crate::plan::Fault;
+use crate::plan::{Fault, Focus};
 use crate::time::{Clock, MILLI, SECOND, Time};
 use crate::world::World;
 use migrations::clock::{HybridClock, HybridTime, Timestamp};
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// It draws its id anew, and has heard of no clock but its own.
-    fn restart_router(&mut self, at: usize) {
+    pub(crate) fn restart_router(&mut self, at: usize) {
         let clock = self.routers[at].clock;
         let id = RouterId::from_uuid(self.random.ids.uuid()).expect("not nil");
         let next = self.routers[at].next;
@@ -136,12 +136,16 @@ impl World {
         if self.has_workload {
             self.router_after(at, pause, RouterWork::Begin);
         }
-        if self.random.workload.chance(8) {
+        if self.random.workload.chance(20) {
             self.restart_router(at);
             return;
         }
         let tablets: Vec<TabletId> = self.routers[at].picture.keys().copied().collect();
-        let Some(tablet) = self.random.workload.pick(&tablets) else { return };
+        // What was purged just now is what a slow clock could bring back.
+        let may_be_hot = self.plan.focus == Focus::Purges && self.random.workload.chance(300);
+        let hot = self.oracles.last_purged.clone().filter(|_| may_be_hot);
+        let tablet = hot.as_ref().map(|(tablet, _)| *tablet);
+        let Some(tablet) = tablet.or_else(|| self.random.workload.pick(&tablets)) else { return };
         let Some(record) = self.routers[at].picture.get(&tablet) else { return };
         let mut position = record.range.start.clone();
         if let (true, Some([end, ..])) = (position.is_empty(), record.range.end.as_deref()) {
@@ -150,6 +154,7 @@ impl World {
         }
         let key = self.random.workload.below(self.plan.keys_per_tablet) as u8;
         position.extend([b'k', b'0' + key]);
+        let position = hot.map_or(position, |(_, position)| position);
         self.routers[at].next += 1;
         let number = self.routers[at].next;
         let aim = match self.random.workload.below(10) {

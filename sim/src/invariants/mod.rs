@@ -70,6 +70,7 @@ pub(crate) struct Oracles {
     /// The newest acknowledged write of each position, and its tablet.
     pub(crate) acknowledged: BTreeMap<Position, RowVersion>,
     places: BTreeMap<Position, TabletId>,
+    pub(crate) last_purged: Option<(TabletId, Position)>,
     /// Every write that was ever sent.
     issued: BTreeMap<Position, BTreeSet<Issued>>,
     /// Migrations that have begun.
@@ -90,6 +91,7 @@ impl Oracles {
     /// A tombstone that is purged is on every replica, whether its router heard of it or not: from
     /// then on it counts as acknowledged.
     pub(crate) fn purged(&mut self, position: &Position, tablet: TabletId, tombstone: RowVersion) {
+        self.last_purged = Some((tablet, position.clone()));
         self.acknowledge(position, tablet, tombstone);
     }
 
