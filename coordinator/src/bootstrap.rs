@@ -47,6 +47,7 @@ pub(crate) async fn expected(
     if !peers.contains_key(&own.name) {
         return wrong(format!("{} itself is not among --peers", own.name));
     }
+    group0.expect(&peers);
     Ok(Some(peers))
 }
 

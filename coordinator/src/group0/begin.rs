@@ -49,6 +49,18 @@ pub enum NotYet {
         /// Its cluster.
         cluster: Uuid,
     },
+    /// A member is to begin a cluster with others: two clusters could begin.
+    #[error(
+        "{name} expects a cluster of {theirs}, this coordinator one of {ours}. Look at --peers"
+    )]
+    Differ {
+        /// Its name.
+        name: String,
+        /// Whom it expects.
+        theirs: String,
+        /// Whom this member expects.
+        ours: String,
+    },
     /// Two members have one Raft id: a directory was copied.
     #[error("{name} has the Raft id of another: its directory is a copy")]
     SameId {
@@ -77,6 +89,7 @@ impl<S: StateMachine> Group0<S> {
             return Ok(());
         }
         let own = self.member();
+        let names: Vec<String> = expected.keys().cloned().collect();
         if let Some((least, _)) = expected.first_key_value().filter(|(name, _)| **name != own.name)
         {
             return Err(NotYet::Another(least.clone()));
@@ -85,7 +98,11 @@ impl<S: StateMachine> Group0<S> {
         let others = expected.iter().filter(|(name, _)| **name != own.name);
         let asked = others.map(|(name, address)| look(name, address, limit));
         for answer in join_all(asked).await {
-            let (raft_id, member) = answer?;
+            let (raft_id, member, theirs) = answer?;
+            if !theirs.is_empty() && theirs != names {
+                let (name, theirs, ours) = (member.name, theirs.join(", "), names.join(", "));
+                return Err(NotYet::Differ { name, theirs, ours });
+            }
             let name = member.name.clone();
             if members.insert(raft_id, member).is_some() {
                 return Err(NotYet::SameId { name });
@@ -95,8 +112,12 @@ impl<S: StateMachine> Group0<S> {
     }
 }
 
-/// A member that answers, has the right name, and belongs to no cluster.
-async fn look(name: &str, address: &str, limit: Duration) -> Result<(u64, Member), NotYet> {
+/// A member that answers, has the right name, and belongs to no cluster; and whom it expects.
+async fn look(
+    name: &str,
+    address: &str,
+    limit: Duration,
+) -> Result<(u64, Member, Vec<String>), NotYet> {
     let (name, address) = (name.to_owned(), address.to_owned());
     let found = match identify(&address, limit).await {
         Ok(found) => found,
@@ -109,5 +130,6 @@ async fn look(name: &str, address: &str, limit: Duration) -> Result<(u64, Member
         return Err(NotYet::NotEmpty { name, cluster });
     }
     // The address that was agreed on, by which it has just been reached.
-    Ok((found.raft_id, Member { raft_address: address, ..found.member }))
+    let member = Member { raft_address: address, ..found.member };
+    Ok((found.raft_id, member, found.expected))
 }

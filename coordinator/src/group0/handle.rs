@@ -335,7 +335,7 @@ impl<S: StateMachine> Group0<S> {
         inner.proposals.close();
         // Those that are left learn that their outcome is unknown.
         let _all_answered = timeout(SHUTDOWN_PATIENCE, inner.proposals.finished()).await.is_ok();
-        let _another_leads = timeout(TRANSFER_PATIENCE, self.hand_over()).await.is_ok();
+        self.hand_over().await;
         inner.stop.cancel();
         let stopped = inner.raft.shutdown().await;
         let (log, snapshots) = (inner.files.log.clone(), Arc::clone(&inner.files.snapshots));
@@ -353,8 +353,19 @@ impl<S: StateMachine> Group0<S> {
             .map_err(|e| FatalReason::Storage(e.to_string()))
     }
 
-    /// If this member leads others, has the one with the longest log lead, and waits for it.
-    async fn hand_over(&self) {
+    /// Says with whom a cluster is to begin, for those who ask: one that expects others is not
+    /// taken into a cluster.
+    pub fn expect(&self, expected: &BTreeMap<String, String>) {
+        self.inner.files.identity.expect(expected.keys().cloned().collect());
+    }
+
+    /// If this member leads others, has the one with the longest log lead, and waits for it, up to
+    /// a second.
+    pub async fn hand_over(&self) {
+        let _another_leads = timeout(TRANSFER_PATIENCE, self.handed_over()).await.is_ok();
+    }
+
+    async fn handed_over(&self) {
         let inner = &self.inner;
         let mut metrics = inner.raft.metrics();
         let voters = self.members().into_iter().filter(|standing| standing.voter);

@@ -4,7 +4,7 @@
 //! id, before it answers. From then on it refuses every other.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use uuid::Uuid;
 
@@ -19,6 +19,10 @@ pub(super) struct Identity {
     name: String,
     /// None once the directory is closed.
     format: Mutex<Option<Format>>,
+    /// The cluster that it belonged to when the directory was closed.
+    closed: OnceLock<Option<Uuid>>,
+    /// Those with whom a cluster is to begin, by name, in order.
+    expected: Mutex<Vec<String>>,
     /// Nothing may open the directory while this can write.
     _lock: Arc<Lock>,
 }
@@ -71,7 +75,8 @@ impl Identity {
         }
         let raft_id = format.raft_id;
         let format = Mutex::new(Some(format));
-        Ok(Self { dir, raft_id, name: name.to_owned(), format, _lock: lock })
+        let (closed, expected) = (OnceLock::new(), Mutex::default());
+        Ok(Self { dir, raft_id, name: name.to_owned(), format, closed, expected, _lock: lock })
     }
 
     /// Raft id of this member.
@@ -84,9 +89,22 @@ impl Identity {
         &self.name
     }
 
-    /// The cluster that it belongs to.
+    /// The cluster that it belongs to. Who asks until the very end must not take it for empty.
     pub(super) fn cluster(&self) -> Option<Uuid> {
-        self.guard().as_ref().and_then(|format| format.cluster)
+        match &*self.guard() {
+            Some(format) => format.cluster,
+            None => self.closed.get().copied().flatten(),
+        }
+    }
+
+    /// With whom it expects a cluster to begin; nobody, unless it was told.
+    pub(super) fn expected(&self) -> Vec<String> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells it with whom a cluster is to begin.
+    pub(super) fn expect(&self, names: Vec<String>) {
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     /// Takes `cluster` for its own, durably, unless it belongs to another. Blocks.
@@ -141,7 +159,9 @@ impl Identity {
 
     /// Nothing is written any more. The caller gives the directory free.
     pub(super) fn close(&self) {
-        *self.guard() = None;
+        let mut guard = self.guard();
+        let cluster = guard.take().and_then(|format| format.cluster);
+        self.closed.get_or_init(|| cluster);
     }
 
     fn guard(&self) -> MutexGuard<'_, Option<Format>> {

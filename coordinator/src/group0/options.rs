@@ -70,11 +70,15 @@ impl Options {
             return Err(OpenError::Options("snapshot_every must not be 0".into()));
         }
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        // Raft's follower waits for its leader's lease, which lasts as long as its longest election
+        // timeout, and then for a drawn timeout on top of it. What is promised here is the sum.
+        let lease = self.election_max / 2;
+        let drawn_min = self.election_min.saturating_sub(lease).max(self.heartbeat * 5 / 4);
         openraft::Config {
             cluster_name: "group0".into(),
             heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_min),
-            election_timeout_max: millis(self.election_max),
+            election_timeout_min: millis(drawn_min),
+            election_timeout_max: millis(lease),
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_every),
             max_in_snapshot_log_to_keep: self.keep,
             max_payload_entries: APPEND_ENTRIES,

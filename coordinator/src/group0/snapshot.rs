@@ -109,7 +109,8 @@ impl Snapshots {
         let Current::Open(current) = &mut *guard else {
             return Err(closed());
         };
-        if current.as_ref().is_some_and(|(known, _)| known == meta) {
+        // Also one that was made while a newer one was installed: it is of no use any more.
+        if current.as_ref().is_some_and(|(known, _)| known.last_log_id >= meta.last_log_id) {
             return Ok(());
         }
         let (entries, term) = meta

@@ -57,6 +57,20 @@ async fn none_is_begun_with_a_member_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_is_begun_with_a_member_that_expects_others() {
+    let voters = [Voter::start("c1", calm).await, Voter::start("c2", calm).await];
+    let all = expected(&voters);
+    let mut others = all.clone();
+    others.insert("c0".into(), "127.0.0.1:1".into());
+    voters[1].group0().expect(&others);
+    let refused = voters[0].group0().begin(&all, PATIENCE).await;
+    assert!(matches!(&refused, Err(NotYet::Differ { name, .. }) if name == "c2"), "{refused:?}");
+    assert!(voters[0].group0().cluster().is_none());
+    voters[1].group0().expect(&all);
+    voters[0].group0().begin(&all, PATIENCE).await.expect("it begins");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_says_who_it_is_and_is_not_taken_for_another() {
     let voters = [Voter::start("c1", calm).await, Voter::start("c2", calm).await];
     let all = expected(&voters);

@@ -18,6 +18,8 @@ pub struct Identified {
     pub member: Member,
     /// The cluster that it belongs to; none if it is empty.
     pub cluster: Option<Uuid>,
+    /// Those with whom it expects a cluster to begin, by name, in order.
+    pub expected: Vec<String>,
 }
 
 /// Asks the coordinator at a raft address who it is.
@@ -43,11 +45,12 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
         raft_address,
         admin_address,
         agents_address,
+        expected,
     } = answer;
     let cluster = match cluster_id.is_empty() {
         true => None,
         false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
     };
     let member = Member { name, raft_address, admin_address, agents_address };
-    Ok(Identified { raft_id, member, cluster })
+    Ok(Identified { raft_id, member, cluster, expected })
 }

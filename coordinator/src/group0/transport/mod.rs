@@ -33,6 +33,8 @@ const SNAPSHOT_BYTES: u64 = 1 << 30;
 const MESSAGE_BYTES: usize = MAX_ENTRY_BYTES + APPEND_BYTES + (1 << 20);
 /// Appends that wait for their answers, on the way to one peer.
 const APPENDS_IN_FLIGHT: usize = 16;
+/// A peer that takes fewer bytes of appends a second, onto its disk, is taken for unreachable.
+const APPEND_BYTES_PER_SECOND: f64 = 2_097_152.0;
 
 const _: () = assert!(CHUNK_BYTES <= (4 << 20), "a chunk stays a small message");
 

@@ -19,6 +19,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
+use prost::Message as _;
 use proto::raft::v1 as pb;
 use proto::raft::v1::raft_service_client::RaftServiceClient;
 use tokio::sync::Semaphore;
@@ -28,7 +29,7 @@ use tonic::{Response, Status, Streaming};
 
 use super::super::types::{Group0Types, Vote};
 use super::link::Link;
-use super::{APPENDS_IN_FLIGHT, form, snapshot};
+use super::{APPEND_BYTES_PER_SECOND, APPENDS_IN_FLIGHT, form, snapshot};
 
 type Client = RaftServiceClient<Channel>;
 type Rpc<T> = Result<T, RPCError<Group0Types>>;
@@ -43,13 +44,15 @@ pub(crate) struct Peer {
 
 /// The appends of one stream that wait for their answers.
 struct Unanswered {
-    sent: Mutex<VecDeque<Instant>>,
+    /// When each was sent, and its bytes.
+    sent: Mutex<VecDeque<(Instant, usize)>>,
     places: Semaphore,
 }
 
 impl Unanswered {
-    fn sent(&self) {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
+    fn sent(&self, bytes: usize) {
+        let sent = (Instant::now(), bytes);
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push_back(sent);
     }
 
     fn answered(&self) {
@@ -57,9 +60,13 @@ impl Unanswered {
         self.places.add_permits(1);
     }
 
-    /// When the one that waits longest was sent.
-    fn oldest(&self) -> Option<Instant> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    /// Until when the one that waits longest is to be answered: a large one takes its time on the
+    /// wire and on the disk, and given up it would be sent again, as large as before.
+    fn due(&self, limit: Duration) -> Option<Instant> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, bytes) = sent.front().copied()?;
+        let for_bytes = Duration::from_secs_f64(bytes as f64 / APPEND_BYTES_PER_SECOND);
+        Some(at + limit + for_bytes)
     }
 }
 
@@ -111,8 +118,9 @@ impl Peer {
             async move {
                 unanswered.places.acquire().await.ok()?.forget();
                 let request = input.next().await?;
-                unanswered.sent();
-                Some((form::append_form(to, request), (input, unanswered)))
+                let request = form::append_form(to, request);
+                unanswered.sent(request.encoded_len());
+                Some((request, (input, unanswered)))
             }
         });
         // The answer's head comes before any append is answered.
@@ -127,11 +135,11 @@ impl Peer {
     ) -> Option<Appended> {
         let limit = self.link.pace.append;
         loop {
-            let look = unanswered.oldest().unwrap_or_else(Instant::now) + limit;
+            let look = unanswered.due(limit).unwrap_or_else(|| Instant::now() + limit);
             let message = tokio::select! {
                 message = answers.message() => message,
-                () = sleep_until(look) => match unanswered.oldest() {
-                    Some(oldest) if oldest.elapsed() >= limit => {
+                () = sleep_until(look) => match unanswered.due(limit) {
+                    Some(due) if due <= Instant::now() => {
                         let late = format!("an append is not answered within {limit:?}");
                         return Some(Err(self.unreachable(late).into()));
                     }

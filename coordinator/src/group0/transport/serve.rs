@@ -112,6 +112,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
             raft_address,
             admin_address,
             agents_address,
+            expected: self.identity.expected(),
         }))
     }
 
