@@ -135,7 +135,7 @@ impl DriverLoop {
         let mut leading = self.begin(&mut leadership);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.agents.end_all(),
                 changed = leadership.changed() => {
                     if changed.is_err() {
                         return;
@@ -236,6 +236,10 @@ impl DriverLoop {
     }
 
     fn handle(&self, leading: &mut Leading, event: Event) {
+        let attached = match &event {
+            Event::Attached { node, .. } => Some(*node),
+            _ => None,
+        };
         let mut effects = Vec::new();
         let mut orders = Orders::default();
         let proposals = self.group0.read(|machine| {
@@ -249,6 +253,11 @@ impl DriverLoop {
             let proposals = std::mem::take(&mut effects).into_iter();
             proposals.filter_map(|effect| orders.take(effect, topology)).collect::<Vec<_>>()
         });
+        if let Some(node) = attached {
+            // Told in the order in which it is learned here: what was sent in the greeting may be
+            // older, and what is sent to all from now on is newer.
+            self.agents.tell(node, leading.told);
+        }
         orders.send(&self.agents);
         for effect in proposals {
             if let Effect::Propose(command) = effect {

@@ -333,12 +333,13 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Tablets of which a move has failed a short time ago, and the nodes that those did not reach.
+/// Tablets of which a move has gone back a short time ago, and the nodes that those did not reach.
 fn passed_over(topology: &Topology, now_ms: u64) -> (BTreeSet<TabletId>, BTreeSet<NodeId>) {
     let (mut tablets, mut nodes) = (BTreeSet::new(), BTreeSet::new());
     for over in &topology.state().finished {
         let is_new = now_ms < over.ended_ms.saturating_add(PASS_OVER_MS);
-        if is_new && matches!(over.reason, Some(EndReason::Failed(_))) {
+        // Whatever took it back, somebody's wish included, would do so again.
+        if is_new && over.reason.is_some_and(|reason| reason != EndReason::TableDropped) {
             tablets.insert(over.tablet);
             nodes.extend(over.next.minus(&over.replicas).map(|pending| pending.node));
         }

@@ -25,6 +25,11 @@ impl LeaseTerms {
         Instant(sent.0.saturating_add(self.length_ms as u64 * NANOS_PER_MILLI))
     }
 
+    /// Half of the length of a lease after this: who has not looked for so long, looks anew.
+    pub const fn half_after(self, since: Instant) -> Instant {
+        Instant(since.0.saturating_add(self.length_ms as u64 * NANOS_PER_MILLI / 2))
+    }
+
     /// When the lease has surely run out, whose renewal the leader received at `received` — or,
     /// for a new leader that knows of no renewal, since it began to lead.
     pub const fn leader_deadline(self, received: Instant) -> Instant {

@@ -23,6 +23,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+/// Whether a token may be in a request for admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spent {
+    No,
+    Maybe,
+}
+
 /// A replica agent.
 #[derive(Debug)]
 pub struct Agent {
@@ -33,8 +40,9 @@ pub struct Agent {
     admitted: ArcSwapOption<Own>,
     settings: ArcSwap<Settings>,
     throttle: Throttle,
-    /// The token that this process last asked for admission with.
-    asking: Mutex<Option<AdmissionToken>>,
+    /// The token that this process greets with while it is not admitted, and whether it may be in
+    /// a request for admission already.
+    asking: Mutex<Option<(AdmissionToken, Spent)>>,
     outbox: Mutex<Option<mpsc::Sender<AttachRequest>>>,
     /// Whether it has had an outbox since its start.
     has_attached: AtomicBool,
@@ -132,11 +140,26 @@ impl Agent {
     }
 
     pub(crate) fn set_asking(&self, token: AdmissionToken) {
-        *locked(&self.asking) = Some(token);
+        let mut asking = locked(&self.asking);
+        if asking.is_none_or(|(known, _)| known != token) {
+            *asking = Some((token, Spent::No));
+        }
     }
 
     pub(crate) fn asking(&self) -> Option<AdmissionToken> {
-        *locked(&self.asking)
+        locked(&self.asking).map(|(token, _)| token)
+    }
+
+    /// The token, if no request for admission can hold it yet.
+    pub(crate) fn unspent(&self) -> Option<AdmissionToken> {
+        let unspent = locked(&self.asking).filter(|(_, spent)| *spent == Spent::No);
+        unspent.map(|(token, _)| token)
+    }
+
+    pub(crate) fn spend_token(&self) {
+        if let Some((_, spent)) = locked(&self.asking).as_mut() {
+            *spent = Spent::Maybe;
+        }
     }
 
     /// What is the same everywhere, as last heard.

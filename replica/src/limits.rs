@@ -48,7 +48,7 @@ pub const ORDERS_AT_ONCE: usize = 4_096;
 /// The first pause before attaching again; it doubles.
 pub const ATTACH_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest pause before attaching again.
-pub const ATTACH_BACKOFF_MAX: Duration = Duration::from_secs(1);
+pub const ATTACH_BACKOFF_MAX: Duration = Duration::from_millis(300);
 /// How often in a row an agent goes where a coordinator says that the leader is, without a pause.
 pub const HINTS_IN_A_ROW: u32 = 4;
 /// A coordinator takes the connection, and the attachment, within this, or another is tried.

@@ -39,6 +39,9 @@ pub(super) async fn serve(
     let mut greeting = inbound::greeting(hello)?;
     admission::check_cluster(&api.group0, &greeting)
         .map_err(|error| not_admitted(&greeting.admit.name, error))?;
+    // Before anything is told: what a deposed leader thinks of a process may be long out of date.
+    let confirmed = api.group0.confirm_leadership().await;
+    confirmed.map_err(|error| read_error(&error, Port::Agents))?;
     greeting.is_living = admission::is_living(&api.group0, &greeting);
     if !greeting.is_living {
         // Before the commit that admits a process, all that an earlier admission left in it has
@@ -49,7 +52,7 @@ pub(super) async fn serve(
         };
     }
     let (cluster, node, incarnation) = admit(&api, greeting).await?;
-    let (version, told) = full_state(&api, outbox, cluster, node, incarnation).await?;
+    let version = full_state(&api, outbox, cluster, node, incarnation).await?;
     let Said::FullStateDone(_) = until_full_state_done(&mut said, &api, node, incarnation).await?
     else {
         return Err(protocol("no order is begun before the full state is worked off"));
@@ -58,7 +61,7 @@ pub(super) async fn serve(
     let (orders, mut waiting) = Agents::channel();
     let attachment = api.agents.attach(node, incarnation, orders, end.clone());
     tracing::info!(peer = %node, %incarnation, "agent attached");
-    send_newer(&api, node, version, told);
+    send_newer(&api, node, version);
     api.driver.report(Event::Attached { node, attachment }).await;
     let inbound = Inbound { api: &api, node, incarnation };
     let mut leading = api.group0.leadership();
@@ -152,14 +155,14 @@ fn not_admitted(name: &str, error: NotAdmitted) -> Status {
 }
 
 /// Sends the full state, read now: at or after the commit that admitted the agent. Answers the
-/// version that it was read at, and what else was told.
+/// version that it was read at.
 async fn full_state(
     api: &AgentApi,
     outbox: &Outbox,
     cluster: ClusterId,
     node: NodeId,
     incarnation: Incarnation,
-) -> Result<(TopologyVersion, Everywhere), Status> {
+) -> Result<TopologyVersion, Status> {
     let (version, told, records) = api.group0.read(|machine| {
         let topology = &machine.topology;
         (topology.version(), Everywhere::of(topology), topology.records_of(node))
@@ -181,19 +184,14 @@ async fn full_state(
         let part = FullState { version: Some(version.into()), records, last };
         send(outbox, Order::FullState(part)).await?;
         if last {
-            return Ok((version, told));
+            return Ok(version);
         }
     }
 }
 
 /// What has changed since the full state was read; transitions are the driver's business.
-fn send_newer(api: &AgentApi, node: NodeId, version: TopologyVersion, told: Everywhere) {
-    let (records, now) = api
-        .group0
-        .read(|machine| (machine.topology.records_of(node), Everywhere::of(&machine.topology)));
-    if now != told {
-        api.agents.send(node, now.order());
-    }
+fn send_newer(api: &AgentApi, node: NodeId, version: TopologyVersion) {
+    let records = api.group0.read(|machine| machine.topology.records_of(node));
     let newer: Vec<_> = records.iter().filter(|record| record.version > version).collect();
     for records in newer.chunks(RECORDS_PER_MESSAGE) {
         let records = records.iter().map(|record| (*record).into()).collect();

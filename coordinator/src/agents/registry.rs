@@ -158,10 +158,15 @@ impl Agents {
         }
     }
 
+    /// Tells one that is attached.
+    pub(crate) fn tell(&self, node: NodeId, everywhere: Everywhere) {
+        self.send(node, everywhere.order());
+    }
+
     /// Tells all that are attached.
     pub(crate) fn tell_all(&self, everywhere: Everywhere) {
         for (node, _) in self.attached() {
-            self.send(node, everywhere.order());
+            self.tell(node, everywhere);
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Leases {
     doomed: BTreeSet<(NodeId, Incarnation)>,
     /// A fence of it is being proposed.
     proposing: BTreeSet<NodeId>,
+    /// When it was last looked.
+    looked: Option<Instant>,
 }
 
 impl Leases {
@@ -43,6 +45,13 @@ impl Leases {
     /// counted from now, which is after this leadership began, and after its admission.
     pub(super) fn expire(&mut self, topology: &Topology, now: Instant, out: &mut Vec<Effect>) {
         let terms = topology.state().settings.lease;
+        // This process was not there for a while: renewals that came meanwhile wait to be heard,
+        // so nobody is counted as silent for that time.
+        let was_away = self.looked.is_some_and(|looked| now > terms.half_after(looked));
+        self.looked = Some(now);
+        if was_away {
+            self.renewed.values_mut().for_each(|(_, at)| *at = now);
+        }
         self.doomed.retain(|(id, of)| topology.node(*id).and_then(Node::admitted) == Some(*of));
         for (id, node) in &topology.state().nodes {
             let Some(incarnation) = node.admitted() else { continue };

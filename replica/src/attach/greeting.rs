@@ -32,13 +32,17 @@ pub(super) async fn next(orders: &mut Streaming<AttachResponse>) -> Result<Order
 }
 
 /// Says who is there. A process that was not admitted draws a token first, durably: by it group0
-/// knows the directory again, should the answer be lost.
+/// knows the directory again, should the answer be lost. One with which nobody can have asked yet
+/// is used again: the directory holds a few only, and who asks for a leader asks often.
 pub(super) async fn greet(agent: &Agent, outbox: &Outbox) -> Result<(), Ended> {
     let admitted = agent.admitted();
     let identity = agent.directory.identity();
     let token = match admitted {
         Some(_) => identity.tokens.first().copied(),
-        None => Some(agent.directory.draw_token()?),
+        None => Some(match agent.unspent() {
+            Some(token) => token,
+            None => agent.directory.draw_token()?,
+        }),
     };
     let token = token.ok_or_else(|| Ended::Protocol("an admission without a token".into()))?;
     let proof = agent.directory.proof()?;
@@ -87,6 +91,8 @@ pub(super) async fn welcomed(
         agent.sessions().lease().give_up();
         puller.stop_all().await;
         agent.tablets.close_and_drain_all().await;
+        // From here on it may be in a commit whose outcome is never heard of.
+        agent.spend_token();
         say(outbox, Event::Drained(Drained {})).await?;
         first = next(orders).await?;
     }
