@@ -30,6 +30,7 @@ use proto::admin::v1::tablet_service_server::TabletServiceServer;
 use proto::admin::v1::topology_service_server::TopologyServiceServer;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic::transport::Server;
@@ -43,6 +44,8 @@ pub(crate) struct AdminApi {
     agents: Agents,
     observed: Observed,
     watches: Arc<Semaphore>,
+    /// Ends watches, which would go on for ever.
+    stop: CancellationToken,
 }
 
 impl AdminApi {
@@ -51,9 +54,10 @@ impl AdminApi {
         proposer: Proposer,
         agents: Agents,
         observed: Observed,
+        stop: CancellationToken,
     ) -> AdminApi {
         let watches = Arc::new(Semaphore::new(WATCHES));
-        AdminApi { group0, proposer, agents, observed, watches }
+        AdminApi { group0, proposer, agents, observed, watches, stop }
     }
 
     /// The names of all services.

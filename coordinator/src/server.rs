@@ -144,14 +144,24 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
     let mut serve_raft = tokio::spawn(
         server().add_service(group0.raft_service()).serve_with_incoming(incoming(raft)),
     );
+    // Another one leads before anything ends here: else moves and changes would stand still for
+    // as long as this one takes to stop.
+    let ending = CancellationToken::new();
+    let hand_over = async {
+        stop.cancelled().await;
+        group0.hand_over().await;
+        ending.cancel();
+        std::future::pending().await
+    };
     let served = tokio::select! {
         reason = group0.fatal() => Err(ServeError::Fatal(reason)),
         ended = &mut serve_raft => ended.map_or(Ok(()), |ended| Ok(ended?)),
-        served = serve(expected, args.profile, &group0, ports, &tasks, &stop) => served,
+        served = serve(expected, args.profile, &group0, ports, &tasks, &ending) => served,
+        never = hand_over => never,
     };
-    // Agents and callers first, then those who work for them, then group0; the raft port last, so
-    // that leadership can be handed over.
+    // Agents and callers first, then those who work for them, then group0; the raft port last.
     stop.cancel();
+    ending.cancel();
     tasks.close();
     tasks.wait().await;
     if let Err(reason) = group0.shutdown().await {
@@ -181,8 +191,13 @@ async fn serve(
     let metrics = Arc::new(Metrics::new());
     let proposer = Proposer::start(group0.clone(), Arc::clone(&metrics), stop.clone());
     let (agents, observed) = (Agents::new(Arc::clone(&metrics)), Observed::default());
-    let admin_api =
-        AdminApi::new(group0.clone(), proposer.clone(), agents.clone(), observed.clone());
+    let admin_api = AdminApi::new(
+        group0.clone(),
+        proposer.clone(),
+        agents.clone(),
+        observed.clone(),
+        stop.clone(),
+    );
     // Before a leader is known: whoever asks meanwhile is told what is awaited.
     let signals = signals(group0, &admin_api, &metrics);
     let grpc_health = signals.grpc_health();

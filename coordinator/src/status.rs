@@ -69,6 +69,13 @@ fn outcome(mut status: Status, outcome: ChangeOutcome) -> Status {
     status
 }
 
+/// This coordinator ends: what was asked for goes on at another one.
+pub(crate) fn shutting_down() -> Status {
+    let message = "this coordinator is shutting down";
+    let refusal = Refusal::new(Reason::ShuttingDown, message).retry_after(LEADER_RETRY);
+    outcome(refusal.into(), ChangeOutcome::NotApplied)
+}
+
 /// A read that could not be shown to be the newest; if it was for a change, nothing was proposed.
 /// `port` is where it came in.
 pub(crate) fn read_error(error: &ReadError, port: Port) -> Status {

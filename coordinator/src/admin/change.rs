@@ -112,9 +112,11 @@ impl AdminApi {
         let prepare = |topology: &Topology| prepare(topology, &stamp, || build(topology, &request));
         // Apply decides, so what is proposed may be built from what is known here. A refusal that
         // never reaches the log has to be by the newest state.
-        let prepared = match self.group0.read(|machine| prepare(&machine.topology)) {
-            Ok(prepared) => prepared,
-            Err(_) => self.read(prepare).await??,
+        let leads = self.group0.leadership().borrow().is_some();
+        let known = || self.group0.read(|machine| prepare(&machine.topology)).ok();
+        let prepared = match leads.then(known).flatten() {
+            Some(prepared) => prepared,
+            None => self.read(prepare).await??,
         };
         let change = match prepared {
             Prepared::Remembered(outcome) => return self.changed(outcome),

@@ -3,6 +3,7 @@
 use super::{AdminApi, names, views};
 use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PATIENCE, WATCH_PROGRESS};
 use crate::machine::Machine;
+use crate::status::shutting_down;
 use migrations::id::{MigrationId, TabletId};
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
@@ -111,6 +112,7 @@ async fn watch_migrations(
             },
             () = tokio::time::sleep(WATCH_PROGRESS) => {}
             () = sender.closed() => return Ok(()),
+            () = api.stop.cancelled() => return Err(shutting_down()),
         }
     }
 }
@@ -228,6 +230,7 @@ async fn watch_topology(
                 }
             }
             () = sender.closed() => return Ok(()),
+            () = api.stop.cancelled() => return Err(shutting_down()),
         }
     }
 }
