@@ -24,9 +24,6 @@ use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// One try of a request takes no longer than this, so that another coordinator gets its turn.
-const TRY_TIMEOUT: Duration = Duration::from_secs(12);
-
 /// What every command needs.
 pub(crate) struct Session {
     pub(crate) admin: AdminClient,
@@ -62,7 +59,7 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
 impl Session {
     fn new(connect: &ConnectArgs, color: Color) -> Result<Session, Failure> {
         let deadline = connect.deadline.0;
-        let options = AdminOptions { deadline, try_timeout: TRY_TIMEOUT.min(deadline) };
+        let options = AdminOptions { deadline, ..AdminOptions::default() };
         let admin = AdminClient::connect_with(place::coordinators(connect)?, options);
         let paint = terminal::paint(color, &std::io::stdout());
         let is_live = connect.output.is_for_people() && terminal::is_live();

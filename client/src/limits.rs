@@ -17,12 +17,14 @@ pub(crate) const FRAME_SIZE: u32 = 1 << 20;
 
 /// An admin call in all, with every try.
 pub(crate) const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
-/// One try of an admin call: longer than a coordinator's deadline for a proposal.
-pub(crate) const ADMIN_TRY: Duration = Duration::from_secs(12);
+/// One try of an admin call: two of them pass, and a third is left, before a caller with ten
+/// seconds gives up on a coordinator that takes connections and answers nothing. A change that is
+/// proposed late is found by its id.
+pub(crate) const ADMIN_TRY: Duration = Duration::from_secs(3);
 /// The first pause between two tries of an admin call; it doubles.
 pub(crate) const ADMIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest.
-pub(crate) const ADMIN_PAUSE_MAX: Duration = Duration::from_secs(2);
+pub(crate) const ADMIN_PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Hints that are followed without a pause; then it is assumed that nobody knows the leader.
 pub(crate) const HINTS_IN_A_ROW: u32 = 2;
 /// Rows of a page in a listing.
