@@ -1,9 +1,10 @@
 //! How long one round of a barrier takes, on real processes: `cargo bench --bench barrier`.
 //!
-//! One coordinator and four agents; an empty tablet of three replicas moves to the free node and
+//! Three coordinators and four agents; an empty tablet of three replicas moves to the free node and
 //! on, so that four agents are asked in every round. A round is what lies between two stages as
 //! one who watches sees them: the record goes out, agents make it durable, drain what is older and
-//! acknowledge; the stage is left by one proposal, which is synced. Beside it, in the same run:
+//! acknowledge; the stage is left by one proposal, which is synced on a majority. Beside it, in the
+//! same run:
 //!
 //! - a proposal that changes nothing: a move to a node that has the tablet, which is committed,
 //!   synced, and refused only when it is applied
@@ -15,7 +16,7 @@
 mod harness;
 
 use client::MigrationWatch;
-use harness::{Cluster, soon};
+use harness::{Cluster, Shape, soon};
 use migrations::stage::BarrierWhen;
 use proto::admin::v1 as pb;
 use proto::types::v1::Stage;
@@ -43,6 +44,10 @@ struct Measured {
 fn main() -> Result<(), Failed> {
     let measured = tokio::runtime::Runtime::new()?.block_on(measure())?;
     println!("{:<40} {:>9} {:>9}  count", "milliseconds", "median", "p99");
+    let medians =
+        [&measured.rounds, &measured.proposals, &measured.calls].map(|times| median(times));
+    let [round, proposal, call] = medians;
+    println!("a round is {:.2} times a proposal and a call", round / (proposal + call));
     line("one round of a barrier", measured.rounds);
     for (stage, rounds) in measured.by_stage {
         line(&format!("  {}", stage.as_str_name().to_lowercase()), rounds);
@@ -52,6 +57,13 @@ fn main() -> Result<(), Failed> {
     line("a call that only reads", measured.calls);
     line("a whole move of an empty tablet", measured.moves);
     Ok(())
+}
+
+/// In milliseconds.
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
 
 fn line(what: &str, mut times: Vec<Duration>) {
@@ -64,8 +76,11 @@ fn line(what: &str, mut times: Vec<Duration>) {
 }
 
 async fn measure() -> Result<Measured, Failed> {
-    let cluster = Cluster::start(4).await;
+    let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
+    let cluster = Cluster::start_as(shape).await;
     let admin = cluster.admin();
+    let disable = pb::DisableBalancingRequest { reason: "a bench".into(), ..Default::default() };
+    admin.disable_balancing(disable).await?;
     let tablet = cluster.create_table("t", 1).await.remove(0);
     let mut holders: Vec<String> = tablet.replicas.iter().map(|r| r.node.clone()).collect();
     let nodes = admin.list_nodes().await?.into_iter().map(|node| node.name);

@@ -1,0 +1,125 @@
+//! How long moves stand still when the leader of group0 is killed:
+//! `cargo bench --bench failover [-- KILLS]`.
+//!
+//! Three coordinators with the durations of real clusters (heartbeat 200 ms, election 0.8 to
+//! 1.6 s), four agents; hundreds of empty tablets move at once. The leader is ended by SIGKILL in
+//! the middle. Measured is the time until the first of the moves that were in flight has changed
+//! its stage, and until half of them have, as one sees it who watches through the client library.
+#![allow(clippy::print_stdout)]
+
+#[path = "../tests/harness/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod harness;
+
+use harness::{Cluster, Shape, soon};
+use proto::admin::v1 as pb;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Tablets that move at once.
+const TABLETS: u32 = 400;
+/// The leader is killed once so many moves have ended.
+const ENDED_BEFORE: usize = 100;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failed> {
+    let kills = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+    tokio::runtime::Runtime::new()?.block_on(measure(kills.unwrap_or(20)))
+}
+
+async fn measure(kills: usize) -> Result<(), Failed> {
+    let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
+    let mut cluster = Cluster::start_as(shape).await;
+    let admin = cluster.admin();
+    let disable = pb::DisableBalancingRequest { reason: "a bench".into(), ..Default::default() };
+    admin.disable_balancing(disable).await?;
+    let tablets = cluster.create_table_of("t", TABLETS, 1).await;
+    let (mut firsts, mut halves) = (Vec::new(), Vec::new());
+    for round in 1..=kills {
+        ask(&cluster, &tablets, round).await?;
+        let (first, half) = kill(&mut cluster).await?;
+        println!(
+            "kill {round:>2}: first {:.2} s, half {:.2} s",
+            first.as_secs_f64(),
+            half.as_secs_f64()
+        );
+        firsts.push(first);
+        halves.push(half);
+        soon("all moves to end", none_in_flight(&cluster)).await?;
+    }
+    line("until the first has changed its stage", firsts);
+    line("until half of them have", halves);
+    Ok(())
+}
+
+fn line(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64);
+    let last = times.last().map_or(0.0, Duration::as_secs_f64);
+    println!("{what:<40} median {median:.2} s, longest {last:.2} s, of {}", times.len());
+}
+
+/// Asks for a move of each tablet to the next node.
+async fn ask(cluster: &Cluster, tablets: &[pb::Tablet], round: usize) -> Result<(), Failed> {
+    let mut requests = JoinSet::new();
+    for tablet in tablets {
+        let first: usize = tablet.replicas[0].node.trim_start_matches('n').parse()?;
+        let node = |round: usize| format!("n{}", (first - 1 + round) % 4 + 1);
+        let (from, to) = (node(round - 1), node(round));
+        let request = pb::MigrateRequest { tablet: tablet.id, from, to, ..Default::default() };
+        let admin = cluster.admin();
+        requests.spawn(async move { admin.migrate(request).await.map(drop) });
+    }
+    while let Some(answered) = requests.join_next().await {
+        answered??;
+    }
+    Ok(())
+}
+
+/// Kills the leader in the middle of the moves, and watches until half of those that were in
+/// flight have changed their stage.
+async fn kill(cluster: &mut Cluster) -> Result<(Duration, Duration), Failed> {
+    let admin = cluster.admin();
+    let mut watch = admin.watch_migrations("", None);
+    let mut stages: BTreeMap<String, i32> = BTreeMap::new();
+    let running = pb::MigrationState::Running as i32;
+    let mut ended = 0;
+    while ended < ENDED_BEFORE {
+        for migration in watch.next().await? {
+            if migration.state == running {
+                stages.insert(migration.id, migration.stage);
+            } else if stages.remove(&migration.id).is_some() {
+                ended += 1;
+            }
+        }
+    }
+    let status = admin.status().await?;
+    let leader = status.coordinators.iter().find(|coordinator| coordinator.leader);
+    let leader = leader.ok_or("nobody leads")?.name.clone();
+    cluster.kill(&leader);
+    let began = Instant::now();
+    let (in_flight, mut changed, mut first) = (stages.len(), 0, None);
+    while changed * 2 < in_flight {
+        for migration in watch.next().await? {
+            let stage = if migration.state == running { migration.stage } else { 0 };
+            if stages.get(&migration.id).is_some_and(|before| *before != stage) {
+                stages.remove(&migration.id);
+                changed += 1;
+                first.get_or_insert_with(|| began.elapsed());
+            }
+        }
+    }
+    let half = began.elapsed();
+    cluster.restart(&leader);
+    Ok((first.ok_or("no move was in flight")?, half))
+}
+
+async fn none_in_flight(cluster: &Cluster) -> Result<(), Failed> {
+    let admin = cluster.admin();
+    while admin.status().await?.migration_count > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
