@@ -138,3 +138,31 @@ async fn a_switch_of_one_node_or_table_leaves_the_others_alone() {
     admin.enable_balancing(enable).await.expect("enabled");
     settled(&cluster, "n1 to be empty", |counts| counts["n1"] == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_cluster_begins_no_further_stage_until_it_is_resumed() {
+    let cluster = Cluster::start(4).await;
+    let admin = cluster.admin();
+    let tablet = cluster.create_table("t", 1).await.remove(0);
+    let pause = pb::PauseRequest { reason: "a look".to_owned(), ..Default::default() };
+    let paused = admin.pause(pause).await.expect("paused").pause.expect("it holds");
+    assert_eq!(paused.reason, "a look");
+    let on: Vec<&str> = tablet.replicas.iter().map(|replica| replica.node.as_str()).collect();
+    let free = ["n1", "n2", "n3", "n4"].into_iter().find(|node| !on.contains(node));
+    let id = cluster.migrate(&tablet, on[0], free.expect("one of four")).await;
+    // A table that is made and dropped goes through barriers of its own: they are not held.
+    cluster.create_table("u", 1).await;
+    let drop = pb::DropTableRequest { name: "u".to_owned(), ..Default::default() };
+    let dropped = admin.drop_table(drop).await.expect("it is known").migration;
+    assert_eq!(cluster.ended(&dropped).await.state(), pb::MigrationState::Done);
+    let status = admin.status().await.expect("the coordinator serves");
+    assert_eq!(status.pause.expect("it holds").reason, "a look");
+    let counter =
+        |version: Option<proto::types::v1::TopologyVersion>| version.expect("a version").counter;
+    let before = counter(status.version);
+    admin.resume(pb::ResumeRequest::default()).await.expect("resumed");
+    let moved = cluster.ended(&id).await;
+    assert_eq!(moved.state(), pb::MigrationState::Done, "{moved:#?}");
+    let later = moved.stages.iter().skip(1).all(|stage| counter(stage.version) > before);
+    assert!(later && moved.stages.len() > 5, "{moved:#?}");
+}
