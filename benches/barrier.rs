@@ -79,8 +79,6 @@ async fn measure() -> Result<Measured, Failed> {
     let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
     let cluster = Cluster::start_as(shape).await;
     let admin = cluster.admin();
-    let disable = pb::DisableBalancingRequest { reason: "a bench".into(), ..Default::default() };
-    admin.disable_balancing(disable).await?;
     let tablet = cluster.create_table("t", 1).await.remove(0);
     let mut holders: Vec<String> = tablet.replicas.iter().map(|r| r.node.clone()).collect();
     let nodes = admin.list_nodes().await?.into_iter().map(|node| node.name);

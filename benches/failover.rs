@@ -32,9 +32,6 @@ fn main() -> Result<(), Failed> {
 async fn measure(kills: usize) -> Result<(), Failed> {
     let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
     let mut cluster = Cluster::start_as(shape).await;
-    let admin = cluster.admin();
-    let disable = pb::DisableBalancingRequest { reason: "a bench".into(), ..Default::default() };
-    admin.disable_balancing(disable).await?;
     let tablets = cluster.create_table_of("t", TABLETS, 1).await;
     let (mut firsts, mut halves) = (Vec::new(), Vec::new());
     for round in 1..=kills {
@@ -83,26 +80,30 @@ async fn ask(cluster: &Cluster, tablets: &[pb::Tablet], round: usize) -> Result<
 async fn kill(cluster: &mut Cluster) -> Result<(Duration, Duration), Failed> {
     let admin = cluster.admin();
     let mut watch = admin.watch_migrations("", None);
-    let mut stages: BTreeMap<String, i32> = BTreeMap::new();
     let running = pb::MigrationState::Running as i32;
+    let mut seen: BTreeMap<String, i32> = BTreeMap::new();
     let mut ended = 0;
     while ended < ENDED_BEFORE {
         for migration in watch.next().await? {
-            if migration.state == running {
-                stages.insert(migration.id, migration.stage);
-            } else if stages.remove(&migration.id).is_some() {
-                ended += 1;
-            }
+            let was = seen.insert(migration.id, migration.state);
+            ended += usize::from(was == Some(running) && migration.state != running);
         }
     }
-    let status = admin.status().await?;
-    let leader = status.coordinators.iter().find(|coordinator| coordinator.leader);
-    let leader = leader.ok_or("nobody leads")?.name.clone();
-    cluster.kill(&leader);
+    let leader = cluster.leader(&cluster.coordinators()).await;
     let began = Instant::now();
+    cluster.kill(&leader);
+    // As it stands with those that are left: what was still on its way to us doesn't count.
+    let mut left = admin.watch_migrations("", None);
+    let mut stages = BTreeMap::new();
+    for migration in left.next().await?.into_iter().filter(|one| one.state == running) {
+        stages.insert(migration.id, migration.stage);
+    }
     let (in_flight, mut changed, mut first) = (stages.len(), 0, None);
+    if in_flight < 2 {
+        return Err("no moves were in flight any more".into());
+    }
     while changed * 2 < in_flight {
-        for migration in watch.next().await? {
+        for migration in left.next().await? {
             let stage = if migration.state == running { migration.stage } else { 0 };
             if stages.get(&migration.id).is_some_and(|before| *before != stage) {
                 stages.remove(&migration.id);
@@ -113,7 +114,7 @@ async fn kill(cluster: &mut Cluster) -> Result<(Duration, Duration), Failed> {
     }
     let half = began.elapsed();
     cluster.restart(&leader);
-    Ok((first.ok_or("no move was in flight")?, half))
+    Ok((first.ok_or("nothing has changed")?, half))
 }
 
 async fn none_in_flight(cluster: &Cluster) -> Result<(), Failed> {

@@ -66,8 +66,6 @@ async fn measure(tablets: u32) -> Result<(), Failed> {
     let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
     let cluster = Cluster::start_as(shape).await;
     let admin = cluster.admin();
-    let disable = pb::DisableBalancingRequest { reason: "a bench".into(), ..Default::default() };
-    admin.disable_balancing(disable).await?;
     let expected = admin.settings().await?;
     let lifted = proto::types::v1::Settings { streams_per_node: 1_000_000, ..expected };
     let set = pb::SetSettingsRequest {

@@ -21,7 +21,7 @@ use crate::{place, terminal};
 use client::{AdminClient, AdminOptions};
 use serde_json::Value;
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What every command needs.

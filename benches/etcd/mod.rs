@@ -44,7 +44,7 @@ struct Header {
 }
 
 /// Three members; killed when it is dropped.
-pub struct Etcd {
+pub(crate) struct Etcd {
     members: Vec<Child>,
     clients: Vec<String>,
 }
@@ -62,13 +62,13 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Etcd {
     /// Whether the program is on this machine.
-    pub fn is_installed() -> bool {
+    pub(crate) fn is_installed() -> bool {
         let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
         found.is_ok_and(|status| status.success())
     }
 
     /// Starts three members under a directory.
-    pub fn start(directory: &Path) -> Result<Etcd, Failed> {
+    pub(crate) fn start(directory: &Path) -> Result<Etcd, Failed> {
         let urls = free_ports(6)?.into_iter().map(|address| format!("http://{address}"));
         let mut peers = urls.collect::<Vec<_>>();
         let clients = peers.split_off(3);
@@ -94,7 +94,7 @@ impl Etcd {
     }
 
     /// A connection to the leader, once there is one.
-    pub async fn leader(&self) -> Result<Channel, Failed> {
+    pub(crate) async fn leader(&self) -> Result<Channel, Failed> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             for client in &self.clients {
@@ -123,7 +123,11 @@ async fn leads(channel: Channel) -> Result<bool, Failed> {
 }
 
 /// Puts one value, which is synced on a majority before the answer.
-pub async fn put(channel: Channel, key: Vec<u8>, value: Vec<u8>) -> Result<(), tonic::Status> {
+pub(crate) async fn put(
+    channel: Channel,
+    key: Vec<u8>,
+    value: Vec<u8>,
+) -> Result<(), tonic::Status> {
     let mut client = Grpc::new(channel);
     let not_ready = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
     client.ready().await.map_err(not_ready)?;

@@ -8,11 +8,11 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// All samples of a server, by name with labels.
 #[derive(Debug, Default, Clone)]
-pub struct Samples(BTreeMap<String, f64>);
+pub(crate) struct Samples(BTreeMap<String, f64>);
 
 impl Samples {
     /// Asks the metrics port of a server.
-    pub async fn of(address: &str) -> Result<Samples, Failed> {
+    pub(crate) async fn of(address: &str) -> Result<Samples, Failed> {
         let mut stream = TcpStream::connect(address).await?;
         let request =
             format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -28,7 +28,7 @@ impl Samples {
     }
 
     /// The sum over all samples of a name, whatever their labels.
-    pub fn sum(&self, name: &str) -> f64 {
+    pub(crate) fn sum(&self, name: &str) -> f64 {
         let is_it = |sample: &str| sample == name || sample.starts_with(&format!("{name}{{"));
         self.0.iter().filter(|(sample, _)| is_it(sample)).map(|(_, value)| value).sum()
     }
