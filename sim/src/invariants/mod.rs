@@ -136,6 +136,11 @@ impl World {
                 }
                 Err(why) => self.say(|_| format!("group0 refuses: {why}")),
             }
+            if let Command::Change { stamp, .. } = command
+                && earlier.state().requests.remembered().contains_key(&stamp.id)
+            {
+                self.mark("a request id comes a second time");
+            }
             if is_nodes(command) && outcome.is_ok() {
                 earlier = before.clone();
                 let commands = entry.commands[..=at].to_vec();
