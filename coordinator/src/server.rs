@@ -136,7 +136,13 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
         Profile::Fast => options.fast(),
     };
     let group0 = Group0::open(options, Machine::default()).await?;
-    let expected = bootstrap::expected(&args, &group0).await?;
+    let expected = match bootstrap::expected(&args, &group0).await {
+        Ok(expected) => expected,
+        Err(refused) => {
+            shut_down(&group0).await;
+            return Err(refused);
+        }
+    };
     listeners.announce(&args);
     let tasks = TaskTracker::new();
     let Listeners { admin, raft, agents, metrics, health } = listeners;
@@ -164,11 +170,15 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
     ending.cancel();
     tasks.close();
     tasks.wait().await;
+    shut_down(&group0).await;
+    serve_raft.abort();
+    served
+}
+
+async fn shut_down(group0: &Group0<Machine>) {
     if let Err(reason) = group0.shutdown().await {
         tracing::warn!(%reason, "group0 did not stop cleanly; nothing acknowledged is lost");
     }
-    serve_raft.abort();
-    served
 }
 
 /// What is served until `stop`: all but the raft port, which is served to the very end.

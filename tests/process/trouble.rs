@@ -23,6 +23,7 @@ fn refused(log: &std::path::Path, args: &[&str], expected: &[&str]) {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     assert!(!said.contains("panicked"), "{said}");
+    assert!(!said.contains("Raft has ended"), "a refusal is no failure of group0: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
