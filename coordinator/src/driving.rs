@@ -14,7 +14,7 @@ use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::proposer::Proposer;
 use migrations::command::Command;
-use migrations::driver::{Driver, Effect, Event};
+use migrations::driver::{Driver, Effect, Event, Unfit};
 use migrations::id::{MigrationId, NodeId, SessionId, TabletId};
 use migrations::lease::Instant;
 use migrations::version::{Incarnation, TopologyVersion};
@@ -33,7 +33,18 @@ struct Addressed {
 
 enum Input {
     Event(Event),
-    Renew { node: NodeId, incarnation: Incarnation, at: Instant, answer: oneshot::Sender<bool> },
+    Renew { node: NodeId, incarnation: Incarnation, at: Instant, answer: oneshot::Sender<Renewal> },
+}
+
+/// Whether a renewal may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It counts from when it came in.
+    Yes,
+    /// The node is unfit: its lease is to run out.
+    Unfit(Unfit),
+    /// A fence was decided.
+    Fenced,
 }
 
 /// Hands events to the driver. Cheap to clone.
@@ -68,7 +79,7 @@ impl DriverHandle {
         node: NodeId,
         incarnation: Incarnation,
         at: Instant,
-    ) -> Option<bool> {
+    ) -> Option<Renewal> {
         let (answer, answered) = oneshot::channel();
         let renew = Input::Renew { node, incarnation, at, answer };
         self.inputs.send(self.addressed(renew)).await.ok()?;
@@ -206,11 +217,15 @@ impl DriverLoop {
         match input {
             Input::Event(event) => self.handle(leading, event),
             Input::Renew { node, incarnation, at, answer } => {
-                let may_answer = leading.driver.may_renew(node, incarnation);
-                if may_answer {
+                let renewal = match leading.driver.unfit(node, incarnation) {
+                    _ if leading.driver.may_renew(node, incarnation) => Renewal::Yes,
+                    Some(why) => Renewal::Unfit(why),
+                    None => Renewal::Fenced,
+                };
+                if renewal == Renewal::Yes {
                     self.handle(leading, Event::Renewed { node, incarnation, at });
                 }
-                let _ = answer.send(may_answer);
+                let _ = answer.send(renewal);
             }
         }
     }

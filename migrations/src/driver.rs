@@ -23,7 +23,7 @@ use crate::topology::Topology;
 use crate::version::{Incarnation, TopologyVersion};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-pub use event::{Effect, Event};
+pub use event::{Effect, Event, Unfit};
 use leases::Leases;
 use slots::Slots;
 
@@ -130,6 +130,7 @@ impl Driver {
                 }
             }
             Event::Renewed { node, incarnation, at } => self.leases.renewed(node, incarnation, at),
+            Event::Unfit { node, incarnation, why } => self.leases.unfit(node, incarnation, why),
             Event::FenceEnded { node } => self.leases.fence_ended(node),
             Event::Tick(now) => self.tick(topology, now, fresh, out),
             Event::Acknowledged { tablet, said } => {
@@ -181,9 +182,15 @@ impl Driver {
         }
     }
 
-    /// Whether a renewal of this incarnation may be answered: not once a fence of it was decided.
+    /// Whether a renewal of this incarnation may be answered: not once it is unfit, or a fence of
+    /// it was decided.
     pub fn may_renew(&self, node: NodeId, incarnation: Incarnation) -> bool {
         self.leases.may_renew(node, incarnation)
+    }
+
+    /// Why this incarnation of a node is unfit, if it is and is not fenced yet.
+    pub fn unfit(&self, node: NodeId, incarnation: Incarnation) -> Option<Unfit> {
+        self.leases.why_unfit(node, incarnation)
     }
 
     /// How often a tablet was looked at so far: what the work of the driver grows with.

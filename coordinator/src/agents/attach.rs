@@ -117,6 +117,8 @@ async fn until_full_state_done(
     loop {
         match next(said, FULL_STATE_DEADLINE).await? {
             Said::Lost(lost) => Inbound { api, node, incarnation }.lost(lost).await?,
+            Said::Unfit(unfit) => Inbound { api, node, incarnation }.unfit(unfit).await,
+            Said::Received(_) => {}
             other => return Ok(other),
         }
     }

@@ -5,7 +5,7 @@ use super::admission::Greeting;
 use crate::now::wall_millis;
 use migrations::clock::HybridTime;
 use migrations::command::{Admit, Command};
-use migrations::driver::Event;
+use migrations::driver::{Event, Unfit};
 use migrations::evidence::{Acknowledgement, DropReport, FailureReason, StreamReport};
 use migrations::id::NodeId;
 use migrations::node::{NodeLocation, ProcessProof};
@@ -77,6 +77,12 @@ impl Inbound<'_> {
             Said::Waiting(waiting) => self.waiting(waiting),
             Said::CatchUp(ask) => self.catch_up(ask),
             Said::Lost(lost) => self.lost(lost).await,
+            Said::Unfit(unfit) => {
+                self.unfit(unfit).await;
+                Ok(())
+            }
+            // No leader of this build asks yet.
+            Said::Received(_) => Ok(()),
             Said::Answer(answer) => {
                 self.api.agents.answered(answer);
                 Ok(())
@@ -196,6 +202,15 @@ impl Inbound<'_> {
             self.api.agents.send(self.node, order);
         }
         Ok(())
+    }
+
+    /// It can't keep what it promises: none of its renewals is answered any more.
+    pub(super) async fn unfit(&self, said: pb::Unfit) {
+        tracing::error!(peer = %self.node, reason = said.reason, detail = said.detail,
+            "an agent finds itself unfit");
+        let reason = FailureReason::from_name(&said.reason).unwrap_or(FailureReason::DiskError);
+        let (node, incarnation, why) = (self.node, self.incarnation, Unfit::Says(reason));
+        self.api.driver.report(Event::Unfit { node, incarnation, why }).await;
     }
 
     /// A copy is lost: group0 marks it before the agent's word for it is all there is.

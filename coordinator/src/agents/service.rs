@@ -2,7 +2,7 @@
 //! applied an entry of its own leadership.
 
 use super::{Agents, attach};
-use crate::driving::DriverHandle;
+use crate::driving::{self, DriverHandle};
 use crate::group0::{Group0, Leadership, ReadError};
 use crate::limits::ORDERS_QUEUED;
 use crate::machine::Machine;
@@ -74,13 +74,17 @@ impl AgentApi {
             return Err(Refusal::new(Reason::ClusterMismatch, message).into());
         }
         let driver = self.driver.of(leadership);
-        let may_answer = driver.renew(node, incarnation, received).await;
+        let renewal = driver.renew(node, incarnation, received).await;
         // Who leads no more can't say that an incarnation is fenced.
-        let may_answer = may_answer.ok_or_else(|| not_leader(&self.group0))?;
-        if admitted != Some(incarnation) || !may_answer {
-            return Err(fenced(incarnation));
+        match renewal.ok_or_else(|| not_leader(&self.group0))? {
+            _ if admitted != Some(incarnation) => Err(fenced(incarnation)),
+            driving::Renewal::Yes => Ok(RenewLeaseResponse { lease: Some(terms.into()) }),
+            driving::Renewal::Fenced => Err(fenced(incarnation)),
+            driving::Renewal::Unfit(why) => {
+                let message = format!("unfit ({why}): its lease is to run out");
+                Err(Refusal::new(Reason::NodeNotReady, message).into())
+            }
         }
-        Ok(RenewLeaseResponse { lease: Some(terms.into()) })
     }
 }
 

@@ -9,6 +9,21 @@ use crate::replica_set::Replica;
 use crate::version::{Incarnation, TopologyVersion};
 use alloc::collections::BTreeSet;
 
+/// Why a node is unfit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unfit {
+    /// It says so itself.
+    Says(FailureReason),
+}
+
+impl core::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Unfit::Says(reason) => write!(f, "it says so: {reason}"),
+        }
+    }
+}
+
 /// Everything that can wake the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -44,6 +59,15 @@ pub enum Event {
         incarnation: Incarnation,
         /// When it was received.
         at: Instant,
+    },
+    /// A node can't keep what it promises: none of its renewals is answered any more.
+    Unfit {
+        /// Which node.
+        node: NodeId,
+        /// Which incarnation.
+        incarnation: Incarnation,
+        /// Why.
+        why: Unfit,
     },
     /// A barrier was acknowledged.
     Acknowledged {

@@ -12,7 +12,7 @@ use migrations::version::{Incarnation, TopologyVersion};
 use proto::agent::v1::attach_request::Event;
 use proto::agent::v1::attach_response::Order;
 use proto::agent::v1::{
-    AttachRequest, AttachResponse, Drained, FullStateDone, Hello, Lost, Welcome,
+    AttachRequest, AttachResponse, Drained, FullStateDone, Hello, Lost, Received, Welcome,
 };
 use proto::convert;
 use std::sync::Arc;
@@ -110,6 +110,7 @@ pub(super) async fn work_off(
     orders: &mut Streaming<AttachResponse>,
 ) -> Result<(), Ended> {
     let (version, records) = full_state(orders).await?;
+    say(outbox, Event::Received(Received { ticket: 0 })).await?;
     let done = agent.tablets.full_state(version, &records, own.node, Unlisted::Drop).await?;
     agent.wake_catching_up();
     for taken in &done.taken {

@@ -100,6 +100,9 @@ impl Performing {
                 let record = parse(take_on.record)?;
                 self.spawn(|one| async move { one.take_on(&record).await });
             }
+            Order::Confirm(pb::Confirm { ticket }) => {
+                self.spawn(move |one| async move { one.received(ticket).await });
+            }
             Order::Ask(ask) => self.spawn(|one| async move { one.answer(ask).await }),
             Order::SettingsChanged(changed) => {
                 let settings = convert::settings("settings", changed.settings);
@@ -296,6 +299,11 @@ impl One {
             current: current.map(Into::into),
         };
         self.agent.say(Event::Refused(refused)).await;
+    }
+
+    /// Says that what was sent before has been taken in.
+    async fn received(self, ticket: u64) {
+        self.agent.say(Event::Received(pb::Received { ticket })).await;
     }
 
     async fn answer(self, ask: pb::Ask) {
