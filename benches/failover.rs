@@ -2,7 +2,7 @@
 //! `cargo bench --bench failover [-- KILLS]`.
 //!
 //! Three coordinators with the durations of real clusters (heartbeat 200 ms, election 0.8 to
-//! 1.6 s), four agents; hundreds of empty tablets move at once. The leader is ended by SIGKILL in
+//! 1.6 s), four agents; a thousand empty tablets move at once. The leader is ended by SIGKILL in
 //! the middle. Measured is the time until the first of the moves that were in flight has changed
 //! its stage, and until half of them have, as one sees it who watches through the client library.
 #![allow(clippy::print_stdout)]
@@ -13,12 +13,12 @@ mod harness;
 
 use harness::{Cluster, Shape, soon};
 use proto::admin::v1 as pb;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Tablets that move at once.
-const TABLETS: u32 = 400;
+const TABLETS: u32 = 1_000;
 /// The leader is killed once so many moves have ended.
 const ENDED_BEFORE: usize = 100;
 
@@ -35,8 +35,7 @@ async fn measure(kills: usize) -> Result<(), Failed> {
     let tablets = cluster.create_table_of("t", TABLETS, 1).await;
     let (mut firsts, mut halves) = (Vec::new(), Vec::new());
     for round in 1..=kills {
-        ask(&cluster, &tablets, round).await?;
-        let (first, half) = kill(&mut cluster).await?;
+        let (first, half) = kill(&mut cluster, &tablets, round).await?;
         println!(
             "kill {round:>2}: first {:.2} s, half {:.2} s",
             first.as_secs_f64(),
@@ -59,7 +58,11 @@ fn line(what: &str, mut times: Vec<Duration>) {
 }
 
 /// Asks for a move of each tablet to the next node.
-async fn ask(cluster: &Cluster, tablets: &[pb::Tablet], round: usize) -> Result<(), Failed> {
+fn ask(
+    cluster: &Cluster,
+    tablets: &[pb::Tablet],
+    round: usize,
+) -> Result<JoinSet<Result<(), Failed>>, Failed> {
     let mut requests = JoinSet::new();
     for tablet in tablets {
         let first: usize = tablet.replicas[0].node.trim_start_matches('n').parse()?;
@@ -67,27 +70,28 @@ async fn ask(cluster: &Cluster, tablets: &[pb::Tablet], round: usize) -> Result<
         let (from, to) = (node(round - 1), node(round));
         let request = pb::MigrateRequest { tablet: tablet.id, from, to, ..Default::default() };
         let admin = cluster.admin();
-        requests.spawn(async move { admin.migrate(request).await.map(drop) });
+        requests.spawn(async move { Ok(admin.migrate(request).await.map(drop)?) });
     }
-    while let Some(answered) = requests.join_next().await {
-        answered??;
-    }
-    Ok(())
+    Ok(requests)
 }
 
 /// Kills the leader in the middle of the moves, and watches until half of those that were in
 /// flight have changed their stage.
-async fn kill(cluster: &mut Cluster) -> Result<(Duration, Duration), Failed> {
+async fn kill(
+    cluster: &mut Cluster,
+    tablets: &[pb::Tablet],
+    round: usize,
+) -> Result<(Duration, Duration), Failed> {
     let admin = cluster.admin();
     let mut watch = admin.watch_migrations("", None);
     let running = pb::MigrationState::Running as i32;
-    let mut seen: BTreeMap<String, i32> = BTreeMap::new();
-    let mut ended = 0;
-    while ended < ENDED_BEFORE {
-        for migration in watch.next().await? {
-            let was = seen.insert(migration.id, migration.state);
-            ended += usize::from(was == Some(running) && migration.state != running);
-        }
+    let earlier: BTreeSet<String> = watch.next().await?.into_iter().map(|one| one.id).collect();
+    let mut requests = ask(cluster, tablets, round)?;
+    let mut ended = BTreeSet::new();
+    while ended.len() < ENDED_BEFORE {
+        let seen = watch.next().await?.into_iter();
+        let new = seen.filter(|one| one.state != running && !earlier.contains(&one.id));
+        ended.extend(new.map(|one| one.id));
     }
     let leader = cluster.leader(&cluster.coordinators()).await;
     let began = Instant::now();
@@ -114,6 +118,9 @@ async fn kill(cluster: &mut Cluster) -> Result<(Duration, Duration), Failed> {
     }
     let half = began.elapsed();
     cluster.restart(&leader);
+    while let Some(answered) = requests.join_next().await {
+        answered??;
+    }
     Ok((first.ok_or("nothing has changed")?, half))
 }
 

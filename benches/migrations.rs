@@ -131,7 +131,9 @@ async fn verify(cluster: &Cluster, asked: &BTreeMap<u64, String>) -> Result<(), 
     for tablet in cluster.admin().list_tablets("t").await? {
         let nodes: Vec<&String> = tablet.replicas.iter().map(|replica| &replica.node).collect();
         if nodes != [&asked[&tablet.id]] {
-            return Err(format!("{} is on {nodes:?}", tablet.name).into());
+            let all = cluster.admin().list_migrations(false).await?.into_iter();
+            let of_it: Vec<_> = all.filter(|one| one.tablet == tablet.id).collect();
+            return Err(format!("{} is on {nodes:?}: {of_it:?}", tablet.name).into());
         }
     }
     Ok(())
