@@ -9,6 +9,8 @@ mod complete;
 mod demo;
 mod dev;
 mod exit;
+#[cfg(test)]
+mod fuzz;
 mod place;
 mod render;
 mod terminal;

@@ -3,6 +3,8 @@
 
 mod admission;
 mod attach;
+#[cfg(test)]
+mod fuzz;
 mod inbound;
 mod order;
 mod registry;

@@ -70,10 +70,10 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     check_format(bytes)?;
     let wire = pb::Entry::decode(bytes)?;
-    let read = wire.encoded_len();
+    let is_whole = wire.encode_to_vec() == bytes;
     let pb::Entry { format: _, proposed_ms, commands } = wire;
     let commands = commands.into_iter().map(Command::try_from).collect::<Result<_, _>>()?;
-    check_whole(bytes, read)?;
+    check_whole(is_whole)?;
     Ok(Entry { proposed_ms, commands })
 }
 
@@ -92,9 +92,9 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<State, DecodeError> {
     if wire.feature_level > FEATURE_LEVEL {
         return Err(DecodeError::Unknown { what: "feature level" });
     }
-    let read = wire.encoded_len();
+    let is_whole = wire.encode_to_vec() == bytes;
     let state = wire.try_into()?;
-    check_whole(bytes, read)?;
+    check_whole(is_whole)?;
     Ok(state)
 }
 
@@ -114,9 +114,9 @@ fn check_format(bytes: &[u8]) -> Result<(), DecodeError> {
     }
 }
 
-/// Protobuf passes over fields that it has no name for. Here that would leave a part of a command
-/// undone on this coordinator alone. What was read is written as long as it was, or something was
-/// passed over.
-fn check_whole(bytes: &[u8], read: usize) -> Result<(), DecodeError> {
-    if bytes.len() == read { Ok(()) } else { Err(DecodeError::Unknown { what: "field" }) }
+/// Protobuf passes over fields that it has no name for, and cuts values that it has no room for.
+/// Here that would leave a part of a command undone on this coordinator alone. What was read is
+/// written as the very bytes that it was read from, or it is not what was meant.
+fn check_whole(is_whole: bool) -> Result<(), DecodeError> {
+    if is_whole { Ok(()) } else { Err(DecodeError::Unknown { what: "field or value" }) }
 }

@@ -19,12 +19,21 @@ fn read(hex: &str) -> Result<Entry, DecodeError> {
 /// A fence of node 2, incarnation 0.4, and the same with one field more at each depth.
 #[test]
 fn a_field_that_has_no_name_here_stops_the_reader_at_every_depth() {
-    let unknown = Err(DecodeError::Unknown { what: "field" });
+    let unknown = Err(DecodeError::Unknown { what: "field or value" });
     assert!(read("0801 1a08 1a06 0802 12021004").is_ok());
     assert_eq!(read("0801 1a08 1a06 0802 12021004 4801"), unknown, "in the entry");
     assert_eq!(read("0801 1a0a 1a06 0802 12021004 7801"), unknown, "in the command");
     assert_eq!(read("0801 1a0a 1a08 0802 12021004 4801"), unknown, "in the fence");
     assert_eq!(read("0801 1a0a 1a08 0802 120410044801"), unknown, "in the version");
+}
+
+/// The same length is not enough: fields in another order, or a value that was cut to fit.
+#[test]
+fn what_would_be_written_otherwise_is_not_read() {
+    let unknown = Err(DecodeError::Unknown { what: "field or value" });
+    assert!(read("0801 1a0c 1a0a 0802 1206 08ffffffff0f").is_ok());
+    assert_eq!(read("0801 1a0c 1a0a 0802 1206 08ffffffff1f"), unknown, "an era of 33 bits");
+    assert_eq!(read("0801 1a08 1a06 12021004 0802"), unknown, "the node behind its incarnation");
 }
 
 /// The more exact answer wins: who looks for the newer build is told what it knows.
@@ -40,7 +49,7 @@ fn a_snapshot_with_a_field_that_has_no_name_here_is_not_read() {
     let mut written = encode_snapshot(&State::default());
     assert_eq!(decode_snapshot(&written), Ok(State::default()));
     written.extend(bytes("f80701"));
-    assert_eq!(decode_snapshot(&written), Err(DecodeError::Unknown { what: "field" }));
+    assert_eq!(decode_snapshot(&written), Err(DecodeError::Unknown { what: "field or value" }));
 }
 
 /// Such a cluster may hold what only newer builds can do, whether or not it shows.

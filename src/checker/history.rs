@@ -149,7 +149,8 @@ impl Line {
         }
     }
 
-    fn parse(line: &str) -> anyhow::Result<Line> {
+    /// Of a line of a file.
+    pub(crate) fn parse(line: &str) -> anyhow::Result<Line> {
         let value: Value = serde_json::from_str(line)?;
         let fields = Fields(&value);
         Ok(match fields.text("op")?.as_str() {

@@ -63,7 +63,8 @@ impl Contexts {
         })
     }
 
-    fn parse(text: &str) -> Result<Contexts, String> {
+    /// Of the text of a file.
+    pub(crate) fn parse(text: &str) -> Result<Contexts, String> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
         let current = match table.get("current") {
             None => None,
@@ -84,7 +85,8 @@ impl Contexts {
         Ok(Contexts { current, coordinators })
     }
 
-    fn text(&self) -> String {
+    /// As it stands in a file.
+    pub(crate) fn text(&self) -> String {
         let mut table = Table::new();
         if let Some(current) = &self.current {
             table.insert("current".to_owned(), Value::String(current.clone()));

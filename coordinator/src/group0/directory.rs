@@ -103,6 +103,11 @@ fn read_format(path: &Path) -> Result<Option<Format>, OpenError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(OpenError::Io { doing: "read", path: path.to_owned(), source: e }),
     };
+    parse_format(&text, path).map(Some)
+}
+
+/// What a format file says; `path` is for errors.
+pub(super) fn parse_format(text: &str, path: &Path) -> Result<Format, OpenError> {
     let damaged = |detail: String| OpenError::FormatDamaged { path: path.to_owned(), detail };
     let value = |key: &str| {
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ").map(str::to_owned))
@@ -128,16 +133,16 @@ fn read_format(path: &Path) -> Result<Option<Format>, OpenError> {
             uuid.map(Some).ok_or_else(|| damaged(format!("{key} is not a UUID")))
         }
     };
-    Ok(Some(Format {
+    Ok(Format {
         raft_id: number("raft_id")?,
         name: value("name").unwrap_or_default(),
         cluster: uuid("cluster")?,
         minted: uuid("minted")?,
-    }))
+    })
 }
 
-/// Replaces the format file, durably.
-pub(super) fn write_format(dir: &Path, format: &Format) -> Result<(), OpenError> {
+/// A format file.
+pub(super) fn format_text(format: &Format) -> String {
     let Format { raft_id, name, cluster, minted } = format;
     let mut text = format!("layout = {LAYOUT}\nraft_id = {raft_id}\nname = {name}\n");
     for (key, uuid) in [("cluster", cluster), ("minted", minted)] {
@@ -145,6 +150,11 @@ pub(super) fn write_format(dir: &Path, format: &Format) -> Result<(), OpenError>
             text.push_str(&format!("{key} = {uuid}\n"));
         }
     }
-    let path = dir.join("format");
+    text
+}
+
+/// Replaces the format file, durably.
+pub(super) fn write_format(dir: &Path, format: &Format) -> Result<(), OpenError> {
+    let (path, text) = (dir.join("format"), format_text(format));
     write_file(&path, &[text.as_bytes()]).map_err(OpenError::io("write", &path))
 }

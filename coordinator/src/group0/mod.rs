@@ -20,6 +20,8 @@ mod begin;
 mod directory;
 mod error;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod identity;
 mod log;

@@ -28,7 +28,7 @@ use super::types::{self, SnapshotMeta};
 
 const MAGIC: &[u8; 8] = b"plsd-g0\n";
 const FORMAT: u32 = 1;
-const HEAD_BYTES: usize = 48;
+pub(super) const HEAD_BYTES: usize = 48;
 
 /// The snapshots of one data directory.
 #[derive(Debug)]
@@ -179,7 +179,10 @@ fn newest_first(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn encode_head(meta: &SnapshotMeta, body: &[u8]) -> io::Result<([u8; HEAD_BYTES], Vec<u8>)> {
+pub(super) fn encode_head(
+    meta: &SnapshotMeta,
+    body: &[u8],
+) -> io::Result<([u8; HEAD_BYTES], Vec<u8>)> {
     let meta = types::encode_meta(meta);
     let meta_length = u32::try_from(meta.len()).map_err(io::Error::other)?;
     let mut head = [0; HEAD_BYTES];
@@ -192,7 +195,7 @@ fn encode_head(meta: &SnapshotMeta, body: &[u8]) -> io::Result<([u8; HEAD_BYTES]
     Ok((head, meta))
 }
 
-fn digest(parts: &[&[u8]]) -> [u8; 16] {
+pub(super) fn digest(parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = Xxh3::new();
     for part in parts {
         hasher.update(part);
@@ -200,7 +203,7 @@ fn digest(parts: &[&[u8]]) -> [u8; 16] {
     hasher.digest128().to_be_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), RestoreError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), RestoreError> {
     let wrong = |detail: &str| RestoreError::Damaged(Damaged(detail.into()));
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
         return Err(wrong("it is shorter than its head"));

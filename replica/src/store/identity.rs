@@ -67,6 +67,11 @@ impl Identity {
             let (name, value) = line.split_once(' ').ok_or_else(|| damaged(line))?;
             identity.read(name, value).ok_or_else(|| damaged(line))?;
         }
+        // A line that is not there, or there twice: a directory without an id would get a new one
+        // each time.
+        if identity.to_text() != text {
+            return Err(damaged("not as it was written"));
+        }
         Ok(identity)
     }
 

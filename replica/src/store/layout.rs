@@ -54,7 +54,9 @@ pub(super) fn parse_tree_name(name: &[u8]) -> Option<(TabletId, CopyId)> {
     let tablet = TabletId::from_u64(u64::from_str_radix(tablet, 16).ok()?)?;
     let era = u32::from_str_radix(era, 16).ok()?;
     let counter = u64::from_str_radix(counter, 16).ok()?;
-    Some((tablet, CopyId(TopologyVersion::from_parts(era, counter))))
+    let copy = CopyId(TopologyVersion::from_parts(era, counter));
+    // Numbers can be written in several ways; a tree has one name.
+    (tree_name(tablet, copy).as_bytes() == name).then_some((tablet, copy))
 }
 
 /// The first key that is above each row's.
@@ -208,6 +210,9 @@ fn read_pieces(
     reader: &mut Reader<'_>,
 ) -> Result<Vec<u8>, StoreError> {
     let length = reader.u32()? as usize;
+    if length <= PIECE_BYTES {
+        return Err(StoreError::damaged("row: pieces of what needs none"));
+    }
     let mut value = Vec::with_capacity(length.min(VALUE_BYTES));
     for number in 0..count {
         let piece = tree.get(piece_key(position, number))?;
@@ -268,7 +273,8 @@ pub(super) fn decode_stream(bytes: &[u8]) -> Result<StreamOnRecord, StoreError> 
     let sum = RowSum((u128::from(reader.u64()?) << 64) | u128::from(reader.u64()?));
     let after: Option<Position> = match reader.rest() {
         [] => None,
-        [_, after @ ..] => Some(after.to_vec()),
+        [1, after @ ..] => Some(after.to_vec()),
+        [mark, ..] => return Err(StoreError::damaged(format!("stream: mark {mark}"))),
     };
     let progress = Progress { after, rows, bytes, sum };
     reader.end(StreamOnRecord { session, call, migration, source_copy, state, progress })

@@ -32,6 +32,8 @@ mod binding;
 mod committer;
 mod directory;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 mod layout;
 mod rows;

@@ -24,6 +24,8 @@ pub mod rate;
 pub mod transport;
 mod failure;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod serve;
 mod source;
 mod write;

@@ -45,7 +45,7 @@ type Responses = Pin<Box<dyn Stream<Item = Result<pb::PullResponse, Status>> + S
 
 /// What a receiver asks for, as far as its form tells.
 #[derive(Debug)]
-struct Begin {
+pub(super) struct Begin {
     cluster: ClusterId,
     tablet: TabletId,
     version: TopologyVersion,

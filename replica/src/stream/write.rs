@@ -9,7 +9,8 @@ use crate::tablets::Tablets;
 use bytes::Bytes;
 use migrations::evidence::FailureReason;
 use migrations::id::{NodeId, TabletId};
-use migrations::row::RowSum;
+use migrations::position::Position;
+use migrations::row::{RowSum, RowVersion};
 use proto::convert;
 use proto::stream::v1 as pb;
 use std::sync::Arc;
@@ -38,9 +39,33 @@ impl InChunk {
         self.rows.len()
     }
 
+    /// Its rows, if they are what was sent: by their checksum, and by the sum behind `before`.
+    pub(super) fn unpack(&self, before: RowSum) -> Result<Vec<(Position, RowVersion)>, Failure> {
+        if crc32fast::hash(&self.rows) != self.checksum {
+            let detail = format!("chunk {} is not what its checksum says", self.number);
+            return Err(Failure::new(FailureReason::ChecksumMismatch, Origin::Data, detail));
+        }
+        let (mut rows, mut sum) = (Vec::new(), before);
+        for row in codec::unpack(&self.rows) {
+            let row = row.map_err(|error| Failure::protocol(error.to_string()))?;
+            sum.add_encoded(row.encoded);
+            rows.push(row.to_row());
+        }
+        self.compare(sum)?;
+        Ok(rows)
+    }
+
+    fn compare(&self, sum: RowSum) -> Result<(), Failure> {
+        if sum == self.sum {
+            return Ok(());
+        }
+        let detail = format!("the sums differ after chunk {}", self.number);
+        Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail))
+    }
+
     /// The positions of its rows, as far as they are rows.
     #[cfg(feature = "faults")]
-    pub(super) fn positions(&self) -> Vec<migrations::position::Position> {
+    pub(super) fn positions(&self) -> Vec<Position> {
         codec::unpack(&self.rows).flatten().map(|row| row.position.to_vec()).collect()
     }
 }
@@ -63,31 +88,13 @@ impl Writer {
     /// The sum is compared before the write as well as after it: a row that was bent on its way
     /// must not get into the store, where a later attempt might find it to be the greater one.
     pub(super) fn write(&self, chunk: &InChunk, before: &Progress) -> Result<Progress, Failure> {
-        if crc32fast::hash(&chunk.rows) != chunk.checksum {
-            let detail = format!("chunk {} is not what its checksum says", chunk.number);
-            return Err(Failure::new(FailureReason::ChecksumMismatch, Origin::Data, detail));
-        }
-        let (mut rows, mut sum) = (Vec::new(), before.sum);
-        for row in codec::unpack(&chunk.rows) {
-            let row = row.map_err(|error| Failure::protocol(error.to_string()))?;
-            sum.add_encoded(row.encoded);
-            rows.push(row.to_row());
-        }
-        Writer::compare(chunk, sum)?;
+        let rows = chunk.unpack(before.sum)?;
         let (call, source, bytes) = (self.call, self.source, chunk.rows.len() as u64);
         let guard = self.tablets.sessions().enter(self.session, self.tablet)?;
         let chunk_in_order = Chunk { call, source, before, rows: &rows, bytes };
         let ingested = self.tablets.store().ingest(&guard, chunk_in_order)?;
         drop(guard);
-        Writer::compare(chunk, ingested.progress.sum)?;
+        chunk.compare(ingested.progress.sum)?;
         Ok(ingested.progress)
-    }
-
-    fn compare(chunk: &InChunk, sum: RowSum) -> Result<(), Failure> {
-        if sum == chunk.sum {
-            return Ok(());
-        }
-        let detail = format!("the sums differ after chunk {}", chunk.number);
-        Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail))
     }
 }

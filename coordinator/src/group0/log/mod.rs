@@ -3,6 +3,8 @@
 //! `record` is the form of what is written, `verify` tells a torn tail from damage before the log
 //! is opened, `store` is what Raft talks to.
 
+#[cfg(test)]
+mod fuzz;
 mod record;
 mod store;
 mod verify;

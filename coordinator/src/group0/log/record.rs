@@ -138,7 +138,8 @@ impl Decode for PayloadRecord {
         let mut bytes = vec![0; length as usize];
         r.read_exact(&mut bytes)?;
         Ok(Self(match kind {
-            BLANK => EntryPayload::Blank,
+            BLANK if bytes.is_empty() => EntryPayload::Blank,
+            BLANK => return Err(wrong(format!("{length} bytes in a blank entry"))),
             NORMAL => EntryPayload::Normal(Entry(bytes.into())),
             MEMBERSHIP => {
                 EntryPayload::Membership(types::decode_membership(&bytes).map_err(wrong)?)

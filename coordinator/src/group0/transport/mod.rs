@@ -4,6 +4,8 @@
 //! meant for somebody else before Raft sees it. Retries are Raft's.
 
 mod form;
+#[cfg(test)]
+mod fuzz;
 mod identify;
 mod link;
 mod peer;
