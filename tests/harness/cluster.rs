@@ -20,7 +20,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// What a cluster consists of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
-    /// 1 or 3.
+    /// 1, 3 or 5.
     pub(crate) coordinators: u8,
     /// Each in a rack of its own.
     pub(crate) agents: u8,

@@ -16,4 +16,5 @@ mod several;
 mod sizes;
 mod stages;
 mod trouble;
+mod voters;
 mod workload;

@@ -362,27 +362,36 @@ impl<S: StateMachine> Group0<S> {
     /// If this member leads others, has the one with the longest log lead, and waits for it, up to
     /// a second.
     pub async fn hand_over(&self) {
-        let _another_leads = timeout(TRANSFER_PATIENCE, self.handed_over()).await.is_ok();
+        if self.inner.raft.metrics().borrow_watched().current_leader != Some(self.raft_id()) {
+            return;
+        }
+        match timeout(TRANSFER_PATIENCE, self.handed_over()).await {
+            Ok(true) => tracing::info!("leadership was handed over"),
+            Ok(false) => {}
+            Err(_) => tracing::warn!("nobody has taken leadership over; an election follows"),
+        }
     }
 
-    async fn handed_over(&self) {
+    /// Whether there was somebody to take it.
+    async fn handed_over(&self) -> bool {
         let inner = &self.inner;
         let mut metrics = inner.raft.metrics();
         let voters = self.members().into_iter().filter(|standing| standing.voter);
         let others = voters.filter(|standing| standing.raft_id != self.raft_id());
         // Who has been heard from last, where logs are equally long.
         let next = others.max_by_key(|other| (other.matched, std::cmp::Reverse(other.silent)));
-        let Some(next) = next.filter(|next| next.matched.is_some()) else { return };
+        let Some(next) = next.filter(|next| next.matched.is_some()) else { return false };
         if inner.raft.trigger().transfer_leader(next.raft_id).await.is_err() {
-            return;
+            return false;
         }
         let own = self.raft_id();
         let is_over = |leader: Option<u64>| leader.is_some_and(|leader| leader != own);
         while !is_over(metrics.borrow_watched().current_leader) {
             if metrics.changed().await.is_err() {
-                return;
+                return false;
             }
         }
+        true
     }
 }
 
