@@ -9,6 +9,7 @@ mod logs;
 mod parent;
 mod serve;
 mod signals;
+pub mod wait;
 
 pub use free_ports::free_ports;
 pub use logs::{LogFormat, SERVER_LOGS, init_logs, log_as_node, log_as_of_cluster};

@@ -9,25 +9,36 @@ use crate::sessions::Sessions;
 use crate::store::{Directory, StepError};
 use crate::stream::{Own, Standing, Throttle};
 use crate::tablets::{Refused, Tablets, TakenOn};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use crate::wait::{Wait, bounded};
+use arc_swap::ArcSwapOption;
 use migrations::id::{AdmissionToken, ClusterId, NodeId, TabletId};
 use migrations::node::NodeLocation;
 use migrations::pull::Bounds;
 use migrations::record::TabletRecord;
 use migrations::settings::Settings;
 use migrations::version::TopologyVersion;
+use process::wait::bounded as bounded_by;
 use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Whether a token may be in a request for admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spent {
     No,
     Maybe,
+}
+
+/// Where what an agent has to say goes, over one attachment.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    pub(crate) messages: mpsc::Sender<AttachRequest>,
+    /// Ends the attachment.
+    pub(crate) end: CancellationToken,
 }
 
 /// A replica agent.
@@ -38,12 +49,11 @@ pub struct Agent {
     pub(crate) clock: Arc<NodeClock>,
     location: NodeLocation,
     admitted: ArcSwapOption<Own>,
-    settings: ArcSwap<Settings>,
     throttle: Throttle,
     /// The token that this process greets with while it is not admitted, and whether it may be in
     /// a request for admission already.
     asking: Mutex<Option<(AdmissionToken, Spent)>>,
-    outbox: Mutex<Option<mpsc::Sender<AttachRequest>>>,
+    outbox: Mutex<Option<Outbox>>,
     /// Whether it has had an outbox since its start.
     has_attached: AtomicBool,
     /// Told whenever a tablet was taken on.
@@ -66,7 +76,6 @@ impl Agent {
             clock,
             location,
             admitted: ArcSwapOption::empty(),
-            settings: ArcSwap::from_pointee(Settings::DEFAULT),
             throttle: Throttle::default(),
             asking: Mutex::new(None),
             outbox: Mutex::new(None),
@@ -98,6 +107,7 @@ impl Agent {
             version_guards: self.tablets.version_guards(),
             is_lease_valid: left > 0,
             lease_left: Duration::from_nanos(left),
+            is_unfit: self.tablets.fitness().unfit().is_some(),
             is_attached: locked(&self.outbox).is_some(),
             copies: self.tablets.store().copies().len() as u64,
             lost_copies: self.tablets.lost().len() as u64,
@@ -164,7 +174,7 @@ impl Agent {
 
     /// What is the same everywhere, as last heard.
     pub fn settings(&self) -> Settings {
-        **self.settings.load()
+        self.tablets.settings()
     }
 
     /// The bounds on its streams.
@@ -174,10 +184,10 @@ impl Agent {
 
     pub(crate) fn set_settings(&self, settings: Settings, is_paused: bool) {
         self.throttle.set(&settings, is_paused);
-        self.settings.store(Arc::new(settings));
+        self.tablets.set_settings(settings);
     }
 
-    pub(crate) fn set_outbox(&self, outbox: Option<mpsc::Sender<AttachRequest>>) {
+    pub(crate) fn set_outbox(&self, outbox: Option<Outbox>) {
         if outbox.is_some() {
             self.has_attached.store(true, Ordering::Release);
         }
@@ -188,8 +198,12 @@ impl Agent {
     /// counts is asked for again by the next one.
     pub(crate) async fn say(&self, event: Event) {
         let outbox = locked(&self.outbox).clone();
-        if let Some(outbox) = outbox {
-            let _ = outbox.send(AttachRequest { event: Some(event) }).await;
+        let Some(Outbox { messages, end }) = outbox else { return };
+        let said = messages.send(AttachRequest { event: Some(event) });
+        if let Err(overdue) = bounded(Wait::Say, &self.settings(), said).await {
+            // What it didn't take is said again over the next attachment, where it is asked for.
+            tracing::info!(error = %overdue, "the coordinator takes nothing");
+            end.cancel();
         }
     }
 
@@ -231,9 +245,7 @@ impl Agent {
     async fn catch_up(&self, tablet: TabletId, version: TopologyVersion, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let ask = CatchUp { tablet: tablet.as_u64(), version: Some(version.into()) };
-        if tokio::time::timeout_at(deadline, self.say(Event::CatchUp(ask))).await.is_err() {
-            return false;
-        }
+        self.say(Event::CatchUp(ask)).await;
         loop {
             let taken = self.taken_on.notified();
             tokio::pin!(taken);
@@ -242,7 +254,8 @@ impl Agent {
             if known.is_some_and(|known| known >= version) {
                 return true;
             }
-            if tokio::time::timeout_at(deadline, taken).await.is_err() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if bounded_by(Wait::CatchUp, left, taken).await.is_err() {
                 return false;
             }
         }

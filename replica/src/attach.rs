@@ -12,17 +12,20 @@ mod seeds;
 pub(crate) use lease::watch_expiry;
 pub(crate) use reports::forward;
 
-use crate::agent::Agent;
-use crate::limits::{CONNECT_DEADLINE, EVENTS_QUEUED};
+use crate::agent::{Agent, Outbox};
+use crate::fitness::Unfit;
+use crate::limits::EVENTS_QUEUED;
 use crate::stream::Puller;
 use crate::stream::transport::endpoint;
+use crate::wait::{Wait, bounded};
 use proto::agent::v1::agent_service_client::AgentServiceClient;
+use proto::agent::v1::attach_request::Event;
+use proto::agent::v1::{self as pb, AttachRequest};
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use seeds::Seeds;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -43,8 +46,8 @@ enum Ended {
     Unreachable(#[from] tonic::transport::Error),
     #[error("{}", .0.message())]
     Refused(#[from] Status),
-    #[error("it does not answer")]
-    Silent,
+    #[error("{0}")]
+    Silent(#[from] process::wait::Overdue),
     #[error("it closed the attachment")]
     Closed,
     #[error("it sent what doesn't belong: {0}")]
@@ -112,39 +115,58 @@ impl Attachments {
 
     async fn try_attach(&self, coordinator: &str) -> Result<std::convert::Infallible, Ended> {
         // A coordinator that is gone must not cost the lease while another leads.
-        let channel: Channel = timeout(CONNECT_DEADLINE, endpoint(coordinator)?.connect())
-            .await
-            .map_err(|_| Ended::Silent)??;
+        let settings = self.agent.settings();
+        let dialled = endpoint(coordinator)?;
+        let channel: Channel = bounded(Wait::Dial, &settings, dialled.connect()).await??;
         let mut client = AgentServiceClient::new(channel.clone());
         let (outbox, messages) = mpsc::channel(EVENTS_QUEUED);
         greeting::greet(&self.agent, &outbox).await?;
         // Answered at once, also by one that doesn't lead.
-        let mut orders = timeout(CONNECT_DEADLINE, client.attach(ReceiverStream::new(messages)))
-            .await
-            .map_err(|_| Ended::Silent)??
-            .into_inner();
+        let attached = client.attach(ReceiverStream::new(messages));
+        let mut orders = bounded(Wait::Attach, &settings, attached).await??.into_inner();
         let admitted = greeting::welcomed(&self.agent, &self.puller, &outbox, &mut orders).await?;
         self.agent.metrics().attached();
         process::log_as_of_cluster(&admitted.cluster);
         tracing::info!(%coordinator, node_id = %admitted.node, incarnation = %admitted.incarnation,
             "attached");
         let mut performing = orders::Performing::new(&self.agent, &self.puller, admitted);
+        let end = CancellationToken::new();
         let obey = async {
             let worked_off = greeting::work_off(&self.agent, admitted, &outbox, &mut orders).await;
             if let Err(ended) = worked_off {
                 return ended;
             }
-            self.agent.set_outbox(Some(outbox.clone()));
+            let messages = outbox.clone();
+            self.agent.set_outbox(Some(Outbox { messages, end: end.clone() }));
             performing.run(&mut orders).await
         };
         // From the welcome on: a large full state must not cost the lease.
         let renewals = AgentServiceClient::new(channel);
         let ended = tokio::select! {
             ended = obey => ended,
+            () = end.cancelled() => Ended::Closed,
+            ended = say_unfit(&self.agent, &outbox) => ended,
             ended = lease::keep(&self.agent, renewals, admitted) => ended,
         };
         // A step that goes on after this could undo what the next greeting closes.
         performing.stop().await;
         Err(ended)
+    }
+}
+
+/// Says that this node is unfit, whenever it finds that it is; until the attachment ends.
+async fn say_unfit(agent: &Agent, outbox: &mpsc::Sender<AttachRequest>) -> Ended {
+    let mut changes = agent.tablets.fitness().changes();
+    loop {
+        let unfit = changes.wait_for(Option::is_some).await.map(|unfit| unfit.clone());
+        if let Ok(Some(Unfit { reason, detail })) = unfit {
+            let unfit = pb::Unfit { reason: reason.name().to_owned(), detail };
+            if let Err(ended) = greeting::say(outbox, Event::Unfit(unfit)).await {
+                return ended;
+            }
+        }
+        if changes.wait_for(Option::is_none).await.is_err() {
+            return Ended::Closed;
+        }
     }
 }

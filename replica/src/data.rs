@@ -87,7 +87,12 @@ impl DataApi {
             return Err(refused(refusal));
         }
         #[cfg(feature = "faults")]
-        self.agent.faults.steps.stand_still(tablet, Step::Data).await;
+        {
+            let held = self.agent.faults.steps.stand_still(tablet, Step::Data);
+            if guard.forced().run_until_cancelled(held).await.is_none() {
+                return Err(refused(Refused::Stale(self.agent.tablets.record(tablet))));
+            }
+        }
         Ok(guard)
     }
 
@@ -137,8 +142,13 @@ impl DataApi {
                 return Ok(());
             }
             let durable = durable.map_err(|error| data_error(error, &record))?;
-            let synced = durable.wait().await;
+            // Past the drain deadline nobody waits any more, for a disk that hangs, say.
+            let forced = guard.forced();
+            let synced = forced.run_until_cancelled(durable.wait()).await;
             drop(guard);
+            let current = record.version;
+            let given_up = || data_error(DataError::StaleVersion { current }, &record);
+            let synced = synced.ok_or_else(given_up)?;
             synced.map_err(|error| data_error(DataError::Store(error), &record))
         });
         work.await.map_err(|_| panicked())?

@@ -4,9 +4,11 @@
 //! A received chunk is kept between its receipt and `enter`, in a task of its own, holding no
 //! guard, until it is let go.
 
+mod disk;
 mod steps;
 mod switches;
 
+pub use disk::{DiskFault, DiskFaults};
 pub use steps::{Step, StepHolds};
 pub use switches::{Switch, Switches};
 
@@ -15,7 +17,7 @@ use migrations::evidence::FailureReason;
 use migrations::id::{SessionId, TabletId};
 use migrations::position::Position;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, oneshot};
 
 /// A chunk that is held.
@@ -109,4 +111,6 @@ pub struct Faults {
     pub steps: StepHolds,
     /// Rules that are taken out.
     pub switches: Switches,
+    /// How the disk fails.
+    pub disk: Arc<DiskFaults>,
 }

@@ -10,6 +10,8 @@ use proto::faults::v1::fault_service_server::{FaultService, FaultServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::error::Elapsed;
 use tonic::{Request, Response, Status};
 
 /// Serves the switches of one agent.
@@ -42,7 +44,7 @@ impl FaultService for FaultApi {
     ) -> Result<Response<pb::AwaitHeldResponse>, Status> {
         let within = convert::deadline(request.metadata());
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
-        let held = tokio::time::timeout(within, self.puller.hold_point().held(tablet)).await;
+        let held = in_time(within, self.puller.hold_point().held(tablet)).await;
         let late = |_| Refusal::new(Reason::QueueTimeout, "no chunk came to be held");
         let held = held.map_err(late)?;
         Ok(Response::new(pb::AwaitHeldResponse {
@@ -80,8 +82,7 @@ impl FaultService for FaultApi {
     ) -> Result<Response<pb::AwaitDataHeldResponse>, Status> {
         let within = convert::deadline(request.metadata());
         let tablet = convert::tablet_id("tablet", request.into_inner().tablet)?;
-        let held =
-            tokio::time::timeout(within, self.agent.faults.steps.held(tablet, Step::Data)).await;
+        let held = in_time(within, self.agent.faults.steps.held(tablet, Step::Data)).await;
         held.map_err(|_| Refusal::new(Reason::QueueTimeout, "no request came to be held"))?;
         Ok(Response::new(pb::AwaitDataHeldResponse {}))
     }
@@ -110,7 +111,7 @@ impl FaultService for FaultApi {
     ) -> Result<Response<pb::AwaitStepHeldResponse>, Status> {
         let within = convert::deadline(request.metadata());
         let (tablet, step) = held_step(request.into_inner().step)?;
-        let held = tokio::time::timeout(within, self.agent.faults.steps.held(tablet, step)).await;
+        let held = in_time(within, self.agent.faults.steps.held(tablet, step)).await;
         held.map_err(|_| Refusal::new(Reason::QueueTimeout, "no step came to be held"))?;
         Ok(Response::new(pb::AwaitStepHeldResponse {}))
     }
@@ -153,6 +154,11 @@ impl FaultService for FaultApi {
             .map(|(tablet, copy)| pb::Copy { tablet: tablet.as_u64(), copy: Some(copy.0.into()) });
         Ok(Response::new(pb::ListCopiesResponse { copies: copies.collect() }))
     }
+}
+
+/// What a test waits for, for as long as it likes.
+async fn in_time<T>(within: Duration, held: impl Future<Output = T>) -> Result<T, Elapsed> {
+    tokio::time::timeout(within, held).await
 }
 
 fn held_step(step: Option<pb::HeldStep>) -> Result<(TabletId, Step), Status> {

@@ -13,8 +13,9 @@ use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::record::TabletRecord;
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A guard in transit: says under which session, holds nothing open, may be copied and sent.
@@ -38,12 +39,21 @@ pub(crate) struct Turnstile {
     gate: AtomicU64,
     drained: Notify,
     works: Mutex<Vec<Arc<Work>>>,
+    /// When it was closed.
+    closed: OnceLock<Instant>,
+    /// Fires when those who are inside are not waited for in patience any more.
+    forced: CancellationToken,
 }
 
 impl Turnstile {
     pub(crate) fn new(gate: Gate) -> Turnstile {
-        let works = Mutex::default();
-        Turnstile { gate: AtomicU64::new(gate.number()), drained: Notify::new(), works }
+        let (works, forced) = (Mutex::default(), CancellationToken::new());
+        let closed = OnceLock::new();
+        if gate.is_closed() {
+            let _first = closed.set(Instant::now());
+        }
+        let gate = AtomicU64::new(gate.number());
+        Turnstile { gate, drained: Notify::new(), works, closed, forced }
     }
 
     #[inline]
@@ -66,10 +76,26 @@ impl Turnstile {
 
     pub(crate) fn close(&self) {
         let closed = |number| Some(Gate::from_number(number).close().number());
+        let _again = self.closed.set(Instant::now());
         let _always = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, closed);
         if self.gate().has_drained() {
             self.drained.notify_waiters();
         }
+    }
+
+    /// When it was closed; now, if it is not. A drain that is begun anew counts from here.
+    pub(crate) fn closed_at(&self) -> Instant {
+        self.closed.get().copied().unwrap_or_else(Instant::now)
+    }
+
+    /// Whether those who are inside were told to leave, and have not.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.forced.is_cancelled() && !self.gate().has_drained()
+    }
+
+    /// Has the tasks dropped that are inside, as far as they can be.
+    pub(crate) fn force(&self) {
+        self.forced.cancel();
     }
 
     /// Returns once it is closed and empty. Cancel safe: it owns nothing.
@@ -162,6 +188,13 @@ impl TopologyGuard {
         if self.is_unchecked() { CancellationToken::new() } else { self.session.token(self.epoch) }
     }
 
+    /// Fires when the drain that waits for this guard has lost its patience: whoever holds the
+    /// guard drops his work, and the guard with it. A write in a blocking task ends by itself; the
+    /// store refuses it.
+    pub fn forced(&self) -> CancellationToken {
+        self.session.turnstile().forced.clone()
+    }
+
     /// Says what this guard is for, so that a barrier that waits for it can name it. For work
     /// that may last.
     pub fn describe(&mut self, operation: &'static str, peer: Option<NodeId>) -> Arc<Work> {
@@ -246,6 +279,19 @@ impl VersionGuard {
     #[inline]
     pub fn is_current(&self) -> bool {
         !self.gate.turnstile.gate().is_closed()
+    }
+
+    /// Fires when the drain that waits for this guard has lost its patience: whoever holds the
+    /// guard drops his work, and the guard with it. A write in a blocking task ends by itself; the
+    /// store refuses it.
+    pub fn forced(&self) -> CancellationToken {
+        self.gate.turnstile.forced.clone()
+    }
+
+    /// Whether the drain that waits for this guard has lost its patience: one atomic load.
+    #[inline]
+    pub fn is_forced(&self) -> bool {
+        self.gate.turnstile.forced.is_cancelled()
     }
 
     /// Says what this guard is for, so that a barrier that waits for it can name it.

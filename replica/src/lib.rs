@@ -6,12 +6,14 @@
 
 pub mod limits;
 mod lock;
+pub mod wait;
 pub mod metrics;
 pub mod lease;
 pub mod clock;
 pub mod holders;
 pub mod guard;
 pub mod sessions;
+pub mod fitness;
 pub mod store;
 pub mod tablets;
 #[cfg(feature = "faults")]

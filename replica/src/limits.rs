@@ -8,8 +8,6 @@ pub const KEY_BYTES: usize = 4 << 10;
 pub const POSITION_BYTES: usize = KEY_BYTES + 8;
 /// Longest value of a row.
 pub const VALUE_BYTES: usize = 1 << 20;
-/// How often a drain that still waits says for whom.
-pub const DRAIN_NAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Most rows that one slice of a purge looks at under the tablet's lock.
 pub const PURGE_SLICE_ROWS: usize = 1_000;
 /// Most rows that one page of a scan gives.
@@ -53,9 +51,13 @@ pub const ATTACH_BACKOFF_MAX: Duration = Duration::from_millis(300);
 pub const HINTS_IN_A_ROW: u32 = 4;
 /// A coordinator takes the connection, and the attachment, within this, or another is tried.
 pub const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
-/// How long the next message of a greeting is waited for: it stands for a commit of group0 and,
-/// before it, a drain.
-pub const GREETING_DEADLINE: Duration = Duration::from_secs(60);
+/// The next message of a greeting stands for a commit of group0: it is waited for so much longer
+/// than leases and drains may take.
+pub const GREETING_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the note that a call failed may hold its report up, and the last word of a source.
+pub const NOTE_PATIENCE: Duration = Duration::from_secs(1);
+/// A receiver says within this how a stream stands.
+pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a barrier that waits says who holds it up.
 pub const WAITING_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// A request with a newer version than the tablet's here waits for it no longer than this, and no

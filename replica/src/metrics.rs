@@ -169,6 +169,7 @@ pub(crate) struct State {
     pub(crate) is_lease_valid: bool,
     pub(crate) lease_left: Duration,
     pub(crate) is_attached: bool,
+    pub(crate) is_unfit: bool,
     pub(crate) copies: u64,
     pub(crate) lost_copies: u64,
     pub(crate) room_bytes: u64,
@@ -193,6 +194,7 @@ pub struct Metrics {
     lease_valid: Gauge,
     lease_left: Gauge<f64, AtomicU64>,
     attached: Gauge,
+    unfit: Gauge,
     copies: Gauge,
     lost_copies: Gauge,
     room_bytes: Gauge,
@@ -237,6 +239,7 @@ impl Metrics {
             lease_valid: Gauge::default(),
             lease_left: Gauge::default(),
             attached: Gauge::default(),
+            unfit: Gauge::default(),
             copies: Gauge::default(),
             lost_copies: Gauge::default(),
             room_bytes: Gauge::default(),
@@ -311,6 +314,8 @@ impl Metrics {
         all.register_with_unit("lease_remaining", help, Unit::Seconds, self.lease_left.clone());
         let help = "Whether a coordinator is attached to, and the full state worked off";
         all.register("attached", help, self.attached.clone());
+        let help = "Whether this node has found that it can't keep a floor or end a guard";
+        all.register("unfit", help, self.unfit.clone());
         all.register("copies", "Copies of tablets on this node's disk", self.copies.clone());
         let help = "Copies that should be here and are gone";
         all.register("copies_lost", help, self.lost_copies.clone());
@@ -381,6 +386,7 @@ impl Metrics {
         self.lease_valid.set(i64::from(state.is_lease_valid));
         self.lease_left.set(state.lease_left.as_secs_f64());
         self.attached.set(i64::from(state.is_attached));
+        self.unfit.set(i64::from(state.is_unfit));
         self.copies.set(count(state.copies));
         self.lost_copies.set(count(state.lost_copies));
         self.room_bytes.set(count(state.room_bytes));

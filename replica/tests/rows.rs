@@ -5,6 +5,7 @@ mod agent;
 use agent::*;
 use migrations::clock::HybridTime;
 use migrations::row::{Merged, RowSum, RowVersion, WriteStep, merge};
+use migrations::settings::Settings;
 use migrations::stage::Stage;
 use palisade_replica::guard::Revoked;
 use palisade_replica::store::{
@@ -124,7 +125,14 @@ async fn a_write_admitted_earlier_is_finished_until_the_wait_for_it_is_given_up(
     let admitted = agent.at(6).expect("current");
     agent.take_on(&Arc::new(moving(7, 5, Stage::Streaming, Some(1)))).await;
     assert_eq!(agent.store.put(&admitted, &k(1), &row(1, Some(b"v"))), Ok(WriteStep::Store));
-    agent.tablets.force(tablet()).await;
+    // The drain of version 7 has lost its patience; it waits all the same.
+    agent.tablets.set_settings(Settings { drain_deadline_ms: 1, ..Settings::FAST });
+    let mut drain = std::pin::pin!(agent.tablets.drain(tablet(), version(7)));
+    let forced = admitted.forced();
+    tokio::select! {
+        () = &mut drain => panic!("a guard is held"),
+        () = forced.cancelled() => {}
+    }
     let refused = agent.store.put(&admitted, &k(2), &row(2, Some(b"v")));
     assert_eq!(refused, Err(DataError::StaleVersion { current: version(7) }));
     let current = agent.at(7).expect("current");
@@ -168,7 +176,7 @@ async fn a_purge_takes_only_tombstones_up_to_t_outside_transitions_with_a_lease(
 #[tokio::test]
 async fn a_full_disk_refuses_rows_and_still_takes_floors() {
     let dir = tempfile::tempdir().expect("a directory");
-    let options = StoreOptions { cache_bytes: 16 << 20, reserve_bytes: u64::MAX };
+    let options = StoreOptions { reserve_bytes: u64::MAX, ..StoreOptions::default() };
     let agent = Agent::with(dir.path(), options);
     agent.take_on(&Arc::new(settled(1, Some(1)))).await;
     let data = agent.at(1).expect("current");

@@ -2,11 +2,12 @@
 
 use super::Ended;
 use crate::agent::Agent;
-use crate::limits::GREETING_DEADLINE;
 use crate::stream::{Own, Puller};
 use crate::tablets::{CopyState, TakenOn, Unlisted};
+use crate::wait::{Wait, bounded};
 use migrations::id::NodeId;
 use migrations::record::TabletRecord;
+use migrations::settings::Settings;
 use migrations::state::FEATURE_LEVEL;
 use migrations::version::{Incarnation, TopologyVersion};
 use proto::agent::v1::attach_request::Event;
@@ -25,9 +26,12 @@ pub(super) async fn say(outbox: &Outbox, event: Event) -> Result<(), Ended> {
     outbox.send(AttachRequest { event: Some(event) }).await.map_err(|_| Ended::Closed)
 }
 
-pub(super) async fn next(orders: &mut Streaming<AttachResponse>) -> Result<Order, Ended> {
-    let next = tokio::time::timeout(GREETING_DEADLINE, orders.message()).await;
-    let message = next.map_err(|_| Ended::Closed)??.ok_or(Ended::Closed)?;
+pub(super) async fn next(
+    settings: &Settings,
+    orders: &mut Streaming<AttachResponse>,
+) -> Result<Order, Ended> {
+    let next = bounded(Wait::Greeting, settings, orders.message()).await;
+    let message = next??.ok_or(Ended::Closed)?;
     message.order.ok_or_else(|| Ended::Protocol("an order that this build doesn't know".into()))
 }
 
@@ -79,13 +83,16 @@ pub(super) async fn welcomed(
     outbox: &Outbox,
     orders: &mut Streaming<AttachResponse>,
 ) -> Result<Own, Ended> {
-    let mut first = next(orders).await?;
+    let mut first = next(&agent.settings(), orders).await?;
     if let Order::CloseAll(_) = first {
         if agent.admitted().is_some() {
             // Fenced without having heard of it. The token that it has is that of an admission
             // that is over, and may be in a copy of the directory: it greets anew with its own.
             return Err(Ended::Fenced);
         }
+        // One that can't keep a floor must not be admitted again: it would hold up what it is asked
+        // for. Until it can, it goes on serving at the floors that it has.
+        agent.tablets.probe().await?;
         // Every session is closed, every guard of both kinds is gone, nothing is opened: then,
         // and only then, may this process be admitted.
         agent.sessions().lease().give_up();
@@ -94,7 +101,7 @@ pub(super) async fn welcomed(
         // From here on it may be in a commit whose outcome is never heard of.
         agent.spend_token();
         say(outbox, Event::Drained(Drained {})).await?;
-        first = next(orders).await?;
+        first = next(&agent.settings(), orders).await?;
     }
     let Order::Welcome(welcome) = first else {
         return Err(Ended::Protocol("no welcome".into()));
@@ -109,7 +116,7 @@ pub(super) async fn work_off(
     outbox: &Outbox,
     orders: &mut Streaming<AttachResponse>,
 ) -> Result<(), Ended> {
-    let (version, records) = full_state(orders).await?;
+    let (version, records) = full_state(agent, orders).await?;
     say(outbox, Event::Received(Received { ticket: 0 })).await?;
     let done = agent.tablets.full_state(version, &records, own.node, Unlisted::Drop).await?;
     agent.wake_catching_up();
@@ -151,11 +158,12 @@ fn note_welcome(agent: &Agent, welcome: Welcome) -> Result<Own, Ended> {
 }
 
 async fn full_state(
+    agent: &Agent,
     orders: &mut Streaming<AttachResponse>,
 ) -> Result<(TopologyVersion, Vec<Arc<TabletRecord>>), Ended> {
     let mut records = Vec::new();
     loop {
-        let Order::FullState(part) = next(orders).await? else {
+        let Order::FullState(part) = next(&agent.settings(), orders).await? else {
             return Err(Ended::Protocol("an order before the end of the full state".into()));
         };
         let malformed = |error: proto::Malformed| Ended::Protocol(error.to_string());

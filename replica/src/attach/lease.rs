@@ -4,6 +4,7 @@ use super::Ended;
 use crate::agent::Agent;
 use crate::lease::{self, LeaseTerms};
 use crate::stream::Own;
+use crate::wait::{Wait, bounded};
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::{RenewLeaseRequest, RenewLeaseResponse};
 use proto::convert;
@@ -13,9 +14,6 @@ use std::time::Duration;
 use tonic::Status;
 use tonic::transport::Channel;
 
-/// Renewals in the length of one lease.
-const RENEWALS_PER_LEASE: u32 = 4;
-
 /// Renews until the attachment has to end: fenced, or no answer for half a lease.
 pub(super) async fn keep(
     agent: &Agent,
@@ -24,12 +22,21 @@ pub(super) async fn keep(
 ) -> Ended {
     let mut silent_since = tokio::time::Instant::now();
     loop {
+        if agent.tablets.fitness().unfit().is_some() {
+            // It has given its lease up: no more is asked for until it is admitted anew. That it is
+            // fenced is heard on the attachment.
+            let mut changes = agent.tablets.fitness().changes();
+            let _gone = changes.wait_for(Option::is_none).await;
+            silent_since = tokio::time::Instant::now();
+        }
         let terms = agent.settings().lease;
         let length = Duration::from_millis(u64::from(terms.length_ms));
-        let interval = length / RENEWALS_PER_LEASE;
+        // Four in the length of a lease.
+        let interval = Wait::Renewal.bound(&agent.settings());
         // Counted from before it is sent: the leader counts from when it comes in.
         let sent = lease::now();
-        let renewal = tokio::time::timeout(interval, client.renew_lease(request(admitted))).await;
+        let renewal = client.renew_lease(request(admitted));
+        let renewal = bounded(Wait::Renewal, &agent.settings(), renewal).await;
         match renewal.map(|answer| answer.map(tonic::Response::into_inner)) {
             Ok(Ok(RenewLeaseResponse { lease })) => {
                 let terms = lease.map_or(terms, |said| LeaseTerms {
@@ -45,7 +52,7 @@ pub(super) async fn keep(
                 return Ended::Fenced;
             }
             Ok(Err(status)) => tracing::debug!(error = %status.message(), "no renewal"),
-            Err(_) => tracing::debug!("a renewal was not answered in time"),
+            Err(error) => tracing::debug!(%error, "a renewal was not answered in time"),
         }
         // What still runs under a lease that has run out is told to stop; data requests go on.
         if !agent.sessions().lease().is_held() {

@@ -21,7 +21,6 @@ use proto::agent::v1::attach_response::Order;
 use proto::convert;
 use proto::reasons::Reason;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::JoinSet;
 use tonic::Streaming;
 
@@ -145,7 +144,10 @@ impl One {
     /// Steps 1 to 5 of a barrier.
     async fn barrier(self, record: &Arc<TabletRecord>) {
         let Some(taken) = self.taken_on(record, pb::OrderKind::Barrier).await else { return };
-        self.drained(record).await;
+        let began = tokio::time::Instant::now();
+        let drain = self.agent.tablets.drain(record.tablet, record.version);
+        self.drained(record, drain).await;
+        self.agent.metrics().drained(began.elapsed());
         let is_asked = record.asked_promise().is_some() && matches!(taken.copy, CopyState::Here(_));
         let acknowledged = pb::Acknowledged {
             tablet: record.tablet.as_u64(),
@@ -161,31 +163,24 @@ impl One {
         self.agent.say(Event::Acknowledged(acknowledged)).await;
     }
 
-    /// Waits for the drain, and says meanwhile who holds it up. Past the deadline what was
-    /// admitted earlier is refused by the store; nothing is acknowledged before it is over.
-    async fn drained(&self, record: &TabletRecord) {
-        let deadline = Duration::from_millis(u64::from(self.agent.settings().drain_deadline_ms));
-        let began = tokio::time::Instant::now();
-        let mut is_forced = false;
-        let drain = self.agent.tablets.drain(record.tablet, record.version);
+    /// Waits for a drain, or what has one in it, and says meanwhile who holds it up.
+    async fn drained<T>(&self, record: &TabletRecord, drain: impl Future<Output = T>) -> T {
         tokio::pin!(drain);
+        let mut reports = tokio::time::interval(WAITING_REPORT_INTERVAL);
+        reports.tick().await; // The first one is due at once.
         loop {
-            if tokio::time::timeout(WAITING_REPORT_INTERVAL, &mut drain).await.is_ok() {
-                self.agent.metrics().drained(began.elapsed());
-                return;
-            }
-            let holders = self.agent.tablets.holders(record.tablet);
-            let waiting = pb::Waiting {
-                tablet: record.tablet.as_u64(),
-                version: Some(record.version.into()),
-                holders: holders.into_iter().map(holder).collect(),
-            };
-            self.agent.say(Event::Waiting(waiting)).await;
-            if !is_forced && began.elapsed() > deadline {
-                tracing::warn!(tablet = %record.tablet, "the drain is forced");
-                self.agent.metrics().drain_forced();
-                self.agent.tablets.force(record.tablet).await;
-                is_forced = true;
+            tokio::select! {
+                biased;
+                drained = &mut drain => return drained,
+                _ = reports.tick() => {
+                    let holders = self.agent.tablets.holders(record.tablet);
+                    let waiting = pb::Waiting {
+                        tablet: record.tablet.as_u64(),
+                        version: Some(record.version.into()),
+                        holders: holders.into_iter().map(holder).collect(),
+                    };
+                    self.agent.say(Event::Waiting(waiting)).await;
+                }
             }
         }
     }
@@ -229,7 +224,8 @@ impl One {
     async fn drop_copy(self, record: &Arc<TabletRecord>, copy: CopyId) {
         #[cfg(feature = "faults")]
         self.agent.faults.steps.stand_still(record.tablet, Step::Drop).await;
-        let dropped = self.agent.tablets.drop_copy(record, copy, self.admitted.node).await;
+        let dropping = self.agent.tablets.drop_copy(record, copy, self.admitted.node);
+        let dropped = self.drained(record, dropping).await;
         self.agent.wake_catching_up();
         match dropped {
             Ok(()) => {

@@ -195,9 +195,6 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
         version: TopologyVersion,
     ) -> Result<(), StoreError>;
 
-    /// Refuses writes of version guards older than this, from here on.
-    fn refuse_older(&self, permit: &StepPermit, tablet: TabletId, version: TopologyVersion);
-
     /// Drops a copy, whose floor has been kept durably. For long, if the copy is large. Nothing
     /// if it is not there.
     fn drop_copy(
@@ -215,6 +212,9 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
         version: TopologyVersion,
         is_listed: &dyn Fn(TabletId) -> bool,
     ) -> Result<(), StoreError>;
+
+    /// Writes something that says what is there already: whether floors can be written.
+    fn probe(&self, permit: &StepPermit) -> Result<(), StoreError>;
 
     // What is there.
 

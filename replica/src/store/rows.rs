@@ -6,6 +6,8 @@ use super::layout;
 use super::sled_store::{Copy, Entry, SledStore};
 use super::streams::{Chunk, Ingested};
 use super::{Begun, Call, Digest, Page, Progress, Purged, StreamOnRecord, StreamState};
+#[cfg(feature = "faults")]
+use crate::faults::DiskFault;
 use crate::guard::{Revoked, TopologyGuard, VersionGuard};
 use crate::limits::{PURGE_SLICE_ROWS, SCAN_ROWS};
 use crate::lock::locked;
@@ -64,6 +66,8 @@ impl SledStore {
         guard: &TopologyGuard,
         chunk: Chunk<'_>,
     ) -> Result<Ingested, IngestError> {
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Rows, "write rows")?;
         self.space.admit_rows()?;
         for (position, row) in chunk.rows {
             layout::check_size(position, row)?;
@@ -117,12 +121,14 @@ impl SledStore {
         row: &RowVersion,
     ) -> Result<WriteStep, DataError> {
         layout::check_size(position, row)?;
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Rows, "write a row")?;
         self.space.admit_rows()?;
         let entry = self.entry(guard.tablet());
         let mut entry = locked(&entry);
         // What was admitted is finished, since the barrier waits for it; until that wait is
         // given up.
-        if guard.version() < entry.refuse_below {
+        if guard.is_forced() {
             return Err(DataError::StaleVersion { current: entry.floor.version() });
         }
         let guarded = guard.record();

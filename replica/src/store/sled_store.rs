@@ -32,17 +32,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What can be chosen of a store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// Bytes of pages that are kept in memory.
     pub cache_bytes: u64,
     /// Free bytes of the disk below which rows are refused.
     pub reserve_bytes: u64,
+    /// How the disk is to fail.
+    #[cfg(feature = "faults")]
+    pub faults: Arc<crate::faults::DiskFaults>,
 }
 
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
-        StoreOptions { cache_bytes: 256 << 20, reserve_bytes: RESERVE_BYTES }
+        StoreOptions {
+            cache_bytes: 256 << 20,
+            reserve_bytes: RESERVE_BYTES,
+            #[cfg(feature = "faults")]
+            faults: Arc::default(),
+        }
     }
 }
 
@@ -63,8 +71,6 @@ pub(super) struct Entry {
     pub(super) given: Option<CopyId>,
     pub(super) promise: HybridTime,
     pub(super) copies: BTreeMap<CopyId, Copy>,
-    /// Writes of version guards below this are refused.
-    pub(super) refuse_below: TopologyVersion,
 }
 
 impl Entry {
@@ -75,7 +81,6 @@ impl Entry {
             given: None,
             promise: HybridTime::ZERO,
             copies: BTreeMap::new(),
-            refuse_below: TopologyVersion::ZERO,
         }
     }
 
@@ -102,6 +107,8 @@ pub struct SledStore {
     /// Bytes of rows written since the last sync that `pace` has waited for.
     unsynced: AtomicU64,
     pub(super) lease: Arc<Lease>,
+    #[cfg(feature = "faults")]
+    pub(super) faults: Arc<crate::faults::DiskFaults>,
     // Last, so that no other process gets the directory before the database is closed.
     _directory: Arc<Directory>,
 }
@@ -132,7 +139,14 @@ impl SledStore {
         let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
         let (id, loaded) = catch_unwind(open).unwrap_or_else(panicked)?;
         let Loaded { db, floors, entries, unlisted } = loaded;
-        let committer = start_committer(&db, &path)?;
+        #[cfg(feature = "faults")]
+        let faults = Arc::clone(&options.faults);
+        let check = move || {
+            #[cfg(feature = "faults")]
+            faults.check(crate::faults::DiskFault::Syncs, "fdatasync")?;
+            Ok(())
+        };
+        let committer = start_committer(&db, &path, check)?;
         // What was read may be in the system's cache only; a floor counts once it is durable.
         committer.durable().wait_blocking()?;
         directory.note_rows(id)?;
@@ -145,6 +159,8 @@ impl SledStore {
             space,
             unsynced: AtomicU64::new(0),
             lease,
+            #[cfg(feature = "faults")]
+            faults: options.faults,
             _directory: directory,
         })
     }
@@ -259,12 +275,18 @@ fn load_copy(tree: &sled::Tree) -> Result<Option<LoadedCopy>, StoreError> {
     Ok(Some((record, promise.transpose()?.unwrap_or_default(), streams)))
 }
 
-fn start_committer(db: &sled::Db, path: &std::path::Path) -> Result<Committer, StoreError> {
+/// The committer of a database. Each sync begins with the check.
+fn start_committer(
+    db: &sled::Db,
+    path: &std::path::Path,
+    check: impl Fn() -> Result<(), StoreError> + Send + 'static,
+) -> Result<Committer, StoreError> {
     let io = |error: std::io::Error| StoreError::io("open the row store's log", &error);
     let log = File::open(path.join("db")).map_err(io)?;
     File::open(path).and_then(|directory| directory.sync_all()).map_err(io)?;
     let db = db.clone();
     Committer::start(Box::new(move || {
+        check()?;
         db.flush()?;
         let synced = rustix::fs::fdatasync(&log);
         synced.map_err(|error| StoreError::io("fdatasync", &error.into()))
@@ -369,12 +391,6 @@ impl TabletStore for SledStore {
         self.keep_floor_of(tablet, version)
     }
 
-    fn refuse_older(&self, _permit: &StepPermit, tablet: TabletId, version: TopologyVersion) {
-        let entry = self.entry(tablet);
-        let mut entry = locked(&entry);
-        entry.refuse_below = entry.refuse_below.max(version);
-    }
-
     fn drop_copy(
         &self,
         _permit: &StepPermit,
@@ -391,6 +407,10 @@ impl TabletStore for SledStore {
         is_listed: &dyn Fn(TabletId) -> bool,
     ) -> Result<(), StoreError> {
         self.raise_unlisted_to(version, is_listed)
+    }
+
+    fn probe(&self, _permit: &StepPermit) -> Result<(), StoreError> {
+        self.write_again()
     }
 
     fn floor(&self, tablet: TabletId) -> Floor {

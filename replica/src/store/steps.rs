@@ -4,6 +4,8 @@ use super::Home;
 use super::error::{StepError, StoreError};
 use super::layout;
 use super::sled_store::{Copy, Entry, SledStore};
+#[cfg(feature = "faults")]
+use crate::faults::DiskFault;
 use crate::lock::locked;
 use migrations::clock::HybridTime;
 use migrations::id::TabletId;
@@ -26,6 +28,8 @@ impl SledStore {
         floor.raise(record.version)?;
         // What is promised is promised for the tablet: it goes into whichever copy is its home.
         let promise = promise.max(entry.promise);
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Full, "write a record")?;
         let given = match home {
             Home::Copy(copy) => Some(copy),
             Home::Prepare(copy) => {
@@ -84,6 +88,8 @@ impl SledStore {
     }
 
     pub(super) fn drop_tree_of(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Drops, "drop a copy")?;
         {
             let entry = self.entry(tablet);
             let mut entry = locked(&entry);
@@ -130,7 +136,18 @@ impl SledStore {
         Ok(())
     }
 
+    /// Writes the floor of the unlisted as it is.
+    pub(super) fn write_again(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Full, "write a floor")?;
+        let unlisted = locked(&self.unlisted);
+        self.floors.insert(layout::UNLISTED, &layout::encode_version(*unlisted))?;
+        Ok(())
+    }
+
     fn write_floor(&self, tablet: TabletId, version: TopologyVersion) -> Result<(), StoreError> {
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Full, "write a floor")?;
         let version = layout::encode_version(version);
         self.floors.insert(tablet.as_u64().to_be_bytes(), &version)?;
         Ok(())

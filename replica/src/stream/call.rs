@@ -12,6 +12,7 @@ use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::metrics::Direction;
 use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord, StreamState};
 use crate::tablets::Tablets;
+use crate::wait::{Wait, bounded};
 use migrations::agent::calls::{NotOrdered, check_order};
 use migrations::evidence::{FailureReason, StreamReport};
 use migrations::id::SessionId;
@@ -21,6 +22,7 @@ use migrations::pull::{
 use migrations::record::StreamPair;
 use migrations::row::RowSum;
 use migrations::version::CopyId;
+use process::wait::{Overdue, bounded as bounded_by, watched};
 use proto::convert;
 use proto::stream::v1 as pb;
 use proto::stream::v1::pull_request::Event as Asks;
@@ -37,8 +39,6 @@ use uuid::Uuid;
 
 /// After so many bytes a sync is asked for, so that a later attempt can go on there.
 const SYNC_BYTES: u64 = 64 << 20;
-/// How long the note that a call failed may hold its report up.
-const NOTE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One call to be made.
 #[derive(Debug)]
@@ -67,9 +67,11 @@ pub(super) struct Goodbye {
 impl Goodbye {
     /// Waits for the source to end the call: `Received` may be on its way until then.
     pub(super) async fn said(mut self) {
-        let drained = async { while let Ok(Some(_)) = self.responses.message().await {} };
-        if tokio::time::timeout(self.patience, drained).await.is_err() {
-            tracing::debug!("a complete stream's source didn't end the call");
+        let heard = &mut self.responses;
+        let drained =
+            async { while let Ok(Some(_)) = watched(Wait::StreamNext, heard.message()).await {} };
+        if let Err(overdue) = bounded_by(Wait::StreamGoodbye, self.patience, drained).await {
+            tracing::debug!(error = %overdue, "a complete stream's source didn't end the call");
         }
     }
 }
@@ -109,7 +111,20 @@ impl Pull {
         let frozen = FrozenGuard(self.session);
         let mut guard = self.tablets.sessions().enter(frozen, self.order.record.tablet)?;
         let work = guard.describe("stream from a source", Some(self.order.source));
-        let guard = Arc::new(guard);
+        let (forced, guard) = (guard.forced(), Arc::new(guard));
+        let working = self.work(guard, &work, source_copy);
+        let ended = forced.run_until_cancelled(working).await;
+        ended.unwrap_or_else(|| Err(Failure::forced()))
+    }
+
+    /// Makes the call, if it was not made before. All that it waits for goes with it when it is
+    /// dropped, the guard too; a write that runs keeps its own hold.
+    async fn work(
+        &self,
+        guard: Arc<TopologyGuard>,
+        work: &crate::holders::Work,
+        source_copy: CopyId,
+    ) -> Result<Complete, Failure> {
         self.check_room()?;
         let call = Uuid::new_v4().as_u64_pair().0;
         let begin = Call { call, source: self.order.source, source_copy };
@@ -117,7 +132,7 @@ impl Pull {
             Begun::New(stream) => stream,
             Begun::OnRecord(stream) => return self.stands(&stream),
         };
-        let ended = self.stream(&guard, &work, stream).await;
+        let ended = self.stream(&guard, work, stream).await;
         match ended {
             Ok(goodbye) => Ok(goodbye),
             Err(failure) => {
@@ -186,8 +201,17 @@ impl Pull {
         let (store, guard) = (Arc::clone(self.tablets.store()), Arc::clone(guard));
         let begun = blocking(move || store.begin_call(&guard, begin)).await?;
         // Before the call is made: after a restart nobody may make it a second time.
-        self.tablets.store().durable().wait().await?;
+        self.durable().await?;
         Ok(begun)
+    }
+
+    /// Returns once all that was written is durable; a disk that takes too long has failed this
+    /// stream, and nothing else of it.
+    async fn durable(&self) -> Result<(), Failure> {
+        let synced = self.tablets.store().durable().wait();
+        let synced = bounded(Wait::StreamRecord, &self.tablets.settings(), synced).await;
+        let late = |overdue: Overdue| Failure::disk(overdue.to_string());
+        Ok(synced.map_err(late)??)
     }
 
     async fn end_call(
@@ -204,10 +228,10 @@ impl Pull {
     /// that hangs: a call that is on record as running has failed as well, once nobody is at it.
     async fn note_failed(&self, guard: Arc<TopologyGuard>, call: u64) {
         let noted = self.end_call(guard, call, StreamState::Failed);
-        match tokio::time::timeout(NOTE_PATIENCE, noted).await {
+        match bounded(Wait::StreamNote, &self.tablets.settings(), noted).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a failed stream was not noted"),
-            Err(_) => tracing::warn!("the note of a failed stream waits for the disk"),
+            Err(error) => tracing::warn!(%error, "the note of a failed stream waits for the disk"),
         }
     }
 
@@ -232,7 +256,7 @@ impl Pull {
             biased;
             () = token.cancelled() => return Err(revoked(guard)),
             () = self.live.stop.cancelled() => return Err(stopped()),
-            called = client.pull(ReceiverStream::new(outbox)) => {
+            called = watched(Wait::StreamOpen, client.pull(ReceiverStream::new(outbox))) => {
                 called.map_err(|status| Failure::of_status(&status))?.into_inner()
             }
             () = clock.reaches(machine.deadline()) => {
@@ -248,7 +272,8 @@ impl Pull {
         if self.is_on(Switch::ReceivedBeforeRecord) {
             let event = Some(Asks::Received(pb::Received {}));
             let _gone = requests.send(pb::PullRequest { event }).await;
-            responses.message().await.map_err(|status| Failure::of_status(&status))?;
+            let ended = watched(Wait::StreamNext, responses.message()).await;
+            ended.map_err(|status| Failure::of_status(&status))?;
         }
         let report = self.record(guard, call, sent, pipe.progress).await?;
         if machine.on(ReceiverEvent::Recorded, clock.now()) != ReceiverStep::SendReceived {
@@ -442,14 +467,14 @@ impl Pull {
     ) -> Result<StreamReport, Failure> {
         #[cfg(feature = "faults")]
         self.faults.steps.stand_still(self.order.record.tablet, Step::Record).await;
-        self.tablets.store().durable().wait().await?;
+        self.durable().await?;
         let stored = Totals { rows: progress.rows, bytes: progress.bytes, sum: progress.sum };
         if stored != sent {
             let detail = format!("{} rows were sent, {} are stored", sent.rows, stored.rows);
             return Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail));
         }
         self.end_call(Arc::clone(guard), call, StreamState::Complete).await?;
-        self.tablets.store().durable().wait().await?;
+        self.durable().await?;
         Ok(StreamReport { sent: sent.sum, ..self.report(&progress) })
     }
 }
@@ -460,7 +485,7 @@ async fn next(
     responses: &mut Streaming<pb::PullResponse>,
 ) -> Result<Option<pb::PullResponse>, Status> {
     limiter.ready().await;
-    responses.message().await
+    watched(Wait::StreamNext, responses.message()).await
 }
 
 async fn blocking<T: Send + 'static>(

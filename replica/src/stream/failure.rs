@@ -57,6 +57,17 @@ impl Failure {
         Failure::new(FailureReason::NodeFenced, Origin::Session, detail)
     }
 
+    /// This node's disk doesn't do what it should.
+    pub(super) fn disk(detail: impl Into<String>) -> Failure {
+        Failure::new(FailureReason::DiskError, Origin::LocalDisk, detail)
+    }
+
+    /// The drain that waited for this work has lost its patience.
+    pub(super) fn forced() -> Failure {
+        let reason = FailureReason::SessionClosing;
+        Failure::new(reason, Origin::Session, "forced out: the session closed long ago")
+    }
+
     /// A step in a blocking task has panicked: nothing is known of what it did.
     pub(super) fn panicked(error: &tokio::task::JoinError) -> Failure {
         let detail = format!("the row store: {error}");

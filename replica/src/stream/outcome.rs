@@ -2,12 +2,15 @@
 //! `Complete` and `Received`.
 
 use super::failure::Failure;
-use super::transport::{CONNECT_TIMEOUT, endpoint};
+use super::transport::endpoint;
+use crate::limits::OUTCOME_DEADLINE;
 use crate::store::StreamState;
+use crate::wait::Wait;
 use migrations::id::{ClusterId, SessionId, TabletId};
 use migrations::pull::Totals;
 use migrations::record::StreamPair;
 use migrations::row::RowSum;
+use process::wait::bounded as bounded_by;
 use proto::convert;
 use proto::stream::v1 as pb;
 use proto::stream::v1::stream_service_client::StreamServiceClient;
@@ -37,8 +40,6 @@ pub struct Outcome {
 /// Asks the receiver at an address. `None`: the stream isn't on record there. Bounded.
 pub async fn ask_outcome(address: &str, query: OutcomeQuery) -> Result<Option<Outcome>, Failure> {
     let endpoint = endpoint(address).map_err(|error| Failure::closed(error.to_string()))?;
-    let channel = endpoint.connect().await;
-    let channel = channel.map_err(|error| Failure::closed(error.to_string()))?;
     let request = pb::GetOutcomeRequest {
         cluster_id: convert::bytes(query.cluster.as_uuid()),
         tablet: query.tablet.as_u64(),
@@ -46,10 +47,14 @@ pub async fn ask_outcome(address: &str, query: OutcomeQuery) -> Result<Option<Ou
         source: query.pair.source.as_u64(),
         receiver: query.pair.receiver.as_u64(),
     };
-    let mut client = StreamServiceClient::new(channel);
-    let answer = tokio::time::timeout(CONNECT_TIMEOUT, client.get_outcome(request)).await;
-    let answer = answer.map_err(|_| Failure::closed("no answer"))?;
-    let answer = answer.map_err(|status| Failure::of_status(&status))?.into_inner();
+    let asked = async {
+        let channel = endpoint.connect().await;
+        let channel = channel.map_err(|error| Failure::closed(error.to_string()))?;
+        let answer = StreamServiceClient::new(channel).get_outcome(request).await;
+        answer.map_err(|status| Failure::of_status(&status))
+    };
+    let answer = bounded_by(Wait::Outcome, OUTCOME_DEADLINE, asked).await;
+    let answer = answer.map_err(|overdue| Failure::closed(overdue.to_string()))??.into_inner();
     let state = match answer.state() {
         pb::StreamState::Unspecified => return Err(Failure::protocol("an unknown state")),
         pb::StreamState::Unknown => return Ok(None),

@@ -145,7 +145,10 @@ impl RateLimiter {
             changed.as_mut().enable(); // Before the look, so that no wake-up falls between.
             let wait = locked(&self.shared.bucket).wait(Instant::now());
             let Some(wait) = wait else { return };
-            let _either = tokio::time::timeout(wait, changed).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = changed => {}
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{CHUNKS_IN_FLIGHT, CallClock, Failure, Own, STREAMS, Standing};
 use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::store::StreamState;
 use crate::tablets::{CopyState, Tablets};
+use crate::wait::Wait;
 use futures::{Stream, StreamExt, stream};
 use migrations::agent::calls::{Asked, NotServed, check_serve};
 use migrations::evidence::FailureReason;
@@ -16,6 +17,7 @@ use migrations::pull::{ReceiverSays, Source, SourceEvent, SourceStep};
 use migrations::record::{StreamPair, TabletRecord};
 use migrations::row::RowSum;
 use migrations::version::{CopyId, Incarnation, TopologyVersion};
+use process::wait::watched;
 use proto::Malformed;
 use proto::convert;
 use proto::reasons::Reason;
@@ -205,7 +207,7 @@ impl StreamService for StreamApi {
         let clock = CallClock::start();
         let mut machine = Source::new(self.standing.bounds(), clock.now());
         let first = tokio::select! {
-            first = requests.message() => first,
+            first = watched(Wait::StreamHeard, requests.message()) => first,
             () = clock.reaches(machine.deadline()) => {
                 machine.on(SourceEvent::Tick, clock.now());
                 return Err(Failure::closed("no begin came").refusal().into());

@@ -8,26 +8,25 @@ use super::{CHUNKS_IN_FLIGHT, Failure};
 use crate::faults::{Faults, Step, Switch};
 use crate::guard::TopologyGuard;
 use crate::holders::Work;
+use crate::limits::NOTE_PATIENCE;
 use crate::metrics::{Direction, Metrics};
+use crate::wait::Wait;
 use migrations::evidence::FailureReason;
 use migrations::id::NodeId;
 use migrations::pull::{Bounds, ReceiverSays, Source, SourceEvent, SourceState, SourceStep};
+use process::wait::{bounded as bounded_by, watched};
 use proto::convert;
 use proto::stream::v1 as pb;
 use proto::stream::v1::pull_request::Event as Asks;
 use proto::stream::v1::pull_response::Event as Says;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 type Out = mpsc::Sender<Result<pb::PullResponse, Status>>;
-
-/// How long a refusal may wait for room on its way out.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// One call that is served. It holds its guard until it ends.
 #[derive(Debug)]
@@ -114,8 +113,10 @@ impl Serving {
     ) {
         let tablet = self.guard.tablet();
         let (session, receiver) = (self.guard.session(), self.receiver);
-        let token = self.guard.token();
-        let ended = self.stream(&mut machine, clock, &mut requests, &out, token).await;
+        let (token, forced) = (self.guard.token(), self.guard.forced());
+        let streaming = self.stream(&mut machine, clock, &mut requests, &out, token);
+        let ended = forced.run_until_cancelled(streaming).await;
+        let ended = ended.unwrap_or_else(|| Err(Failure::forced()));
         match (ended, machine.state()) {
             (Ok(()), SourceState::Complete) => {
                 tracing::info!(%tablet, %session, peer = %receiver, "stream out complete");
@@ -129,7 +130,8 @@ impl Serving {
                     "a stream out failed");
                 let last = Err(failure.refusal().into());
                 // Who has hung up doesn't hear it.
-                let _heard = tokio::time::timeout(LAST_WORD, out.send(last)).await;
+                let said = out.send(last);
+                let _heard = bounded_by(Wait::StreamLastWord, NOTE_PATIENCE, said).await;
             }
         }
     }
@@ -156,7 +158,7 @@ impl Serving {
             let happened = tokio::select! {
                 biased;
                 () = token.cancelled() => Happened::Revoked,
-                asked = requests.message() => Happened::Asked(asked),
+                asked = watched(Wait::StreamHeard, requests.message()) => Happened::Asked(asked),
                 read = pipe.read() => Happened::Read(read),
                 () = room(&limiter, out), if may_send => Happened::MaySend,
                 () = out.closed() => Happened::HungUp,

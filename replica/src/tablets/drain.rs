@@ -1,22 +1,29 @@
-//! Step 4 of a barrier: waiting until nothing older can act here, and saying who still does.
+//! Step 4 of a barrier: waiting until nothing older can act here, and saying who still does. Every
+//! drain is one of these, within a barrier or not: past the deadline it is forced.
 
-use super::{Now, StepPermit, Tablet, Tablets};
-use crate::guard::VersionGate;
+use super::{Now, Tablet, Tablets};
+use crate::guard::{Turnstile, VersionGate};
 use crate::holders::Holder;
-use crate::limits::DRAIN_NAG_INTERVAL;
 use crate::lock::locked;
 use crate::sessions::Session;
+use crate::wait::{Wait, bounded};
+use futures::future::join_all;
 use migrations::id::TabletId;
 use migrations::version::TopologyVersion;
+use process::wait::bounded as bounded_by;
+use proto::reasons::Reason;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 impl Tablets {
     /// Returns once no guard lives of a session of this tablet that is closed by now, and no
     /// version guard older than `version`. What is closed later is a later barrier's business.
-    /// The version must have been taken on. Cancel safe: it owns nothing.
+    /// The version must have been taken on. Past the drain deadline, counted from when they were
+    /// closed, those who hold guards are forced out; it returns when they are gone all the same.
+    /// Cancel safe: it owns nothing.
     pub async fn drain(&self, tablet: TabletId, version: TopologyVersion) {
         let Some(tablet) = self.find(tablet) else { return };
-        tablet.drained(|gate| gate.version() < version).await;
+        self.drained(&tablet, |gate| gate.version() < version).await;
         tablet.sweep(&self.sessions);
     }
 
@@ -28,16 +35,6 @@ impl Tablets {
     /// Who any drain waits for now.
     pub fn all_holders(&self) -> Vec<Holder> {
         self.all().iter().flat_map(|tablet| tablet.holders()).collect()
-    }
-
-    /// Past the drain deadline: from here on the store refuses writes that were admitted at
-    /// earlier versions of this tablet. (Work of closed sessions has been told to stop, and is
-    /// refused, already.) Ends nothing by itself: the drain still waits until guards are gone.
-    pub async fn force(&self, tablet: TabletId) {
-        let Some(tablet) = self.find(tablet) else { return };
-        let _step = tablet.step.lock().await;
-        let floor = tablet.now.load().floor;
-        self.store.refuse_older(&StepPermit::new(), tablet.id, floor);
     }
 
     /// For an admission: closes every session and the gate of every tablet, and returns once no
@@ -53,31 +50,77 @@ impl Tablets {
             let (floor, record, copy) = (now.floor, now.record.clone(), now.copy);
             tablet.publish(Now { floor, record, copy, is_awaiting: true, gate: None });
         }
-        for tablet in &all {
-            tablet.drained(|_| true).await;
+        // At one time: what is forced on many tablets takes no longer than on one.
+        join_all(all.iter().map(|tablet| async {
+            self.drained(tablet, |_| true).await;
             tablet.sweep(&self.sessions);
+        }))
+        .await;
+    }
+
+    /// Returns once the sessions that are closed by now, and the gates that are meant, have
+    /// drained; by force, if they don't by themselves. Cancel safe.
+    pub(super) async fn drained(&self, tablet: &Tablet, is_meant: impl Fn(&VersionGate) -> bool) {
+        let (sessions, gates) = tablet.closed(is_meant);
+        let turnstiles = sessions.iter().map(|session| session.turnstile());
+        let turnstiles: Vec<_> =
+            turnstiles.chain(gates.iter().map(|gate| gate.turnstile())).collect();
+        // What has drained stays drained: they can be waited for one after the other.
+        let drained = async {
+            for turnstile in &turnstiles {
+                turnstile.drained().await;
+            }
+        };
+        tokio::pin!(drained);
+        if bounded_by(Wait::Drain, self.patience(&turnstiles), &mut drained).await.is_ok() {
+            return;
         }
+        self.force(tablet, &turnstiles);
+        if bounded(Wait::Forced, &self.settings(), &mut drained).await.is_err() {
+            let holders = tablet.holders();
+            let detail = format!("tablet {}: guards can't be ended: {holders:?}", tablet.id);
+            self.fitness.found_unfit(Reason::SessionClosing, &detail);
+            // Nothing is acknowledged before it is over, however long that takes.
+            drained.await;
+        }
+    }
+
+    /// What is left of the deadline, for the one that was closed first. A drain that is begun anew,
+    /// with another attachment, say, does not begin to wait anew.
+    fn patience(&self, turnstiles: &[&Turnstile]) -> std::time::Duration {
+        let held = turnstiles.iter().filter(|turnstile| !turnstile.gate().has_drained());
+        let closed = held.map(|turnstile| turnstile.closed_at()).min();
+        let deadline = Wait::Drain.bound(&self.settings());
+        closed.map_or(deadline, |at| (at + deadline).saturating_duration_since(Instant::now()))
+    }
+
+    /// From here on the store refuses what these guards permitted (work of closed sessions is
+    /// refused already), and the tasks that hold them are told to drop them. Ends nothing by itself.
+    fn force(&self, tablet: &Tablet, turnstiles: &[&Turnstile]) {
+        tracing::warn!(tablet = %tablet.id, holders = ?tablet.holders(), "the drain is forced");
+        self.sessions.metrics().drain_forced();
+        turnstiles.iter().for_each(|turnstile| turnstile.force());
     }
 }
 
 impl Tablet {
-    /// Returns once the sessions that are closed by now, and the gates that are meant, have
-    /// drained; says now and then for whom it waits. Cancel safe.
-    pub(super) async fn drained(&self, is_meant: impl Fn(&VersionGate) -> bool) {
-        let (sessions, gates) = {
-            let past = locked(&self.past);
-            let is_closed = |session: &&Arc<Session>| session.turnstile().gate().is_closed();
-            let sessions: Vec<_> = past.sessions.iter().filter(is_closed).cloned().collect();
-            let gates: Vec<_> = past.gates.iter().filter(|gate| is_meant(gate)).cloned().collect();
-            (sessions, gates)
-        };
-        let turnstiles = sessions.iter().map(|session| session.turnstile());
-        for turnstile in turnstiles.chain(gates.iter().map(|gate| gate.turnstile())) {
-            // What has drained stays drained: they can be waited for one after the other.
-            while tokio::time::timeout(DRAIN_NAG_INTERVAL, turnstile.drained()).await.is_err() {
-                tracing::warn!(tablet = %self.id, holders = ?self.holders(), "drain still waits");
-            }
-        }
+    /// The sessions that are closed by now, and the gates that are meant.
+    fn closed(
+        &self,
+        is_meant: impl Fn(&VersionGate) -> bool,
+    ) -> (Vec<Arc<Session>>, Vec<Arc<VersionGate>>) {
+        let past = locked(&self.past);
+        let is_closed = |session: &&Arc<Session>| session.turnstile().gate().is_closed();
+        let sessions = past.sessions.iter().filter(is_closed).cloned().collect();
+        (sessions, past.gates.iter().filter(|gate| is_meant(gate)).cloned().collect())
+    }
+
+    /// Whether guards that were forced out are still held.
+    pub(super) fn is_stuck(&self) -> bool {
+        let (sessions, gates) = self.closed(|_| true);
+        let mut all = sessions.iter().map(|session| session.turnstile());
+        let mut gates = gates.iter().map(|gate| gate.turnstile());
+        all.any(Turnstile::is_stuck) || gates.any(Turnstile::is_stuck)
     }
 
     fn holders(&self) -> Vec<Holder> {

@@ -3,6 +3,7 @@
 use super::{Now, StepPermit, Tablet, Tablets, TakenOn};
 use crate::limits::TAKE_ON_AT_ONCE;
 use crate::store::{StepError, StoreError};
+use crate::wait::Wait;
 use futures::{StreamExt, stream};
 use migrations::agent::step::{self, NotDropped};
 use migrations::floor::StaleVersion;
@@ -163,14 +164,14 @@ impl Tablets {
             let (record, copy) = (now.record.clone(), now.copy);
             tablet.publish(Now { floor, record, copy, is_awaiting: true, gate: None });
         }
-        tablet.drained(|_| true).await;
+        self.drained(tablet, |_| true).await;
         let step = Arc::clone(&tablet.step).lock_owned().await;
         let copies = self.store.known(tablet.id).map_or_else(Vec::new, |known| known.copies);
         if !step::is_left_out(self.store.floor(tablet.id), version) {
             return Ok(());
         }
         if !copies.is_empty() {
-            self.store.keep_floor(&StepPermit::new(), tablet.id, version)?;
+            self.keep_floor(tablet.id, version)?;
         }
         tablet.publish(Now::absent(version));
         tablet.sweep(&self.sessions);
@@ -195,16 +196,22 @@ impl Tablets {
         copies: Vec<CopyId>,
         version: TopologyVersion,
     ) -> Result<(), StoreError> {
-        self.store.keep_floor(&StepPermit::new(), tablet, version)?;
-        self.store.durable().wait().await?;
+        self.keep_floor(tablet, version)?;
+        self.durable().await?;
         let store = Arc::clone(&self.store);
         let dropping = tokio::task::spawn_blocking(move || {
             let _step = step;
             copies.iter().try_for_each(|copy| store.drop_copy(&StepPermit::new(), tablet, *copy))
         });
         let died = |_| StoreError::Damaged { detail: "the row store panicked in a drop".into() };
-        dropping.await.map_err(died)??;
-        self.store.durable().wait().await
+        let dropping = async { dropping.await.map_err(died)? };
+        self.found_out(Wait::Drop, "a copy can't be dropped", dropping).await?;
+        self.durable().await
+    }
+
+    fn keep_floor(&self, tablet: TabletId, version: TopologyVersion) -> Result<(), StoreError> {
+        let kept = self.store.keep_floor(&StepPermit::new(), tablet, version);
+        self.failed("a floor can't be written", kept)
     }
 
     async fn forget_unlisted(
@@ -212,8 +219,9 @@ impl Tablets {
         version: TopologyVersion,
         is_listed: &(dyn Fn(TabletId) -> bool + Sync),
     ) -> Result<(), StoreError> {
-        self.store.raise_unlisted(&StepPermit::new(), version, is_listed)?;
-        self.store.durable().wait().await?;
+        let raised = self.store.raise_unlisted(&StepPermit::new(), version, is_listed);
+        self.failed("a floor can't be written", raised)?;
+        self.durable().await?;
         let mut tablets = self.tablets.write().unwrap_or_else(PoisonError::into_inner);
         // One in somebody's hand is kept; the next full state comes by here again.
         tablets.retain(|id, tablet| {

@@ -6,6 +6,7 @@
 
 mod drain;
 mod drop_copy;
+mod durable;
 mod permit;
 mod take_on;
 
@@ -15,6 +16,7 @@ pub use permit::StepPermit;
 pub use take_on::TakenOn;
 
 use crate::clock::NodeClock;
+use crate::fitness::Fitness;
 use crate::guard::{VersionGate, VersionGuard};
 use crate::lock::locked;
 use crate::sessions::{Session, Sessions};
@@ -24,6 +26,7 @@ use migrations::agent::admit::{VersionRefused, admit_version};
 use migrations::agent::step;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
+use migrations::settings::Settings;
 use migrations::version::{CopyId, TopologyVersion};
 use proto::reasons::Reason;
 use std::collections::HashMap;
@@ -69,6 +72,9 @@ pub struct Tablets {
     sessions: Arc<Sessions>,
     clock: Arc<NodeClock>,
     tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
+    fitness: Fitness,
+    /// What bounds its waits.
+    settings: ArcSwap<Settings>,
 }
 
 /// One tablet on this agent.
@@ -121,7 +127,9 @@ impl Tablets {
         let all = store.all_known();
         let known = all.iter().map(|known| (known.tablet, Tablet::found(known, own, &sessions)));
         let tablets = RwLock::new(known.collect());
-        Tablets { store, sessions, clock, tablets }
+        let fitness = Fitness::new(Arc::clone(&sessions));
+        let settings = ArcSwap::from_pointee(Settings::DEFAULT);
+        Tablets { store, sessions, clock, tablets, fitness, settings }
     }
 
     /// Admits a data request, a purge or a cleanup at a version of a tablet.
@@ -183,6 +191,21 @@ impl Tablets {
     /// The sessions that it opens and closes.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
+    }
+
+    /// Whether this node can do what is asked of it.
+    pub fn fitness(&self) -> &Fitness {
+        &self.fitness
+    }
+
+    /// What is the same everywhere, as last heard.
+    pub fn settings(&self) -> Settings {
+        **self.settings.load()
+    }
+
+    /// What is the same everywhere has changed.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     fn find(&self, tablet: TabletId) -> Option<Arc<Tablet>> {

@@ -48,10 +48,10 @@ impl Tablets {
             return Ok(*taken);
         }
         step.done = None;
-        self.store.raise_floor(&StepPermit::new(), record, home, promise)?;
+        self.failed_step(self.store.raise_floor(&StepPermit::new(), record, home, promise))?;
         // Durable before anything is opened or answered: after a restart a delayed older barrier
         // could otherwise be obeyed. INV-5.
-        self.store.durable().wait().await?;
+        self.durable().await?;
         self.switch(&tablet, record, copy);
         let promise = self.store.known(record.tablet).map_or(HybridTime::ZERO, |k| k.promise);
         let taken = TakenOn { tablet: record.tablet, version: record.version, copy, promise };

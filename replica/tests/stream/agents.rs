@@ -263,7 +263,8 @@ fn take(path: &Path, lease: &Arc<Lease>, options: StoreOptions) -> Arc<dyn Table
     let began = std::time::Instant::now();
     loop {
         let directory = Directory::open(path, "n");
-        let open = |directory| SledStore::open(Arc::new(directory), Arc::clone(lease), options);
+        let open =
+            |directory| SledStore::open(Arc::new(directory), Arc::clone(lease), options.clone());
         match directory.and_then(open) {
             Err(_) if began.elapsed() < PATIENCE => std::thread::yield_now(),
             opened => return Arc::new(opened.expect("the store opens")),

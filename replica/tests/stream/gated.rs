@@ -155,8 +155,8 @@ impl TabletStore for GatedStore {
         self.inner.keep_floor(permit, tablet, version)
     }
 
-    fn refuse_older(&self, permit: &StepPermit, tablet: TabletId, version: TopologyVersion) {
-        self.inner.refuse_older(permit, tablet, version);
+    fn probe(&self, permit: &StepPermit) -> Result<(), StoreError> {
+        self.inner.probe(permit)
     }
 
     fn drop_copy(

@@ -1,0 +1,49 @@
+//! What a disk does that fails: each error is the system's own, made where the system would.
+
+use crate::lock::locked;
+use crate::store::StoreError;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Mutex;
+
+/// How the disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DiskFault {
+    /// Rows can't be written: EIO.
+    Rows,
+    /// Syncs fail: EIO. After the first one nothing counts as durable in this process.
+    Syncs,
+    /// Copies can't be dropped: EIO.
+    Drops,
+    /// Nothing can be written, floors neither: ENOSPC.
+    Full,
+}
+
+/// Which of them are on. Of a whole node.
+#[derive(Debug, Default)]
+pub struct DiskFaults {
+    on: Mutex<HashSet<DiskFault>>,
+}
+
+impl DiskFaults {
+    /// Turns one on or off.
+    pub fn set(&self, fault: DiskFault, is_on: bool) {
+        let mut on = locked(&self.on);
+        match is_on {
+            true => on.insert(fault),
+            false => on.remove(&fault),
+        };
+    }
+
+    /// What the disk says to something that a fault is of.
+    pub(crate) fn check(&self, fault: DiskFault, tried: &str) -> Result<(), StoreError> {
+        let on = locked(&self.on);
+        let is_writing = fault != DiskFault::Drops;
+        let error = match (on.contains(&fault), on.contains(&DiskFault::Full)) {
+            (_, true) if is_writing => rustix::io::Errno::NOSPC,
+            (true, _) => rustix::io::Errno::IO,
+            (false, _) => return Ok(()),
+        };
+        Err(StoreError::io(tried, &io::Error::from(error)))
+    }
+}
