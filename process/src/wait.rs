@@ -54,8 +54,8 @@ pub async fn watched<T>(_wait: impl Named, future: impl Future<Output = T>) -> T
 pub async fn watched<T>(wait: impl Named, future: impl Future<Output = T>) -> T {
     let answer = future.await;
     // What was asked for has been done; the answer to it never comes.
-    if faults::is_silenced(wait.name()) {
-        faults::silenced().await;
+    if faults::takes_away(wait.name()) {
+        std::future::pending::<()>().await;
     }
     answer
 }
@@ -63,37 +63,43 @@ pub async fn watched<T>(wait: impl Named, future: impl Future<Output = T>) -> T 
 /// Waits that are never answered, in this process.
 #[cfg(feature = "faults")]
 pub mod faults {
-    use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    static SILENCED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    static MET: AtomicU64 = AtomicU64::new(0);
-
-    fn all() -> MutexGuard<'static, BTreeSet<String>> {
-        SILENCED.lock().unwrap_or_else(PoisonError::into_inner)
+    #[derive(Debug)]
+    struct Silence {
+        names: BTreeSet<String>,
+        met: BTreeMap<&'static str, u64>,
     }
 
-    /// From now on the wait of this name is never answered; or it is again. What waits already
-    /// goes on to wait.
+    static SILENCE: Mutex<Silence> =
+        Mutex::new(Silence { names: BTreeSet::new(), met: BTreeMap::new() });
+
+    fn silence_now() -> MutexGuard<'static, Silence> {
+        SILENCE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the wait of this name is never answered; or it is again. What has lost its
+    /// answer by then doesn't get it back.
     pub fn silence(name: &str, is_on: bool) {
         match is_on {
-            true => all().insert(name.to_owned()),
-            false => all().remove(name),
+            true => silence_now().names.insert(name.to_owned()),
+            false => silence_now().names.remove(name),
         };
     }
 
-    /// How many waits have had their answers taken away.
-    pub fn met() -> u64 {
-        MET.load(Ordering::Acquire)
+    /// How often the wait of this name has had its answer taken away.
+    pub fn silenced(name: &str) -> u64 {
+        silence_now().met.get(name).copied().unwrap_or(0)
     }
 
-    pub(super) fn is_silenced(name: &str) -> bool {
-        all().contains(name)
-    }
-
-    pub(super) async fn silenced() {
-        MET.fetch_add(1, Ordering::AcqRel);
-        std::future::pending().await
+    /// Whether this answer is taken away; counts it.
+    pub(super) fn takes_away(name: &'static str) -> bool {
+        let mut silence = silence_now();
+        let is_silenced = silence.names.contains(name);
+        if is_silenced {
+            *silence.met.entry(name).or_default() += 1;
+        }
+        is_silenced
     }
 }

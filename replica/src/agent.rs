@@ -86,6 +86,14 @@ impl Agent {
         }
     }
 
+    /// With the faults of the disk that its store is on.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn on_disk(mut self, disk: Arc<crate::faults::DiskFaults>) -> Agent {
+        self.faults = Arc::new(crate::faults::Faults { disk, ..Default::default() });
+        self
+    }
+
     /// The sessions that it has.
     pub fn sessions(&self) -> &Arc<Sessions> {
         self.tablets.sessions()

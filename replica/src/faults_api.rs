@@ -1,12 +1,16 @@
 //! The fault switches as a service, for the demonstration and the process tests.
 
 use crate::agent::Agent;
-use crate::faults::{Released, Step, Switch};
+use crate::faults::{DiskFault, Released, Step, Switch};
 use crate::stream::Puller;
+use crate::wait::Wait;
 use migrations::id::TabletId;
+use process::wait::Named;
+use process::wait::faults::{silence, silenced};
 use proto::convert;
 use proto::faults::v1 as pb;
 use proto::faults::v1::fault_service_server::{FaultService, FaultServiceServer};
+use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::sync::Arc;
@@ -145,6 +149,25 @@ impl FaultService for FaultApi {
         Ok(Response::new(pb::SetGuardCheckResponse {}))
     }
 
+    async fn set_disk_fault(
+        &self,
+        request: Request<pb::SetDiskFaultRequest>,
+    ) -> Result<Response<pb::SetDiskFaultResponse>, Status> {
+        let request = request.into_inner();
+        let fault = match request.fault() {
+            pb::DiskFault::Rows => DiskFault::Rows,
+            pb::DiskFault::Syncs => DiskFault::Syncs,
+            pb::DiskFault::Drops => DiskFault::Drops,
+            pb::DiskFault::Full => DiskFault::Full,
+            pb::DiskFault::Unspecified => {
+                return Err(Refusal::invalid_field("fault", "is none").into());
+            }
+        };
+        tracing::warn!(?fault, on = request.on, "a fault of the disk was set");
+        self.agent.faults.disk.set(fault, request.on);
+        Ok(Response::new(pb::SetDiskFaultResponse {}))
+    }
+
     async fn list_copies(
         &self,
         _: Request<pb::ListCopiesRequest>,
@@ -188,4 +211,43 @@ fn switch(switch: pb::Switch) -> Result<Switch, Status> {
             return Err(Refusal::invalid_field("switch", "is none").into());
         }
     })
+}
+
+/// Serves the silence of this process' waits.
+#[derive(Debug)]
+pub(crate) struct WaitApi {
+    agent: Arc<Agent>,
+}
+
+/// The service over an agent's waits.
+pub(crate) fn waits(agent: &Arc<Agent>) -> WaitServiceServer<WaitApi> {
+    WaitServiceServer::new(WaitApi { agent: Arc::clone(agent) })
+}
+
+#[tonic::async_trait]
+impl WaitService for WaitApi {
+    async fn list_waits(
+        &self,
+        _: Request<pb::ListWaitsRequest>,
+    ) -> Result<Response<pb::ListWaitsResponse>, Status> {
+        let settings = self.agent.settings();
+        let waits = Wait::ALL.iter().map(|wait| pb::Wait {
+            name: wait.name().to_owned(),
+            bound_ms: u64::try_from(wait.bound(&settings).as_millis()).unwrap_or(u64::MAX),
+            silenced: silenced(wait.name()),
+        });
+        Ok(Response::new(pb::ListWaitsResponse { waits: waits.collect() }))
+    }
+
+    async fn silence_wait(
+        &self,
+        request: Request<pb::SilenceWaitRequest>,
+    ) -> Result<Response<pb::SilenceWaitResponse>, Status> {
+        let pb::SilenceWaitRequest { name, on } = request.into_inner();
+        let known = Wait::ALL.iter().find(|wait| wait.name() == name);
+        let none = || Refusal::new(Reason::NotFound, "there is no such wait");
+        silence(known.ok_or_else(none)?.name(), on);
+        tracing::warn!(wait = name, on, "a wait is not answered any more, or is again");
+        Ok(Response::new(pb::SilenceWaitResponse {}))
+    }
 }

@@ -120,7 +120,9 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
     let mut streams = transport::server().add_service(stream_service);
     #[cfg(feature = "faults")]
     if args.faults {
-        streams = streams.add_service(crate::faults_api::service(&agent, &puller));
+        streams = streams
+            .add_service(crate::faults_api::service(&agent, &puller))
+            .add_service(crate::faults_api::waits(&agent));
     }
     let serve_streams = streams
         .serve_with_incoming_shutdown(transport::incoming(stream), stop.clone().cancelled_owned());
@@ -151,6 +153,8 @@ fn signals(agent: &Arc<Agent>, syncs: &Syncs) -> Signals {
 async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Syncs), ServeError> {
     let (path, name) = (args.data.clone(), args.name.clone());
     let options = StoreOptions { reserve_bytes: args.reserve_bytes, ..StoreOptions::default() };
+    #[cfg(feature = "faults")]
+    let disk = Arc::clone(&options.faults);
     let opened = tokio::task::spawn_blocking(move || {
         let directory = Arc::new(Directory::open(&path, &name)?);
         let lease = Arc::new(Lease::new());
@@ -171,7 +175,10 @@ async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Sync
     if let Some(cluster) = directory.identity().cluster {
         process::log_as_of_cluster(&cluster);
     }
-    Ok((Agent::new(directory, tablets, clock, location), syncs))
+    let agent = Agent::new(directory, tablets, clock, location);
+    #[cfg(feature = "faults")]
+    let agent = agent.on_disk(disk);
+    Ok((agent, syncs))
 }
 
 async fn listen(

@@ -18,6 +18,9 @@ pub enum Wait {
     Attach,
     /// For the next message of a greeting: it stands for a commit of group0.
     Greeting,
+    /// For the next order. There may be none for long; that none comes through is found out by the
+    /// leader, that nobody is there by the renewals.
+    Order,
     /// For a coordinator to take what the agent says.
     Say,
     /// For the answer to a renewal.
@@ -52,10 +55,11 @@ pub enum Wait {
 
 impl Wait {
     /// All of them.
-    pub const ALL: [Wait; 18] = [
+    pub const ALL: [Wait; 19] = [
         Wait::Dial,
         Wait::Attach,
         Wait::Greeting,
+        Wait::Order,
         Wait::Say,
         Wait::Renewal,
         Wait::CatchUp,
@@ -82,6 +86,7 @@ impl Wait {
             Wait::Dial | Wait::Attach => CONNECT_DEADLINE,
             // The leader's part of an admission waits for older leases to run out.
             Wait::Greeting => drain + 2 * lease + GREETING_PATIENCE,
+            Wait::Order => lease + drain,
             Wait::Say => lease,
             Wait::Renewal => lease / 4,
             Wait::CatchUp => crate::limits::CATCH_UP_MAX,
@@ -102,6 +107,7 @@ impl Named for Wait {
             Wait::Dial => "dial",
             Wait::Attach => "attach",
             Wait::Greeting => "greeting",
+            Wait::Order => "order",
             Wait::Say => "say",
             Wait::Renewal => "renewal",
             Wait::CatchUp => "catch_up",

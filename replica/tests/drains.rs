@@ -78,19 +78,25 @@ async fn a_drain_is_forced_in_a_full_state_and_in_an_admission() {
     assert_eq!(gone.now_or_never(), Some(Ok(())), "and not before");
 }
 
+/// What an attachment's end stops is begun again with the next one: the deadline counts from when
+/// the guards' gate was closed, else a flapping attachment would put it off for ever.
 #[tokio::test]
 async fn a_drain_that_is_begun_anew_does_not_begin_to_wait_anew() {
     let dir = tempfile::tempdir().expect("a directory");
     let agent = receiving(dir.path()).await;
     let guard = agent.at(6).expect("current");
     agent.take_on(&Arc::new(moving(7, 5, Stage::Streaming, Some(1)))).await;
-    tokio::time::sleep(Duration::from_millis(2)).await; // The time that is counted.
-    agent.tablets.set_settings(Settings { drain_deadline_ms: 1, ..Settings::FAST });
-    let mut drain = pin!(agent.tablets.drain(tablet(), version(7)));
-    assert_eq!((&mut drain).now_or_never(), None);
-    assert!(guard.is_forced(), "closed long ago: forced at once");
-    drop(guard);
-    drain.await;
+    let deadline = Duration::from_secs(1);
+    agent.tablets.set_settings(Settings { drain_deadline_ms: 1_000, ..Settings::FAST });
+    let drain = || agent.tablets.drain(tablet(), version(7));
+    // The attachment that it was part of ends here.
+    tokio::time::timeout(deadline, drain()).await.expect_err("a guard is held");
+    let (again, forced) = (tokio::time::Instant::now(), guard.forced());
+    tokio::select! {
+        () = drain() => panic!("a guard is held"),
+        () = forced.cancelled() => {}
+    }
+    assert!(again.elapsed() < deadline * 9 / 10, "it had the whole deadline again");
 }
 
 #[tokio::test]

@@ -217,6 +217,7 @@ fn streams(
             bytes_per_second: per_second,
             paused: progress.is_some_and(|progress| progress.is_paused),
             sum: String::new(),
+            bytes_total: 0,
         }
     };
     pairs.map(stream).collect()
@@ -231,6 +232,7 @@ fn stages(topology: &Topology, stages: &[StageRecord]) -> Vec<pb::StageHistory> 
         bytes_per_second: 0,
         paused: false,
         sum: format!("{:032x}", report.stored.0),
+        bytes_total: report.bytes,
     };
     let said = |(node, at_ms): &(NodeId, u64)| {
         let (node, at_ms) = (node_name(topology, *node), *at_ms);

@@ -11,10 +11,12 @@ use crate::store::{PurgeError, StepError, StoreError};
 use crate::stream::Own;
 use crate::stream::{PullOrder, Puller};
 use crate::tablets::{CopyState, DropError, TakenOn};
+use crate::wait::Wait;
 use migrations::clock::HybridTime;
 use migrations::id::TabletId;
 use migrations::record::TabletRecord;
 use migrations::version::{CopyId, TopologyVersion};
+use process::wait::watched;
 use proto::agent::v1 as pb;
 use proto::agent::v1::attach_request::Event;
 use proto::agent::v1::attach_response::Order;
@@ -50,7 +52,7 @@ impl Performing {
                         return Ended::Broken(broken);
                     }
                 }
-                message = orders.message(), if !is_full => match message {
+                message = watched(Wait::Order, orders.message()), if !is_full => match message {
                     Ok(Some(message)) => {
                         if let Err(ended) = self.begin(message.order) {
                             return ended;

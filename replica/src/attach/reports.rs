@@ -20,7 +20,8 @@ pub(crate) async fn forward(agent: Arc<Agent>, mut events: mpsc::Receiver<Stream
 fn report(event: StreamEvent) -> pb::StreamReport {
     let (stream, report) = match event {
         StreamEvent::Progress { stream, rows, bytes, is_paused } => {
-            (stream, Report::Progress(pb::StreamProgress { rows, bytes, paused: is_paused }))
+            let paused = is_paused;
+            (stream, Report::Progress(pb::StreamProgress { rows, bytes, paused, bytes_total: 0 }))
         }
         StreamEvent::Complete { stream, report } => (
             stream,

@@ -400,7 +400,7 @@ impl Pull {
         let event = response.event;
         let event = event.ok_or_else(|| Failure::protocol("a message of no known kind"))?;
         Ok(ReceiverEvent::Heard(match event {
-            Says::Accepted(pb::Accepted { source_copy, resumed }) => {
+            Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total: _ }) => {
                 let copy = CopyId(convert::version("accepted.source_copy", source_copy)?);
                 if copy != pipe.source_copy {
                     return Err(Failure::protocol("another copy than the record names"));

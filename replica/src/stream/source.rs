@@ -226,7 +226,7 @@ impl Serving {
         }
         machine.on(SourceEvent::Checked, clock.now());
         let source_copy = Some(self.guard.copy().0.into());
-        say(out, Says::Accepted(pb::Accepted { source_copy, resumed })).await
+        say(out, Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total: 0 })).await
     }
 }
 

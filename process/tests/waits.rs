@@ -1,0 +1,74 @@
+//! No wait of a server goes past `process::wait`: else it would have no name, perhaps no bound, and
+//! no test that takes its answer away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What waits for somebody else, as it stands in code. Each has to be inside of `bounded` or
+/// `watched`.
+const WAITS: [&str; 2] = ["timeout(", "timeout_at("];
+/// The crates of servers, and what of them is not theirs: tests, and the fault switches.
+const SERVERS: [&str; 1] = ["replica"];
+const NOT_MEANT: [&str; 2] = ["/tests", "faults_api.rs"];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a crate of the workspace") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The lines of a file that are code of the server, without its unit tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("text");
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Where a call stands that is none of `.name(` (a setting), nor part of a longer name.
+fn calls<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+    code.match_indices(name).map(|(at, _)| at).filter(|at| {
+        let before = code[..*at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.')
+    })
+}
+
+/// What stands before a place in the same statement.
+fn statement(code: &str, at: usize) -> &str {
+    let begin = code[..at].rfind([';', '{']).map_or(0, |begin| begin + 1);
+    &code[begin..at]
+}
+
+#[test]
+fn no_wait_goes_past_the_one_function() {
+    let mut past = Vec::new();
+    for server in SERVERS {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(server).join("src");
+        let mut files = Vec::new();
+        sources(&source, &mut files);
+        assert!(files.len() > 10, "{}: too few files", source.display());
+        for file in files {
+            if NOT_MEANT.iter().any(|not| file.to_string_lossy().contains(not)) {
+                continue;
+            }
+            let code = code(&file);
+            let waits = WAITS.iter().flat_map(|name| calls(&code, name));
+            past.extend(waits.map(|at| format!("{}: {}", file.display(), statement(&code, at))));
+            for (at, _) in code.match_indices(".message()") {
+                let before = statement(&code, at);
+                // `status.message()` is what a refusal says.
+                let is_text = ["status", "refused", ".0"].iter().any(|of| before.ends_with(of));
+                let is_named = ["watched(", "bounded("].iter().any(|name| before.contains(name));
+                if !is_text && !is_named {
+                    past.push(format!("{}: {before}.message()", file.display()));
+                }
+            }
+        }
+    }
+    assert!(past.is_empty(), "waits without a name:\n{}", past.join("\n"));
+}
