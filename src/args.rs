@@ -20,7 +20,7 @@ pub(crate) use cluster::{ConfigCommand, PauseArgs, RaftCommand, ResumeArgs, Stat
 pub(crate) use connect::{Color, ConnectArgs, On, Output};
 pub(crate) use context::{ContextArgs, ContextCommand};
 pub(crate) use job::{ChangeArgs, HoldArgs, JobArgs, WaitArgs};
-pub(crate) use kv::{KvCommand, LoadArgs};
+pub(crate) use kv::{KvCommand, LoadArgs, WorkloadArgs};
 pub(crate) use migrate::{MigrateArgs, ReplicaSetCommand};
 pub(crate) use migration::MigrationCommand;
 pub(crate) use node::NodeCommand;

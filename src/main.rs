@@ -14,6 +14,7 @@ mod fuzz;
 mod place;
 mod render;
 mod terminal;
+mod workload;
 
 use args::{Cli, Color, Command};
 use clap::Parser;

@@ -1,5 +1,6 @@
 //! `palisade kv`.
 
+use super::Span;
 use crate::complete;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -48,8 +49,12 @@ pub(crate) enum KvCommand {
     /// Store rows made from a seed.
     #[command(before_help = "Example:\n  palisade kv load orders --rows 10000 --seed 1")]
     Load(LoadArgs),
-    /// Judge a history that `palisade demo --keep` has recorded; exit code 1 if not everything
-    /// held.
+    /// Write, delete and read rows of its own for a while, and judge what came back; exit code 1 if
+    /// not everything held.
+    #[command(before_help = "Example:\n  palisade kv workload orders --duration 1m")]
+    Workload(WorkloadArgs),
+    /// Judge a history that `palisade kv workload` or `palisade demo --keep` has recorded; exit code
+    /// 1 if not everything held.
     #[command(before_help = "Example:\n  palisade kv check history.ndjson")]
     Check {
         /// The file.
@@ -74,4 +79,23 @@ pub(crate) struct LoadArgs {
     /// Rows under way at a time.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkloadArgs {
+    /// The table.
+    #[arg(add = complete::tables())]
+    pub(crate) table: String,
+    /// For how long; Ctrl-C ends it earlier, and judges as well.
+    #[arg(long, default_value = "30s")]
+    pub(crate) duration: Span,
+    /// How many keys; they are new ones each time, and stay.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(8..=1_000_000))]
+    pub(crate) keys: u32,
+    /// What operations are drawn from.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Where to keep the history, for `palisade kv check`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
 }

@@ -1,10 +1,11 @@
 //! `palisade kv`: rows, through the router.
 
 use super::{Session, print};
-use crate::args::{KvCommand, LoadArgs, Output};
+use crate::args::{KvCommand, LoadArgs, Output, WorkloadArgs};
 use crate::checker::{self, History};
 use crate::exit::{Exit, Failure};
 use crate::render;
+use crate::workload::{self, Recorder, Traffic};
 use client::{Router, RouterOptions, ScanRow};
 use serde_json::{Value, json};
 use std::io::BufReader;
@@ -32,6 +33,7 @@ pub(super) async fn run(session: &Session, command: KvCommand) -> Result<Exit, F
         KvCommand::Get { table, key } => return get(session, &router(), &table, &key).await,
         KvCommand::Scan { table, limit } => scan(session, &router(), &table, limit).await?,
         KvCommand::Load(args) => load(session, &router(), args).await?,
+        KvCommand::Workload(args) => return workload(session, router(), args).await,
         KvCommand::Check { file } => return check(session, &file),
     }
     Ok(Exit::Done)
@@ -105,6 +107,34 @@ fn line(output: Output, row: &ScanRow) -> String {
         }
         Output::Name => format!("{key}\n"),
     }
+}
+
+/// Clients for a while; then each key is read once more, and the history is judged.
+async fn workload(session: &Session, router: Router, args: WorkloadArgs) -> Result<Exit, Failure> {
+    let failed = |error: anyhow::Error| Failure::new(Exit::Failed, format!("{error:#}"));
+    let kept = tempfile::NamedTempFile::new().map_err(|error| failed(error.into()))?;
+    let file = args.history.as_deref().unwrap_or(kept.path());
+    let (recorder, recording) = Recorder::begin(file, router, &args.table).map_err(failed)?;
+    play(&recorder, &args).await.map_err(failed)?;
+    drop(recorder);
+    let file = recording.end().await.map_err(failed)?;
+    check(session, &file)
+}
+
+async fn play(recorder: &Recorder, args: &WorkloadArgs) -> anyhow::Result<()> {
+    // Nobody has ever written these keys: whatever is read, this has written.
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    let key = |number: u32| format!("workload-{}-{number:07}", &run[..8]);
+    let keys: Vec<String> = (0..args.keys).map(key).collect();
+    let rows = keys.iter().map(|key| (key.clone(), format!("loaded-{key}").into_bytes()));
+    workload::load(recorder, rows.collect()).await?;
+    let traffic = Traffic::start(recorder, keys.clone(), args.seed);
+    tokio::select! {
+        () = tokio::time::sleep(args.duration.0) => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    traffic.stop().await?;
+    workload::read(recorder, &keys).await
 }
 
 /// Judges a history. Asks nobody.

@@ -7,28 +7,25 @@ mod finish;
 mod inspect;
 mod monitor;
 mod moves;
-mod recorder;
 mod report;
 mod rows;
 mod screen;
 mod steps;
-mod traffic;
 
 use crate::checker::{self, History};
 use crate::cluster::{self, Cluster, Plan};
 use crate::exit::{Exit, Failure};
+use crate::workload::{self, Recorder, Recording, Traffic};
 use anyhow::Context;
 use clap::Args;
 use client::{AdminClient, Router, RouterOptions};
 use monitor::Monitor;
 use proto::admin::v1 as pb;
-use recorder::{Recorder, Recording};
 use report::{Moves, Report};
 use screen::Screen;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use steps::Step;
-use traffic::Traffic;
 
 /// The table that it makes.
 const TABLE: &str = "demo";
@@ -243,7 +240,7 @@ async fn begin(demo: &Demo, rows: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> 
     demo.admin.create_table(request).await?;
     let (count, began) = (rows.len(), Instant::now());
     demo.screen.waits_for(format!("{count} rows to be loaded"));
-    traffic::load(&demo.recorder, rows).await?;
+    workload::load(&demo.recorder, rows).await?;
     let rate = count as f64 / began.elapsed().as_secs_f64();
     demo.screen.say(&format!("{count} rows are loaded, {rate:.0} a second; clients begin"));
     Ok(())

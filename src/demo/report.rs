@@ -87,7 +87,7 @@ impl Moves {
 impl Report {
     /// Whether everything held, and every fault was played as it should be.
     pub(super) fn is_ok(&self) -> bool {
-        self.verdict.holds() && self.as_played
+        self.verdict.holds() && self.verdict.is_complete && self.as_played
     }
 
     /// One object.

@@ -1,7 +1,7 @@
 //! What a demonstration says while it runs: a line for each thing that is over, and on a terminal,
 //! below them, what it waits for now.
 
-use super::recorder::Counts;
+use crate::workload::Counts;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

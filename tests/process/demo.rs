@@ -1,6 +1,7 @@
 //! The demonstration itself, in its short form: everything holds; and with the guards' check off it
 //! finds what the guards prevent.
 
+use crate::harness::Cluster;
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 
@@ -87,4 +88,39 @@ fn a_kept_history_can_be_judged_again() {
     assert_eq!(verdict["resurrected_deletes"], 1, "{verdict:#}");
     assert_eq!(verdict["acknowledged_writes"], 1, "{verdict:#}");
     assert_eq!(verdict["ok"], false, "{verdict:#}");
+}
+
+/// Clients of the command line on a cluster whose tablets move; and their history, which is judged
+/// by itself, fails once an acknowledged value is taken out of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_is_judged_and_a_history_that_lies_is_found() {
+    let cluster = Cluster::start(4).await;
+    let tablets = cluster.create_table("orders", 2).await;
+    let history = cluster.path().join("history.ndjson");
+    let path = history.to_str().expect("text").to_owned();
+    let addresses = cluster.admin_addresses().join(",");
+    let mut clients = Command::new(env!("CARGO_BIN_EXE_palisade"))
+        .args(["kv", "workload", "orders", "--duration", "2s", "--keys", "200"])
+        .args(["--coordinators", &addresses, "--history", &path])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let has: Vec<&str> = tablets[0].replicas.iter().map(|one| one.node.as_str()).collect();
+    let free = ["n1", "n2", "n3", "n4"].into_iter().find(|n| !has.contains(n)).expect("one");
+    cluster.moved(&tablets[0], has[0], free).await;
+    let ended = tokio::task::spawn_blocking(move || clients.wait());
+    assert!(ended.await.expect("joined").expect("waited for").success());
+    let check = || {
+        let check =
+            Command::new(env!("CARGO_BIN_EXE_palisade")).args(["kv", "check", &path]).output();
+        check.expect("the binary starts").status.code()
+    };
+    assert_eq!(check(), Some(0));
+    let lines = std::fs::read_to_string(&history).expect("a history");
+    let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+    let found = |line: &&mut String| line.contains("\"get\"") && line.contains("\"value\":\"");
+    let read = lines.iter_mut().rev().find(found).expect("a value was read");
+    *read = read.replace("\"value\":\"", "\"value\":\"never ");
+    std::fs::write(&history, lines.join("\n")).expect("written");
+    assert_eq!(check(), Some(1));
 }

@@ -2,8 +2,9 @@
 //! its receiver; the move is tried again and ends; the keys of the chunk are deleted, the tablet
 //! repaired, the tombstones purged; then the chunk goes on to where it was to be written.
 
-use super::super::{moves::within, traffic};
+use super::super::moves::within;
 use super::Demo;
+use crate::workload;
 use anyhow::{Context, bail};
 use migrations::id::TabletId;
 use proto::admin::v1 as pb;
@@ -71,7 +72,7 @@ pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
 /// Deletes the keys, and sees to it that no replica remembers that they were there.
 async fn forget(demo: &Demo, tablet: &pb::Tablet, keys: &[String]) -> anyhow::Result<()> {
     demo.screen.waits_for(format!("{} keys to be deleted", keys.len()));
-    traffic::delete(&demo.recorder, keys).await?;
+    workload::delete(&demo.recorder, keys).await?;
     within("the repair", demo.repair(tablet)).await?;
     let id = TabletId::from_u64(tablet.id).context("a tablet has an id")?;
     demo.screen.waits_for(format!("{} to be purged", tablet.name));

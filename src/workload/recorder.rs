@@ -1,4 +1,4 @@
-//! The history of a demonstration: operations through the router, each with its times and what
+//! A history: operations through the router, each with its times and what
 //! became of it, in a file.
 
 use crate::checker::{Line, Operation, Outcome, What, mark};
@@ -17,32 +17,32 @@ const LINES_QUEUED: usize = 4_096;
 
 /// Counts of what was done so far.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Operations that were acknowledged or answered.
-    pub(super) done: AtomicU64,
+    pub(crate) done: AtomicU64,
     /// Those that were not.
-    pub(super) errors: AtomicU64,
+    pub(crate) errors: AtomicU64,
 }
 
 /// Does operations and records them. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     router: Router,
     table: String,
     began: Instant,
     lines: mpsc::Sender<Line>,
-    pub(super) counts: Arc<Counts>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// The file behind recorders; whole once all of them are gone.
-pub(super) struct Recording {
+pub(crate) struct Recording {
     path: PathBuf,
     writing: JoinHandle<std::io::Result<()>>,
 }
 
 impl Recorder {
     /// Begins a history in a file.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         path: &Path,
         router: Router,
         table: &str,
@@ -63,7 +63,7 @@ impl Recorder {
     }
 
     /// Stores a value.
-    pub(super) async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<()> {
+    pub(crate) async fn put(&self, key: &str, value: &[u8]) -> anyhow::Result<()> {
         let began_us = self.now_us();
         let done = self.router.put(&self.table, key.as_bytes(), value).await;
         let ended = done.map(|_| What::Put(mark(value)));
@@ -71,14 +71,14 @@ impl Recorder {
     }
 
     /// Deletes a key.
-    pub(super) async fn delete(&self, key: &str) -> anyhow::Result<()> {
+    pub(crate) async fn delete(&self, key: &str) -> anyhow::Result<()> {
         let began_us = self.now_us();
         let done = self.router.delete(&self.table, key.as_bytes()).await;
         self.record(key, began_us, What::Delete, done.map(|_| What::Delete)).await
     }
 
     /// Reads a key.
-    pub(super) async fn get(&self, key: &str) -> anyhow::Result<()> {
+    pub(crate) async fn get(&self, key: &str) -> anyhow::Result<()> {
         let began_us = self.now_us();
         let found = self.router.get(&self.table, key.as_bytes()).await;
         let ended = found.map(|found| What::Get(found.map(|value| mark(&value.value))));
@@ -86,7 +86,7 @@ impl Recorder {
     }
 
     /// Records what else is known.
-    pub(super) async fn add(&self, line: Line) -> anyhow::Result<()> {
+    pub(crate) async fn add(&self, line: Line) -> anyhow::Result<()> {
         self.lines.send(line).await.ok().context("the history can't be written any more")
     }
 
@@ -120,7 +120,7 @@ impl Recorder {
 
 impl Recording {
     /// Waits until everything is in the file. Every recorder must be gone.
-    pub(super) async fn end(self) -> anyhow::Result<PathBuf> {
+    pub(crate) async fn end(self) -> anyhow::Result<PathBuf> {
         let written = self.writing.await.context("the writer of the history failed")?;
         written.with_context(|| format!("can't write {}", self.path.display()))?;
         Ok(self.path)

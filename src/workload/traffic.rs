@@ -3,8 +3,8 @@
 //! Each key has one owner, a writer or a deleter, so that the order of what happens to it is known.
 //! Keys can be taken out of traffic: their owners leave them alone from then on.
 
+use super::random::Random;
 use super::recorder::Recorder;
-use super::rows::Random;
 use anyhow::Context;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 const AT_A_TIME: usize = 64;
 
 /// Clients that run until they are told to stop.
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     shared: Arc<Shared>,
     clients: JoinSet<anyhow::Result<()>>,
 }
@@ -43,7 +43,7 @@ struct Shared {
 }
 
 /// Stores rows, some at a time; those that fail are in the history.
-pub(super) async fn load(recorder: &Recorder, rows: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
+pub(crate) async fn load(recorder: &Recorder, rows: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
     let put = |(key, value): (String, Vec<u8>)| {
         let recorder = recorder.clone();
         async move { recorder.put(&key, &value).await }
@@ -52,12 +52,21 @@ pub(super) async fn load(recorder: &Recorder, rows: Vec<(String, Vec<u8>)>) -> a
 }
 
 /// Deletes keys, some at a time; those that fail are in the history.
-pub(super) async fn delete(recorder: &Recorder, keys: &[String]) -> anyhow::Result<()> {
+pub(crate) async fn delete(recorder: &Recorder, keys: &[String]) -> anyhow::Result<()> {
     let delete = |key: String| {
         let recorder = recorder.clone();
         async move { recorder.delete(&key).await }
     };
     some_at_a_time(keys.iter().cloned().map(delete)).await
+}
+
+/// Reads keys, some at a time; what was found is in the history.
+pub(crate) async fn read(recorder: &Recorder, keys: &[String]) -> anyhow::Result<()> {
+    let read = |key: String| {
+        let recorder = recorder.clone();
+        async move { recorder.get(&key).await }
+    };
+    some_at_a_time(keys.iter().cloned().map(read)).await
 }
 
 async fn some_at_a_time(
@@ -80,7 +89,7 @@ async fn some_at_a_time(
 
 impl Traffic {
     /// Starts all clients.
-    pub(super) fn start(recorder: &Recorder, keys: Vec<String>, seed: u64) -> Traffic {
+    pub(crate) fn start(recorder: &Recorder, keys: Vec<String>, seed: u64) -> Traffic {
         let shared = Arc::new(Shared {
             recorder: recorder.clone(),
             keys,
@@ -102,7 +111,7 @@ impl Traffic {
     }
 
     /// From when this returns on, no client writes these keys.
-    pub(super) async fn take_out(&self, keys: &[String]) {
+    pub(crate) async fn take_out(&self, keys: &[String]) {
         self.shared.taken_out().extend(keys.iter().cloned());
         for owner in &self.shared.at_work {
             // What it does now may have begun before.
@@ -111,7 +120,7 @@ impl Traffic {
     }
 
     /// Stops all clients; an error if the history could not be written.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.shared.stop.cancel();
         while let Some(ended) = self.clients.join_next().await {
             ended.context("a client failed")??;
