@@ -39,18 +39,31 @@ pub(crate) struct Verdict {
     pub(crate) orphans: BTreeSet<(u64, String)>,
     /// Tablets whose replicas do not hold the same, or do not say what they hold.
     pub(crate) mismatches: BTreeSet<u64>,
-    /// Whether the end was looked at: rows, copies and digests of every replica of every tablet.
-    pub(crate) is_complete: bool,
+    /// How much of the end was looked at.
+    pub(crate) end: End,
+}
+
+/// How much was looked at, of all rows, copies and digests of every replica of every tablet, once
+/// nobody wrote any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum End {
+    /// Nothing: the history is judged by what clients have read.
+    #[default]
+    Unseen,
+    /// Something is missing: the history was cut, or an agent did not answer.
+    Partly,
+    /// All.
+    Whole,
 }
 
 impl Verdict {
-    /// Whether everything that was looked at held.
+    /// Whether everything held, and nothing is missing of an end that was looked at.
     pub(crate) fn holds(&self) -> bool {
         let Verdict { lost, resurrected, stale, invented, orphans, mismatches, .. } = self;
         let keys = [lost, resurrected, stale, invented];
         let is_clean =
             keys.iter().all(|keys| keys.is_empty()) && orphans.is_empty() && mismatches.is_empty();
-        is_clean && self.errors == 0
+        is_clean && self.end != End::Partly && self.errors == 0
     }
 }
 
@@ -98,7 +111,7 @@ impl Verdict {
         if !keys.is_empty() {
             text.push_str(&format!("  keys, among others: {}\n", keys.join(", ")));
         }
-        if !self.is_complete {
+        if self.end != End::Whole {
             text.push_str("  the end was not looked at on every replica\n");
         }
         text
@@ -124,7 +137,7 @@ pub(crate) fn check(history: &History) -> Verdict {
     judge::keys(history, &mut verdict);
     verdict.orphans = orphans(history);
     verdict.mismatches = mismatches(history);
-    verdict.is_complete = is_complete(history);
+    verdict.end = end(history);
     verdict
 }
 
@@ -155,14 +168,21 @@ fn mismatches(history: &History) -> BTreeSet<u64> {
     sums.into_iter().filter_map(differ).collect()
 }
 
-/// Whether the end was recorded: every tablet has replicas that were read and asked for digests,
-/// and every node said what lies on it.
-fn is_complete(history: &History) -> bool {
-    let summed: BTreeSet<u64> = history.digests.iter().map(|(tablet, _, _)| *tablet).collect();
+/// Whether every tablet has replicas that were read and asked for digests, and every node said what
+/// lies on it.
+fn end(history: &History) -> End {
+    let History { replicas, read, held, digests, copies, .. } = history;
+    if replicas.is_empty() && read.is_empty() && held.is_empty() && digests.is_empty() {
+        return if copies.is_empty() { End::Unseen } else { End::Partly };
+    }
+    let summed: BTreeSet<u64> = digests.iter().map(|(tablet, _, _)| *tablet).collect();
     let tablet = |(tablet, nodes): (&u64, &Vec<String>)| {
-        let was_read = |node: &String| history.read.contains(&(*tablet, node.clone()));
-        let lies = |node: &String| history.held.contains_key(node);
+        let was_read = |node: &String| read.contains(&(*tablet, node.clone()));
+        let lies = |node: &String| held.contains_key(node);
         summed.contains(tablet) && nodes.iter().all(|node| was_read(node) && lies(node))
     };
-    !history.replicas.is_empty() && history.replicas.iter().all(tablet)
+    match !replicas.is_empty() && replicas.iter().all(tablet) {
+        true => End::Whole,
+        false => End::Partly,
+    }
 }

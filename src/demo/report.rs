@@ -1,6 +1,6 @@
 //! What a demonstration has measured, for people and for programs.
 
-use crate::checker::{Verdict, line};
+use crate::checker::{End, Verdict, line};
 use proto::admin::v1 as pb;
 use proto::types::v1::{Stage, TransitionKind};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl Moves {
 impl Report {
     /// Whether everything held, and every fault was played as it should be.
     pub(super) fn is_ok(&self) -> bool {
-        self.verdict.holds() && self.verdict.is_complete && self.as_played
+        self.verdict.holds() && self.verdict.end == End::Whole && self.as_played
     }
 
     /// One object.
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn it_is_ok_only_if_the_verdict_and_the_faults_are() {
-        let clean = Verdict { is_complete: true, ..Verdict::default() };
+        let clean = Verdict { end: End::Whole, ..Verdict::default() };
         assert_eq!(report(clean.clone()).json()["ok"], true);
         assert_eq!(report(Verdict::default()).json()["ok"], false);
         let back = Verdict { resurrected: ["k".to_owned()].into(), ..clean.clone() };
