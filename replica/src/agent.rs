@@ -3,7 +3,7 @@
 use crate::clock::NodeClock;
 use crate::guard::VersionGuard;
 use crate::lease;
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use crate::metrics::{Metrics, State};
 use crate::sessions::Sessions;
 use crate::store::{Directory, StepError};
@@ -19,8 +19,8 @@ use migrations::settings::Settings;
 use migrations::version::TopologyVersion;
 use process::wait::bounded as bounded_by;
 use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;

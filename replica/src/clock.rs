@@ -2,9 +2,8 @@
 //!
 //! Not here: the arithmetic (`migrations::clock`), the clock of leases (`lease`).
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use migrations::clock::{HybridClock, HybridTime, TimestampAhead};
-use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A hybrid clock over the machine's wall clock.

@@ -12,12 +12,12 @@ pub use disk::{DiskFault, DiskFaults};
 pub use steps::{Step, StepHolds};
 pub use switches::{Switch, Switches};
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use migrations::evidence::FailureReason;
 use migrations::id::{SessionId, TabletId};
 use migrations::position::Position;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
 /// A chunk that is held.

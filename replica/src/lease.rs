@@ -3,11 +3,10 @@
 //! Not here: asking for renewals (the attachment's part), the arithmetic (`migrations::lease`).
 //! INV-13.
 
-use crate::lock::locked;
+use crate::lock::{AtomicU64, Mutex, locked};
 pub use migrations::lease::{HeldLease, Instant, LeaseTerms};
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Now, by the clock that goes on while the machine sleeps.
 pub fn now() -> Instant {

@@ -6,6 +6,7 @@
 
 pub mod limits;
 mod lock;
+mod rule;
 pub mod wait;
 pub mod metrics;
 pub mod lease;
@@ -26,6 +27,8 @@ pub mod attach;
 mod faults_api;
 mod options;
 mod server;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 
 pub use options::ReplicaArgs;
 pub use server::{ServeError, run};

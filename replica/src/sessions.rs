@@ -7,8 +7,9 @@
 use crate::guard::{FrozenGuard, TopologyGuard, Turnstile};
 use crate::holders::{HeldUnder, Holder};
 use crate::lease::Lease;
-use crate::lock::locked;
+use crate::lock::{AtomicU64, Mutex, locked};
 use crate::metrics::Metrics;
+use crate::rule::{Rule, is_undone};
 use arc_swap::{ArcSwap, Cache};
 use migrations::gate::Gate;
 use migrations::id::{SessionId, TabletId};
@@ -17,8 +18,8 @@ use proto::reasons::Reason;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
 
 /// Why a session can't be entered.
@@ -235,6 +236,7 @@ impl Sessions {
             return Err(if is_fenced { EnterError::NodeFenced } else { expired });
         }
         session.turnstile.enter().map_err(|_| EnterError::SessionClosing(id))?;
+        let epoch = if is_undone(Rule::EpochBeforeTheLease) { session.epoch() } else { epoch };
         Ok(TopologyGuard::entered(session, epoch))
     }
 
@@ -295,7 +297,9 @@ impl Sessions {
     fn know(&self, session: Session) -> Arc<Session> {
         let _changing = locked(&self.changing);
         let registry = self.registry.load();
-        if let Some(known) = registry.get(&session.id) {
+        if let Some(known) = registry.get(&session.id)
+            && !is_undone(Rule::KnownStays)
+        {
             return Arc::clone(known);
         }
         let session = Arc::new(session);
@@ -321,12 +325,12 @@ mod faults {
 
     use super::{Session, SessionId, TabletId};
     use crate::guard::TopologyGuard;
-    use crate::lock::locked;
+    use crate::lock::{Mutex, locked};
     use migrations::gate::Gate;
     use migrations::version::CopyId;
     use std::collections::HashMap;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, Mutex};
 
     /// Most sessions that are remembered for a control.
     const GONE: usize = 10_000;

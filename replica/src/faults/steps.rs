@@ -1,10 +1,10 @@
 //! Steps that stand still on order: each waits where it is until it is let go.
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use migrations::id::TabletId;
 use migrations::stage::Stage;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Where a step can be held.

@@ -1,10 +1,9 @@
 //! Rules of the protocol that can be taken out, and damage that can be done, while an agent runs:
 //! the controls of scenarios.
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use migrations::id::TabletId;
 use std::collections::HashSet;
-use std::sync::Mutex;
 
 /// What goes wrong while a switch is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

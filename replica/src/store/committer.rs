@@ -5,10 +5,10 @@
 //! success would say nothing. From then on everybody is told.
 
 use super::error::StoreError;
-use crate::lock::locked;
+use crate::lock::{Condvar, Mutex, locked};
 use crate::metrics::Syncs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -84,6 +84,20 @@ impl Durable {
             }
             rounds = self.shared.changed.wait(rounds).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(all(test, feature = "shuttle"))]
+impl Durable {
+    /// A wait, and what ends it.
+    pub(crate) fn by_hand() -> (Durable, impl FnOnce() + Send + 'static) {
+        let shared = Arc::new(Shared::default());
+        let durable = Durable { round: 1, shared: Arc::clone(&shared) };
+        let end = move || {
+            locked(&shared.rounds).done = 1;
+            shared.over.notify_waiters();
+        };
+        (durable, end)
     }
 }
 

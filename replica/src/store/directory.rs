@@ -11,14 +11,13 @@
 use super::error::StoreError;
 use super::identity::Identity;
 use crate::limits::TOKENS;
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use migrations::id::{AdmissionToken, ClusterId, DirectoryId, NodeId};
 use migrations::version::Incarnation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use uuid::Uuid;
 
 /// The format that this program writes, and the newest that it reads.

@@ -16,7 +16,7 @@ use super::{Digest, Home, Known, Page, Purged, TabletStore};
 use crate::guard::{TopologyGuard, VersionGuard};
 use crate::lease::Lease;
 use crate::limits::{RESERVE_BYTES, SEGMENT_BYTES, UNSYNCED_BYTES};
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use crate::metrics::Syncs;
 use crate::tablets::StepPermit;
 use migrations::clock::HybridTime;
@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What can be chosen of a store.
 #[derive(Debug, Clone)]

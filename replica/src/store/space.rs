@@ -3,10 +3,9 @@
 
 use super::error::StoreError;
 use crate::limits::{BALLAST_BYTES, FREE_SPACE_INTERVAL};
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Instant;
 
 /// Watches the room on the disk of one directory.

@@ -114,7 +114,7 @@ impl SledStore {
         if version <= *unlisted {
             return Ok(());
         }
-        let is_forgotten = |(tablet, entry): &(&TabletId, &Arc<std::sync::Mutex<Entry>>)| {
+        let is_forgotten = |(tablet, entry): &(&TabletId, &Arc<crate::lock::Mutex<Entry>>)| {
             // Somebody who has the entry in hand would otherwise go on with one that is gone.
             let is_free = Arc::strong_count(entry) == 1;
             let entry = locked(entry);

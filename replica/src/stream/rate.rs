@@ -3,9 +3,9 @@
 //! What has been let through is paid off afterwards: bytes are noted once they are known, and the
 //! next ones wait until the debt is gone. So one stream alone and many together keep the rate.
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use migrations::settings::Settings;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -18,7 +18,7 @@ pub use take_on::TakenOn;
 use crate::clock::NodeClock;
 use crate::fitness::Fitness;
 use crate::guard::{VersionGate, VersionGuard};
-use crate::lock::locked;
+use crate::lock::{Mutex, RwLock, locked, spin_loop};
 use crate::sessions::{Session, Sessions};
 use crate::store::{Known, TabletStore};
 use arc_swap::ArcSwap;
@@ -30,7 +30,7 @@ use migrations::settings::Settings;
 use migrations::version::{CopyId, TopologyVersion};
 use proto::reasons::Reason;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 /// Why no version guard is handed out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +148,7 @@ impl Tablets {
             match gate.enter() {
                 Ok(guard) => return Ok(guard),
                 // The version went on in between; what is published now says how.
-                Err(_) => std::hint::spin_loop(),
+                Err(_) => spin_loop(),
             }
         }
     }

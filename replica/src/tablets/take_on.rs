@@ -2,6 +2,7 @@
 
 use super::{CopyState, Now, StepPermit, Tablet, Tablets};
 use crate::lock::locked;
+use crate::rule::{Rule, is_undone};
 use crate::store::StepError;
 use migrations::agent::step::{self, Durable};
 use migrations::clock::HybridTime;
@@ -51,7 +52,14 @@ impl Tablets {
         self.failed_step(self.store.raise_floor(&StepPermit::new(), record, home, promise))?;
         // Durable before anything is opened or answered: after a restart a delayed older barrier
         // could otherwise be obeyed. INV-5.
-        self.durable().await?;
+        let durable = self.durable();
+        if is_undone(Rule::LockedOverTheSync) {
+            drop(step);
+            durable.await?;
+            step = tablet.step.lock().await;
+        } else {
+            durable.await?;
+        }
         self.switch(&tablet, record, copy);
         let promise = self.store.known(record.tablet).map_or(HybridTime::ZERO, |k| k.promise);
         let taken = TakenOn { tablet: record.tablet, version: record.version, copy, promise };
