@@ -34,6 +34,7 @@ struct Addressed {
 enum Input {
     Event(Event),
     Renew { node: NodeId, incarnation: Incarnation, at: Instant, answer: oneshot::Sender<Renewal> },
+    MayAdmit { node: NodeId, answer: oneshot::Sender<bool> },
 }
 
 /// Whether a renewal may be answered.
@@ -83,6 +84,14 @@ impl DriverHandle {
         let (answer, answered) = oneshot::channel();
         let renew = Input::Renew { node, incarnation, at, answer };
         self.inputs.send(self.addressed(renew)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Whether a process of this node may be admitted now. `None` if the leadership is over.
+    pub(crate) async fn may_admit(&self, node: NodeId) -> Option<bool> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Input::MayAdmit { node, answer };
+        self.inputs.send(self.addressed(ask)).await.ok()?;
         answered.await.ok()
     }
 }
@@ -219,13 +228,16 @@ impl DriverLoop {
             Input::Renew { node, incarnation, at, answer } => {
                 let renewal = match leading.driver.unfit(node, incarnation) {
                     _ if leading.driver.may_renew(node, incarnation) => Renewal::Yes,
-                    Some(why) => Renewal::Unfit(why),
+                    Some((why, _)) => Renewal::Unfit(why),
                     None => Renewal::Fenced,
                 };
                 if renewal == Renewal::Yes {
                     self.handle(leading, Event::Renewed { node, incarnation, at });
                 }
                 let _ = answer.send(renewal);
+            }
+            Input::MayAdmit { node, answer } => {
+                let _ = answer.send(leading.driver.may_admit(node));
             }
         }
     }
@@ -268,6 +280,11 @@ impl DriverLoop {
             let proposals = std::mem::take(&mut effects).into_iter();
             proposals.filter_map(|effect| orders.take(effect, topology)).collect::<Vec<_>>()
         });
+        let unfit = leading.driver.all_unfit();
+        for (node, found) in self.observed.unfit(unfit.map(|(id, of, why, _)| (id, of, why))) {
+            tracing::warn!(peer = %node, incarnation = %found.incarnation, why = %found.why,
+                "unfit: its lease is left to run out");
+        }
         if let Some(node) = attached {
             // Told in the order in which it is learned here: what was sent in the greeting may be
             // older, and what is sent to all from now on is newer.

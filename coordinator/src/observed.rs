@@ -1,10 +1,11 @@
 //! What agents last said of work in progress: for those who look, never for a decision. Lost with
 //! a leadership, and gathered anew.
 
+use migrations::driver;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::StreamPair;
 use migrations::topology::Topology;
-use migrations::version::TopologyVersion;
+use migrations::version::{Incarnation, TopologyVersion};
 use proto::agent::v1::Holder;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +49,16 @@ pub(crate) struct Waits {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
     tablets: Arc<Mutex<BTreeMap<TabletId, TabletView>>>,
+    unfit: Arc<Mutex<BTreeMap<NodeId, Unfit>>>,
+}
+
+/// A node whose lease is left to run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) why: driver::Unfit,
+    /// By this coordinator's clock.
+    pub(crate) since: Instant,
 }
 
 impl Observed {
@@ -55,9 +66,39 @@ impl Observed {
         self.tablets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_unfit(&self) -> MutexGuard<'_, BTreeMap<NodeId, Unfit>> {
+        self.unfit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         self.lock().clear();
+        self.lock_unfit().clear();
+    }
+
+    /// These are unfit now, and nobody else; those who were not before.
+    pub(crate) fn unfit(
+        &self,
+        now: impl Iterator<Item = (NodeId, Incarnation, driver::Unfit)>,
+    ) -> Vec<(NodeId, Unfit)> {
+        let mut known = self.lock_unfit();
+        let (mut unfit, mut new) = (BTreeMap::new(), Vec::new());
+        for (node, incarnation, why) in now {
+            let before = known.get(&node).filter(|known| known.incarnation == incarnation);
+            let found =
+                before.copied().unwrap_or(Unfit { incarnation, why, since: Instant::now() });
+            if before.is_none() {
+                new.push((node, found));
+            }
+            unfit.insert(node, found);
+        }
+        *known = unfit;
+        new
+    }
+
+    /// Whether and why a node is unfit.
+    pub(crate) fn why_unfit(&self, node: NodeId) -> Option<Unfit> {
+        self.lock_unfit().get(&node).copied()
     }
 
     /// Whom a tablet waits for now. A tablet that is in no transition is forgotten.

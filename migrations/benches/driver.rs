@@ -153,6 +153,7 @@ fn answer(order: Effect) -> Option<Event> {
             let report = DropReport { node, incarnation, copy: replica.copy, version };
             Event::Dropped { tablet: record.tablet, report }
         }
+        Effect::Confirm { node, ticket } => Event::Received { node, ticket },
         Effect::Propose(_) => return None,
     })
 }

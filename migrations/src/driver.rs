@@ -6,6 +6,7 @@
 //! given twice; agents answer the second with what came of the first.
 
 mod event;
+mod fitness;
 mod leases;
 mod look;
 mod slots;
@@ -23,7 +24,8 @@ use crate::topology::Topology;
 use crate::version::{Incarnation, TopologyVersion};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-pub use event::{Effect, Event, Unfit};
+pub use event::{Effect, Event, Ordered, Unfit};
+use fitness::Fitness;
 use leases::Leases;
 use slots::Slots;
 
@@ -40,6 +42,10 @@ enum Order {
 #[derive(Debug, Clone, Default)]
 struct Gathered {
     version: TopologyVersion,
+    /// Since when its acknowledgements are waited for.
+    since: Instant,
+    /// Since when its drops are.
+    drops_since: Option<Instant>,
     acknowledged: BTreeMap<NodeId, Acknowledgement>,
     reports: BTreeMap<StreamPair, StreamReport>,
     drops: BTreeMap<NodeId, DropReport>,
@@ -70,6 +76,7 @@ pub struct Driver {
     /// The newest attachment of each node.
     attached: BTreeMap<NodeId, u64>,
     leases: Leases,
+    fitness: Fitness,
     slots: Slots,
     /// Tablets to look at again at a given time.
     due: BTreeSet<(Instant, TabletId)>,
@@ -88,6 +95,7 @@ impl Driver {
             gathered: BTreeMap::new(),
             attached: BTreeMap::new(),
             leases: Leases::default(),
+            fitness: Fitness::default(),
             slots: Slots::default(),
             due: BTreeSet::new(),
             now,
@@ -116,6 +124,7 @@ impl Driver {
             }
             Event::Attached { node, attachment } => {
                 self.attached.insert(node, attachment);
+                self.fitness.attached(node);
                 self.forget_orders_of(topology, node);
                 for tablet in topology.in_transition_on(node) {
                     self.look(topology, tablet, fresh, out);
@@ -125,12 +134,17 @@ impl Driver {
             Event::Detached { node, attachment } => {
                 if self.attached.get(&node) == Some(&attachment) {
                     self.attached.remove(&node);
+                    self.fitness.detached(node);
                     self.forget_orders_of(topology, node);
                     self.look_at_waiting(topology, fresh, out);
                 }
             }
             Event::Renewed { node, incarnation, at } => self.leases.renewed(node, incarnation, at),
-            Event::Unfit { node, incarnation, why } => self.leases.unfit(node, incarnation, why),
+            Event::HasFullState { node } => self.fitness.has_full_state(node),
+            Event::Received { node, ticket } => self.fitness.received(node, ticket),
+            Event::Unfit { node, incarnation, why } => {
+                self.fitness.unfit(node, incarnation, why, self.now);
+            }
             Event::FenceEnded { node } => self.leases.fence_ended(node),
             Event::Tick(now) => self.tick(topology, now, fresh, out),
             Event::Acknowledged { tablet, said } => {
@@ -162,16 +176,8 @@ impl Driver {
                     self.look(topology, tablet, fresh, out);
                 }
             }
-            Event::Refused { tablet, version, node, reason } => {
-                if self.gathering(topology, tablet, version) {
-                    let gathered = self.gathered.entry(tablet).or_default();
-                    gathered.told.retain(|order| !order.is_to(node));
-                    // Where there is no way back the order is repeated until it is obeyed.
-                    if !reason.is_retryable() && can_turn_back(topology, tablet) {
-                        gathered.failure.get_or_insert(reason);
-                    }
-                    self.look_later(tablet, REPEAT_AFTER_NS);
-                }
+            Event::Refused { tablet, version, node, order, reason } => {
+                self.refused(topology, (tablet, version), node, order, reason);
             }
             Event::ProposalEnded { tablet, version } => {
                 if self.gathering(topology, tablet, version) {
@@ -180,17 +186,29 @@ impl Driver {
                 }
             }
         }
+        self.fitness.ask(self.now, out);
     }
 
     /// Whether a renewal of this incarnation may be answered: not once it is unfit, or a fence of
     /// it was decided.
     pub fn may_renew(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.leases.may_renew(node, incarnation)
+        self.leases.may_renew(node, incarnation) && self.unfit(node, incarnation).is_none()
     }
 
-    /// Why this incarnation of a node is unfit, if it is and is not fenced yet.
-    pub fn unfit(&self, node: NodeId, incarnation: Incarnation) -> Option<Unfit> {
-        self.leases.why_unfit(node, incarnation)
+    /// Whether a process of this node that is not the admitted one may be admitted now. One that
+    /// was unfit more than once in short time waits: each admission begins sessions anew.
+    pub fn may_admit(&self, node: NodeId) -> bool {
+        self.fitness.admissible_at(node) <= self.now
+    }
+
+    /// Why, and since when, this incarnation of a node is unfit, if it is and is not fenced yet.
+    pub fn unfit(&self, node: NodeId, incarnation: Incarnation) -> Option<(Unfit, Instant)> {
+        self.fitness.why_unfit(node, incarnation)
+    }
+
+    /// All that are unfit and not fenced yet, why and since when.
+    pub fn all_unfit(&self) -> impl Iterator<Item = (NodeId, Incarnation, Unfit, Instant)> {
+        self.fitness.all_unfit()
     }
 
     /// How often a tablet was looked at so far: what the work of the driver grows with.
@@ -247,7 +265,37 @@ impl Driver {
             self.due.remove(&(at, tablet));
             self.look(topology, tablet, fresh, out);
         }
+        self.judge_fitness(topology);
         self.leases.expire(topology, self.now, out);
+    }
+
+    /// A node could not do what it was told. It is told again, or the transition goes back.
+    fn refused(
+        &mut self,
+        topology: &Topology,
+        (tablet, version): (TabletId, TopologyVersion),
+        node: NodeId,
+        order: Ordered,
+        reason: FailureReason,
+    ) {
+        if !self.gathering(topology, tablet, version) {
+            return;
+        }
+        let gathered = self.gathered.entry(tablet).or_default();
+        gathered.told.retain(|order| !order.is_to(node));
+        // Where there is no way back the order is repeated until it is obeyed.
+        if !reason.is_retryable() && can_turn_back(topology, tablet) {
+            gathered.failure.get_or_insert(reason);
+        }
+        // Its copy goes all the same once it is fenced: its admission pays the debt.
+        if !reason.is_retryable()
+            && order == Ordered::Drop
+            && let Some(incarnation) = topology.node(node).and_then(Node::admitted)
+        {
+            let why = Unfit::CannotDrop(tablet, reason);
+            self.fitness.unfit(node, incarnation, why, self.now);
+        }
+        self.look_later(tablet, REPEAT_AFTER_NS);
     }
 
     fn streamed(&mut self, topology: &Topology, id: TabletId, report: StreamReport) {
@@ -305,9 +353,10 @@ impl Driver {
     }
 
     fn renew(&mut self, id: TabletId, version: TopologyVersion) {
+        let since = self.now;
         let gathered = self.gathered.entry(id).or_default();
         if gathered.version != version {
-            *gathered = Gathered { version, ..Gathered::default() };
+            *gathered = Gathered { version, since, ..Gathered::default() };
             self.slots.release_tablet(id);
         }
     }

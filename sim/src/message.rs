@@ -43,6 +43,7 @@ pub(crate) enum Order {
     Pull { record: Record, pair: StreamPair, source: Incarnation },
     Drop { record: Record, copy: CopyId },
     TakeOn(Record),
+    Confirm { node: NodeId, ticket: u64 },
     Purge { tablet: TabletId, version: TopologyVersion, promise: HybridTime },
 }
 
@@ -217,6 +218,7 @@ impl Order {
             Order::Barrier(record) => format!("barrier {}", at(record)),
             Order::Pull { record, pair, .. } => format!("pull {} from {}", at(record), pair.source),
             Order::Drop { record, copy } => format!("drop copy {copy}, {}", at(record)),
+            Order::Confirm { ticket, .. } => format!("confirm {ticket}"),
             Order::TakeOn(record) => format!("take on {}", at(record)),
             Order::Purge { tablet, version, promise } => {
                 format!("purge t{tablet} at {version} up to {promise}")

@@ -17,4 +17,5 @@ mod sizes;
 mod stages;
 mod trouble;
 mod voters;
+mod unfit;
 mod workload;

@@ -125,7 +125,8 @@ impl AdminApi {
         let ids = topology.state().nodes.keys();
         ids.filter_map(|id| {
             let count = counts.get(id).copied().unwrap_or_default();
-            views::node(topology, *id, attached.contains(id), count)
+            let unfit = self.observed.why_unfit(*id);
+            views::node(topology, *id, attached.contains(id), count, unfit)
         })
         .collect()
     }

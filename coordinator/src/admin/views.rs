@@ -1,7 +1,7 @@
 //! The topology as people see it: names instead of ids, all about a thing in one message.
 
 use crate::group0::Standing;
-use crate::observed::{Observed, TabletView};
+use crate::observed::{Observed, TabletView, Unfit};
 use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
 use migrations::id::{MigrationId, NodeId, TableId, TabletId};
@@ -60,6 +60,7 @@ pub(super) fn node(
     id: NodeId,
     is_attached: bool,
     replica_count: u32,
+    unfit: Option<Unfit>,
 ) -> Option<pb::Node> {
     let node = topology.node(id)?;
     let state = if node.is_fenced { pb::NodeState::Fenced } else { pb::NodeState::Admitted };
@@ -75,7 +76,13 @@ pub(super) fn node(
         draining: node.drain.is_some(),
         drain_reason: node.drain.as_ref().map_or_else(String::new, |drain| drain.reason.clone()),
         replica_count,
+        unfit: unfit.map_or_else(String::new, |unfit| unfit.why.to_string()),
+        unfit_ms: unfit.map_or(0, |unfit| millis(unfit.since.elapsed())),
     })
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn tablet(topology: &Topology, id: TabletId) -> Option<pb::Tablet> {

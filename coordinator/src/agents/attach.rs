@@ -44,6 +44,7 @@ pub(super) async fn serve(
     confirmed.map_err(|error| read_error(&error, Port::Agents))?;
     greeting.is_living = admission::is_living(&api.group0, &greeting);
     if !greeting.is_living {
+        check_admissible(&api, &greeting.admit.name).await?;
         // Before the commit that admits a process, all that an earlier admission left in it has
         // drained, and it opens nothing.
         send(outbox, Order::CloseAll(CloseAll {})).await?;
@@ -107,6 +108,21 @@ async fn next(said: &mut Streaming<AttachRequest>, within: Duration) -> Result<S
     message.event.ok_or_else(|| protocol("a message that this build doesn't know"))
 }
 
+/// A node that was unfit again and again waits before it is admitted anew, and serves its data at
+/// the versions that it knows meanwhile.
+async fn check_admissible(api: &AgentApi, name: &str) -> Result<(), Status> {
+    let known = api.group0.read(|machine| machine.topology.node_named(name).map(|(id, _)| id));
+    let Some(node) = known else { return Ok(()) };
+    match api.driver.may_admit(node).await {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let message = "it was unfit again and again; it is admitted after a pause";
+            Err(Refusal::new(Reason::NodeNotReady, message).into())
+        }
+        None => Err(not_leader(&api.group0)),
+    }
+}
+
 /// Lost copies are reported while the full state is worked off; anything else is not in order.
 async fn until_full_state_done(
     said: &mut Streaming<AttachRequest>,
@@ -118,7 +134,7 @@ async fn until_full_state_done(
         match next(said, FULL_STATE_DEADLINE).await? {
             Said::Lost(lost) => Inbound { api, node, incarnation }.lost(lost).await?,
             Said::Unfit(unfit) => Inbound { api, node, incarnation }.unfit(unfit).await,
-            Said::Received(_) => {}
+            Said::Received(_) => api.driver.report(Event::HasFullState { node }).await,
             other => return Ok(other),
         }
     }

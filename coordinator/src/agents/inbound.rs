@@ -5,7 +5,7 @@ use super::admission::Greeting;
 use crate::now::wall_millis;
 use migrations::clock::HybridTime;
 use migrations::command::{Admit, Command};
-use migrations::driver::{Event, Unfit};
+use migrations::driver::{Event, Ordered, Unfit};
 use migrations::evidence::{Acknowledgement, DropReport, FailureReason, StreamReport};
 use migrations::id::NodeId;
 use migrations::node::{NodeLocation, ProcessProof};
@@ -81,8 +81,11 @@ impl Inbound<'_> {
                 self.unfit(unfit).await;
                 Ok(())
             }
-            // No leader of this build asks yet.
-            Said::Received(_) => Ok(()),
+            Said::Received(pb::Received { ticket }) => {
+                let node = self.node;
+                self.api.driver.report(Event::Received { node, ticket }).await;
+                Ok(())
+            }
             Said::Answer(answer) => {
                 self.api.agents.answered(answer);
                 Ok(())
@@ -183,7 +186,13 @@ impl Inbound<'_> {
         // What is not on the list is no reason to give up.
         let reason = FailureReason::from_name(&said.reason);
         let reason = reason.unwrap_or(FailureReason::StaleVersion);
-        self.api.driver.report(Event::Refused { tablet, version, node: self.node, reason }).await;
+        let order = match said.order() {
+            pb::OrderKind::Drop => Ordered::Drop,
+            pb::OrderKind::Pull => Ordered::Pull,
+            pb::OrderKind::Barrier | pb::OrderKind::Unspecified => Ordered::Barrier,
+        };
+        let node = self.node;
+        self.api.driver.report(Event::Refused { tablet, version, node, order, reason }).await;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use migrations::record::TabletRecord;
 use migrations::settings::Settings;
 use migrations::topology::Topology;
 use migrations::version::CopyId;
-use proto::agent::v1::{Barrier, Drop, Pull, SettingsChanged, attach_response::Order};
+use proto::agent::v1::{Barrier, Confirm, Drop, Pull, SettingsChanged, attach_response::Order};
 use proto::types::v1 as types;
 use std::collections::BTreeMap;
 
@@ -37,6 +37,8 @@ impl Everywhere {
 pub(crate) struct Orders {
     barriers: BTreeMap<NodeId, Vec<types::TabletRecord>>,
     others: Vec<(NodeId, Order)>,
+    /// After all of these.
+    confirms: Vec<(NodeId, Order)>,
 }
 
 impl Orders {
@@ -60,6 +62,9 @@ impl Orders {
             Effect::Drop { replica, record } => {
                 self.others.push((replica.node, drop_order(&record, replica.copy)));
             }
+            Effect::Confirm { node, ticket } => {
+                self.confirms.push((node, Order::Confirm(Confirm { ticket })));
+            }
             Effect::Propose(command) => return Some(Effect::Propose(command)),
         }
         None
@@ -72,7 +77,7 @@ impl Orders {
                 agents.send(node, Order::Barrier(Barrier { records: records.to_vec() }));
             }
         }
-        for (node, order) in self.others {
+        for (node, order) in self.others.into_iter().chain(self.confirms) {
             agents.send(node, order);
         }
     }

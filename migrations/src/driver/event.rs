@@ -14,12 +14,41 @@ use alloc::collections::BTreeSet;
 pub enum Unfit {
     /// It says so itself.
     Says(FailureReason),
+    /// It has not confirmed for a lease that its orders have come.
+    Unreachable,
+    /// It has not acknowledged this tablet by the drain deadline and one lease.
+    Silent(TabletId),
+    /// It has not dropped its copy of this tablet by then.
+    KeepsCopy(TabletId),
+    /// It can't drop its copy of this tablet, for this reason.
+    CannotDrop(TabletId, FailureReason),
+}
+
+/// What a node was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ordered {
+    /// A barrier.
+    Barrier,
+    /// A pull.
+    Pull,
+    /// A drop.
+    Drop,
 }
 
 impl core::fmt::Display for Unfit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Unfit::Says(reason) => write!(f, "it says so: {reason}"),
+            Unfit::Unreachable => f.write_str("it renews its lease, and no order reaches it"),
+            Unfit::Silent(tablet) => {
+                write!(f, "it has not acknowledged tablet {tablet} by the drain deadline")
+            }
+            Unfit::KeepsCopy(tablet) => {
+                write!(f, "it has not dropped its copy of tablet {tablet} by the drain deadline")
+            }
+            Unfit::CannotDrop(tablet, reason) => {
+                write!(f, "it can't drop its copy of tablet {tablet}: {reason}")
+            }
         }
     }
 }
@@ -69,6 +98,18 @@ pub enum Event {
         /// Why.
         why: Unfit,
     },
+    /// A node has the whole of a full state, and works it off before it attaches.
+    HasFullState {
+        /// Which node.
+        node: NodeId,
+    },
+    /// What was sent to a node before this question has come.
+    Received {
+        /// Which node.
+        node: NodeId,
+        /// Of which `Effect::Confirm`.
+        ticket: u64,
+    },
     /// A barrier was acknowledged.
     Acknowledged {
         /// For which tablet.
@@ -110,6 +151,8 @@ pub enum Event {
         version: TopologyVersion,
         /// Who.
         node: NodeId,
+        /// What it was told.
+        order: Ordered,
         /// Why.
         reason: FailureReason,
     },
@@ -147,6 +190,13 @@ pub enum Effect {
         pair: StreamPair,
         /// The record that names it.
         record: TabletRecord,
+    },
+    /// Ask a node, behind all that it was told before, whether that has come.
+    Confirm {
+        /// Which node.
+        node: NodeId,
+        /// The answer bears the same.
+        ticket: u64,
     },
     /// Tell a node to drop its copy.
     Drop {

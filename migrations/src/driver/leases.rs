@@ -1,6 +1,6 @@
 //! The leader's side of leases: who has to be fenced. INV-13.
 
-use super::{Effect, Unfit};
+use super::Effect;
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Instant;
@@ -18,8 +18,6 @@ pub(super) struct Leases {
     /// A fence of it was decided on. It stays so for this leadership, since a fence whose
     /// proposal seems to have failed may be applied yet.
     doomed: BTreeSet<(NodeId, Incarnation)>,
-    /// None of its renewals is answered any more, so that its lease runs out.
-    unfit: BTreeMap<(NodeId, Incarnation), Unfit>,
     /// A fence of it is being proposed.
     proposing: BTreeSet<NodeId>,
     /// When it was last looked.
@@ -38,17 +36,7 @@ impl Leases {
     }
 
     pub(super) fn may_renew(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        let it = (node, incarnation);
-        !self.doomed.contains(&it) && !self.unfit.contains_key(&it)
-    }
-
-    pub(super) fn why_unfit(&self, node: NodeId, incarnation: Incarnation) -> Option<Unfit> {
-        self.unfit.get(&(node, incarnation)).copied()
-    }
-
-    /// A node is unfit; the first reason counts.
-    pub(super) fn unfit(&mut self, node: NodeId, incarnation: Incarnation, why: Unfit) {
-        self.unfit.entry((node, incarnation)).or_insert(why);
+        !self.doomed.contains(&(node, incarnation))
     }
 
     /// Proposes a fence for each admitted incarnation whose lease has surely run out.
@@ -64,10 +52,7 @@ impl Leases {
         if was_away {
             self.renewed.values_mut().for_each(|(_, at)| *at = now);
         }
-        let is_in =
-            |id: NodeId, of: Incarnation| topology.node(id).and_then(Node::admitted) == Some(of);
-        self.doomed.retain(|(id, of)| is_in(*id, *of));
-        self.unfit.retain(|(id, of), _| is_in(*id, *of));
+        self.doomed.retain(|(id, of)| topology.node(*id).and_then(Node::admitted) == Some(*of));
         for (id, node) in &topology.state().nodes {
             let Some(incarnation) = node.admitted() else { continue };
             let known = self.renewed.entry(*id).or_insert((incarnation, now));

@@ -116,6 +116,10 @@ impl Driver {
             }
             Work::DropLeaving | Work::DropPending | Work::DropAll if is_held => {}
             Work::DropLeaving | Work::DropPending | Work::DropAll => {
+                let now = self.now;
+                if let Some(gathered) = self.gathered.get_mut(&record.tablet) {
+                    gathered.drops_since.get_or_insert(now);
+                }
                 for replica in barrier::to_drop(stage, &record.replicas, record.next()) {
                     self.tell(record, Order::Drop(replica.node), out);
                 }
@@ -130,9 +134,14 @@ impl Driver {
             Order::Pull(pair) => pair.receiver,
         };
         let Some(gathered) = self.gathered.get_mut(&record.tablet) else { return };
-        if !self.attached.contains_key(&node) || !gathered.told.insert(order) {
+        if !self.attached.contains_key(&node) {
+            self.fitness.wanted(node, self.now);
             return;
         }
+        if !gathered.told.insert(order) {
+            return;
+        }
+        self.fitness.ordered(node);
         let record = record.clone();
         match order {
             Order::Barrier(node) => out.push(Effect::Barrier { node, record }),

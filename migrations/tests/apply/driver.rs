@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, node, tablet};
 use migrations::command::Command;
-use migrations::driver::{Driver, Effect, Event};
+use migrations::driver::{Driver, Effect, Event, Ordered};
 use migrations::evidence::{Acknowledgement, DropReport, FailureReason};
 use migrations::id::SessionId;
 use migrations::lease::Instant;
@@ -157,8 +157,9 @@ fn c3_a_bystander_is_not_asked() {
         let attached = Event::Attached { node: node(n), attachment: 1 };
         told.extend(leader.handle(&cluster, attached));
     }
-    let barriers = told.iter().map(|effect| match effect {
-        Effect::Barrier { node, .. } => *node,
+    let barriers = told.iter().filter_map(|effect| match effect {
+        Effect::Barrier { node, .. } => Some(*node),
+        Effect::Confirm { .. } => None,
         other => panic!("{other:?}"),
     });
     assert_eq!(barriers.collect::<Vec<_>>(), [node(1), node(2), node(3), node(4)]);
@@ -178,6 +179,15 @@ fn the_late_end_of_an_earlier_attachment_is_not_the_end_of_the_newest() {
     assert!(!leader.driver.is_attached(node(1)));
 }
 
+fn refused(
+    tablet: migrations::id::TabletId,
+    version: TopologyVersion,
+    n: u64,
+    reason: FailureReason,
+) -> Event {
+    Event::Refused { tablet, version, node: node(n), order: Ordered::Barrier, reason }
+}
+
 /// A refusal that another try can't mend takes the transition back, while it can go back.
 #[test]
 fn b4_a_full_disk_in_a_barrier_takes_the_transition_back() {
@@ -188,7 +198,7 @@ fn b4_a_full_disk_in_a_barrier_takes_the_transition_back() {
         let cluster = Cluster::in_stage(Stage::AllowWriteBothReadOld);
         let mut leader = Leader::of(&cluster);
         let version = cluster.topology.tablet(id).expect("made").version;
-        leader.handle(&cluster, Event::Refused { tablet: id, version, node: node(4), reason });
+        leader.handle(&cluster, refused(id, version, 4, reason));
         let told = leader.handle(&cluster, Event::Tick(Instant(1_000_000_000)));
         let back = proposals(&told).iter().any(|command| match command {
             Command::Advance(advance) => {
@@ -210,7 +220,7 @@ fn a_full_disk_past_the_point_of_no_return_is_waited_out() {
     let mut leader = Leader::of(&cluster);
     let version = cluster.topology.tablet(id).expect("made").version;
     let reason = FailureReason::DiskFull;
-    leader.handle(&cluster, Event::Refused { tablet: id, version, node: node(2), reason });
+    leader.handle(&cluster, refused(id, version, 2, reason));
     let told = leader.handle(&cluster, Event::Tick(Instant(1_000_000_000)));
     assert!(told.iter().any(|e| matches!(e, Effect::Barrier { node: n, .. } if *n == node(2))));
     let mut told = Vec::new();

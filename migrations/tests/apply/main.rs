@@ -8,6 +8,7 @@ mod cluster;
 mod driver;
 mod edges;
 mod evidence;
+mod fitness;
 mod leaders;
 mod membership;
 mod pause;

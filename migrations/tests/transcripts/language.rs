@@ -149,6 +149,19 @@ impl World {
                 let released: Vec<crate::agent::Chunk> = released;
                 released.into_iter().for_each(|chunk| self.write(chunk));
             }
+            ["deafen", name] => {
+                let node = self.node(name);
+                self.deaf.insert(node);
+            }
+            ["disk", "of", name, "keeps", "copies"] => {
+                let node = self.node(name);
+                self.keeps_copies.insert(node);
+            }
+            ["disk", "of", name, "is", "mended"] => {
+                let node = self.node(name);
+                self.keeps_copies.remove(&node);
+            }
+            ["wait", seconds] => self.wait(seconds.parse().expect("a number")),
             ["fail", t] => self.fail_streams(tablet(t)),
             ["restart", name] => {
                 self.say(format!("{name}: restarts"));
@@ -164,6 +177,9 @@ impl World {
                 let node = self.node(name);
                 let incarnation = self.agent(node).incarnation;
                 self.detach(node);
+                if self.topology.node(node).is_some_and(|node| node.is_fenced) {
+                    return;
+                }
                 self.say(format!("{name} is fenced"));
                 let fence = migrations::command::Command::Fence { node, incarnation };
                 self.commit(fence).expect("it was admitted");

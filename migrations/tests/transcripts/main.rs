@@ -40,6 +40,8 @@ stories! {
     b7_cancel_in_each_stage,
     c2_one_tablet_is_stuck_and_another_goes_on,
     control_the_accident_without_guards,
+    h12_a_drop_fails_for_good,
+    h12_no_order_reaches_a_bystander,
     late_acknowledgements_count_for_nothing,
     removal_merges_before_it_shrinks,
     repair_raises_the_promise,

@@ -4,8 +4,8 @@ use crate::agent::{Agent, Chunk, Taken};
 use migrations::apply::{apply, check_invariants};
 use migrations::clock::HybridTime;
 use migrations::command::{Admit, Bootstrap, Change, Command, CreateTable, Entry, Outcome};
-use migrations::driver::{Driver, Effect, Event};
-use migrations::evidence::DropReport;
+use migrations::driver::{Driver, Effect, Event, Ordered};
+use migrations::evidence::{DropReport, FailureReason};
 use migrations::id::{
     AdmissionToken, ClusterId, DirectoryId, NodeId, RequestId, SessionId, TabletId,
 };
@@ -18,7 +18,7 @@ use migrations::request::RequestStamp;
 use migrations::settings::Settings;
 use migrations::topology::Topology;
 use migrations::version::Incarnation;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
 /// What is on its way.
@@ -54,6 +54,10 @@ pub(crate) struct World {
     /// Agents whose next drop order, or report of one, is held; and what is held of them.
     pub(crate) hold_drop: BTreeMap<NodeId, bool>,
     pub(crate) held_drops: Vec<Message>,
+    /// Agents that no order reaches, though their renewals are heard.
+    pub(crate) deaf: BTreeSet<NodeId>,
+    /// Agents whose disk refuses to drop anything.
+    pub(crate) keeps_copies: BTreeSet<NodeId>,
     pub(crate) has_guards: bool,
     driver: Driver,
     leadership: u32,
@@ -77,6 +81,8 @@ impl World {
             held_acknowledgements: BTreeMap::new(),
             hold_drop: BTreeMap::new(),
             held_drops: Vec::new(),
+            deaf: BTreeSet::new(),
+            keeps_copies: BTreeSet::new(),
             has_guards: true,
             leadership: 1,
             millis: 1_000,
@@ -326,6 +332,14 @@ impl World {
         }
     }
 
+    /// Goes on for this long, whatever happens.
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        let end = self.millis + seconds * 1_000;
+        while self.millis < end {
+            self.step();
+        }
+    }
+
     /// Delivers the next message, or lets some time pass.
     pub(crate) fn step(&mut self) {
         match self.messages.pop_front() {
@@ -386,12 +400,13 @@ impl World {
 
     fn obey(&mut self, order: Effect) {
         let (Effect::Barrier { node, .. }
+        | Effect::Confirm { node, .. }
         | Effect::Pull { pair: StreamPair { receiver: node, .. }, .. }
         | Effect::Drop { replica: Replica { node, .. }, .. }) = order
         else {
             return;
         };
-        if !self.agents.get(&node).is_some_and(|agent| agent.is_up) {
+        if !self.agents.get(&node).is_some_and(|agent| agent.is_up) || self.deaf.contains(&node) {
             return;
         }
         match order {
@@ -402,6 +417,9 @@ impl World {
             }
             Effect::Pull { pair, record } => self.pull(pair, &record),
             Effect::Drop { replica, record } => self.obey_drop(replica, &record),
+            Effect::Confirm { node, ticket } => {
+                self.report(node, Event::Received { node, ticket });
+            }
             Effect::Propose(_) => {}
         }
     }
@@ -423,6 +441,17 @@ impl World {
         let (node, id) = (replica.node, record.tablet);
         // At exactly this version, or not at all.
         if !self.take(node, record) || record.given(node) == Some(replica.copy) {
+            return;
+        }
+        if self.keeps_copies.contains(&node) {
+            let (order, reason) = (Ordered::Drop, FailureReason::DiskError);
+            let line = format!("{}: can't drop its copy of t{id}: {reason}", self.name(node));
+            // It is told again and again, until it is fenced.
+            if self.lines.last() != Some(&line) {
+                self.say(line);
+            }
+            let (tablet, version) = (id, record.version);
+            self.report(node, Event::Refused { tablet, version, node, order, reason });
             return;
         }
         self.drop_copy(node, id);

@@ -175,6 +175,7 @@ impl World {
         attachment.full = Some(FullState::new(version, records));
         let conn = attachment.conn;
         self.check_welcomed(at, admitted);
+        self.report_event(at, Said::HasFullState { node: admitted.0 });
         self.begin_full_state(at, conn);
         self.renew(at, conn);
     }
@@ -189,6 +190,9 @@ impl World {
                 self.begin_job(at, conn, Task::Drop { record, copy, is_ordered: true });
             }
             Order::TakeOn(record) => self.begin_job(at, conn, Task::TakeOn { record }),
+            Order::Confirm { node, ticket } => {
+                self.report_event(at, Said::Received { node, ticket });
+            }
             Order::Purge { tablet, version, promise } => {
                 self.purge(at, tablet, version, promise);
             }

@@ -8,7 +8,7 @@ use crate::message::{Conn, Message, Record};
 use crate::time::{MILLI, Time};
 use crate::world::World;
 use migrations::agent::step::{self, CopyState, Durable, NotDropped, TakeOn};
-use migrations::driver::Event as Said;
+use migrations::driver::{Event as Said, Ordered};
 use migrations::evidence::{Acknowledgement, DropReport, FailureReason};
 use migrations::gate::Gate;
 use migrations::id::TabletId;
@@ -412,16 +412,17 @@ impl World {
     }
 
     fn refuse(&mut self, at: usize, task: &Task, reason: FailureReason) {
-        let is_answered = match task {
-            Task::Barrier { .. } | Task::Pull { .. } => true,
-            Task::Drop { is_ordered, .. } => *is_ordered,
-            _ => false,
+        let order = match task {
+            Task::Barrier { .. } => Ordered::Barrier,
+            Task::Pull { .. } => Ordered::Pull,
+            Task::Drop { is_ordered: true, .. } => Ordered::Drop,
+            _ => return,
         };
-        let (Some(record), true) = (task.record(), is_answered) else { return };
+        let Some(record) = task.record() else { return };
         let Some(node) = self.agents[at].own() else { return };
         self.mark("an order is refused");
         let (tablet, version) = (record.tablet, record.version);
-        self.report_event(at, Said::Refused { tablet, version, node, reason });
+        self.report_event(at, Said::Refused { tablet, version, node, order, reason });
     }
 }
 

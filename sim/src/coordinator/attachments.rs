@@ -78,6 +78,15 @@ impl World {
                 return;
             }
             let is_living = living(topology, &admit, is_living).is_some();
+            let known = topology.node_named(&admit.name).map(|(id, _)| id);
+            let driver = self.coordinators[at].leading.as_ref().map(|leading| &leading.driver);
+            let must_wait = known.zip(driver).is_some_and(|(node, driver)| !driver.may_admit(node));
+            if !is_living && must_wait {
+                self.mark("a node that was unfit waits before it is admitted");
+                self.send(from, Place::Agent(agent), Some(conn), Message::Ended);
+                self.close(conn, from);
+                return;
+            }
             let stage = match is_living {
                 true => Greeting::Confirming { is_living },
                 false => Greeting::Draining,
@@ -118,6 +127,11 @@ impl World {
                 }
             }
             (Greeting::Attached { .. }, Message::Said(event)) => {
+                self.lead(at, (*event).clone());
+            }
+            (Greeting::Full { .. }, Message::Said(event))
+                if matches!(*event, Heard::HasFullState { .. }) =>
+            {
                 self.lead(at, (*event).clone());
             }
             _ => {}
@@ -275,6 +289,9 @@ impl World {
             Effect::Drop { replica, record } => {
                 let (record, copy) = (Rc::new(record), replica.copy);
                 self.order(at, replica.node, Order::Drop { record, copy });
+            }
+            Effect::Confirm { node, ticket } => {
+                self.order(at, node, Order::Confirm { node, ticket });
             }
             Effect::Propose(command) => {
                 if let Command::Fence { node, .. } = &command {
