@@ -9,7 +9,6 @@ use crate::now::wall_millis;
 use crate::proposer::Proposer;
 use migrations::balancer::{self, Limits, Move, Plan};
 use migrations::command::{Command, Start};
-use migrations::stage::TransitionKind;
 use migrations::topology::Topology;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -52,9 +51,14 @@ async fn lead(group0: &Group0<Machine>, proposer: &Proposer) {
     let mut applied = group0.applied();
     loop {
         let began = Instant::now();
-        let moves = group0.read(|machine| plan(&machine.topology)).moves;
+        let (moves, emptied) = group0.read(|machine| {
+            let topology = &machine.topology;
+            (plan(topology).moves, balancer::emptied(topology))
+        });
         let took = began.elapsed();
-        let begun = propose(proposer, moves).await;
+        let commands = moves.into_iter().map(command);
+        let forgotten = emptied.into_iter().map(|node| Command::Forget { node });
+        let begun = propose(proposer, commands.chain(forgotten).collect()).await;
         // However large the cluster, planning takes a tenth of a core at the most.
         sleep_until(began + BALANCE_AGAIN.max(10 * took)).await;
         if begun == 0 {
@@ -65,11 +69,11 @@ async fn lead(group0: &Group0<Machine>, proposer: &Proposer) {
 }
 
 /// Proposes all of them at once, so that they go into one entry; how many have begun.
-async fn propose(proposer: &Proposer, moves: Vec<Move>) -> usize {
+async fn propose(proposer: &Proposer, commands: Vec<Command>) -> usize {
     let mut proposals = JoinSet::new();
-    for planned in moves {
+    for command in commands {
         let proposer = proposer.clone();
-        proposals.spawn(async move { proposer.submit(command(planned)).await });
+        proposals.spawn(async move { proposer.submit(command).await });
     }
     let mut begun = 0;
     while let Some(proposed) = proposals.join_next().await {
@@ -89,7 +93,7 @@ fn command(planned: Move) -> Command {
     let start = Start {
         migration: fresh_migration(),
         tablet: planned.tablet,
-        kind: TransitionKind::Migrate,
+        kind: planned.kind,
         from: Some(planned.from),
         to: Some(planned.to),
         session: None,

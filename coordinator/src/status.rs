@@ -161,7 +161,10 @@ pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) 
             .with("node", node.to_string())
             .retry_after(OVERLOAD_RETRY),
         Rejected::SettingsChanged => Refusal::invalid_field("expected", message),
-        Rejected::NodeMismatch => Refusal::new(Reason::NodeMismatch, message),
+        Rejected::NodeMismatch | Rejected::NodeRemoved => {
+            Refusal::new(Reason::NodeMismatch, message)
+        }
+        Rejected::NothingLost(_) => Refusal::new(Reason::NotInTransition, message),
         Rejected::PastPointOfNoReturn => Refusal::new(Reason::PastPointOfNoReturn, message),
         Rejected::RequestIdReused => Refusal::new(Reason::RequestIdReused, message),
         Rejected::RequestIdExpired => Refusal::new(Reason::RequestIdExpired, message),

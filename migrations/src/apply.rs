@@ -2,11 +2,12 @@
 //! refused with a reason and without effect. It depends on the command and the state alone.
 //!
 //! One file a subject below this one: admission and fences, tables, the start of a transition,
-//! its advance, and what people have switched off.
+//! its advance, replicas that are given up, and what people have switched off.
 
 mod advance;
 mod membership;
 mod balance;
+mod loss;
 mod start;
 mod table;
 
@@ -102,6 +103,10 @@ pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
         Change::Resume => Ok(()),
         Change::Drain { node, reason } => balance::check_drain(topology, *node, reason),
         Change::Undrain { node } => balance::check_scope(topology, BalanceScope::Node(*node)),
+        Change::RemoveNode { node, reason } => membership::check_remove(topology, *node, reason),
+        Change::AcceptLoss { tablet, start, note } => {
+            loss::check_accept(topology, *tablet, start.as_deref(), note)
+        }
     }
 }
 
@@ -156,6 +161,7 @@ impl Work<'_> {
             }
             Command::Advance(advance) => self.advance(advance),
             Command::Balance { start, now_ms } => self.balance(start, *now_ms),
+            Command::Forget { node } => self.forget(*node),
             Command::Change { stamp, change } => {
                 // Before any check that depends on other state: else the retry of a migration
                 // would be refused because of itself.
@@ -193,6 +199,10 @@ impl Work<'_> {
             Change::Resume => Ok(self.resume()),
             Change::Drain { node, reason } => Ok(self.drain(*node, reason)),
             Change::Undrain { node } => Ok(self.undrain(*node)),
+            Change::RemoveNode { node, reason } => Ok(self.remove_node(*node, reason)),
+            Change::AcceptLoss { tablet, start, note } => {
+                self.accept_loss(*tablet, start.as_deref(), note)
+            }
         }
     }
 

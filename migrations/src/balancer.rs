@@ -6,6 +6,7 @@
 //! replica from a node that holds at least two more, and nothing moves onto a drained node.
 
 use crate::apply::{check_pending, disabled};
+use crate::barrier::asked;
 use crate::id::{NodeId, TabletId};
 use crate::stage::TransitionKind;
 use crate::switch::BalanceScope;
@@ -39,6 +40,8 @@ impl Limits {
 pub enum Why {
     /// The node that it takes a replica from is drained.
     Drain,
+    /// That node is to go for good.
+    Remove,
     /// That node holds at least two more than the one that it takes it to.
     Level,
 }
@@ -54,6 +57,8 @@ pub struct Move {
     pub to: NodeId,
     /// What for.
     pub why: Why,
+    /// A migration; or a rebuild, of a replica that is dead.
+    pub kind: TransitionKind,
 }
 
 /// Why no more is planned, although there is more to do.
@@ -83,6 +88,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Why::Drain => "drain",
+            Why::Remove => "remove",
             Why::Level => "level",
         })
     }
@@ -103,6 +109,18 @@ pub fn loads(topology: &Topology) -> BTreeMap<NodeId, u32> {
         }
     }
     loads
+}
+
+/// Nodes that are to go and hold nothing any more: their records can go.
+pub fn emptied(topology: &Topology) -> Vec<NodeId> {
+    let nodes = topology.state().nodes.iter();
+    let mut leaving: Vec<NodeId> =
+        nodes.filter(|(_, node)| node.is_leaving).map(|(id, _)| *id).collect();
+    if !leaving.is_empty() {
+        let held: BTreeSet<NodeId> = topology.state().tablets.values().flat_map(asked).collect();
+        leaving.retain(|node| !held.contains(node));
+    }
+    leaving
 }
 
 /// What the balancer would begin now.
@@ -225,8 +243,14 @@ impl<'a> Planner<'a> {
                     self.held.get_or_insert(Held::Disabled(scope));
                     continue;
                 }
+                let is_leaving = self.topology.node(from).is_some_and(|node| node.is_leaving);
+                let why = if is_leaving { Why::Remove } else { Why::Drain };
+                let kind = match self.topology.is_dead(tablet, from) {
+                    true => TransitionKind::Rebuild,
+                    false => TransitionKind::Migrate,
+                };
                 match self.find(tablet, from, u32::MAX) {
-                    Found::Node(to) => self.note(Move { tablet: id, from, to, why: Why::Drain }),
+                    Found::Node(to) => self.note(Move { tablet: id, from, to, why, kind }),
                     Found::Limited => self.is_limited = true,
                     Found::Nowhere => {
                         self.held.get_or_insert(Held::NoRoom(from));
@@ -273,7 +297,10 @@ impl<'a> Planner<'a> {
                 continue;
             }
             match self.find(tablet, from, load.saturating_sub(2)) {
-                Found::Node(to) => return Some(Move { tablet: id, from, to, why: Why::Level }),
+                Found::Node(to) => {
+                    let (why, kind) = (Why::Level, TransitionKind::Migrate);
+                    return Some(Move { tablet: id, from, to, why, kind });
+                }
                 Found::Limited => {
                     self.is_limited = true;
                     // Where the limit is not one node's among several, no other tablet can go

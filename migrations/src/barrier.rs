@@ -51,8 +51,9 @@ pub fn check_acknowledged(
             return Err(Rejected::EvidenceMissing(node));
         }
     }
-    let next = &transition.record.next;
-    let is_silent = silent_majority(stage, &tablet.replicas, next, |node| !has_acknowledged(node));
+    let (old, new) =
+        (transition.remaining(&tablet.replicas), transition.remaining(&transition.record.next));
+    let is_silent = silent_majority(stage, &old, &new, |node| !has_acknowledged(node));
     if is_silent && !is_undone(Rule::NoSilentMajority) {
         return Err(Rejected::SilentMajority);
     }

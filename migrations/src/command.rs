@@ -65,6 +65,11 @@ pub enum Command {
         /// are not in force.
         now_ms: u64,
     },
+    /// A node that is to be removed holds nothing any more: its record goes.
+    Forget {
+        /// Which.
+        node: NodeId,
+    },
     /// Somebody outside asks for a change: it takes effect once.
     Change {
         /// Who, and how it is recognised.
@@ -200,6 +205,25 @@ pub enum Change {
         /// Which.
         node: NodeId,
     },
+    /// A node goes for good. One that holds nothing goes at once; one that is fenced and holds
+    /// replicas is drained, by rebuilds of them, and goes once it holds nothing. Refused for one
+    /// that is admitted and holds some.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+        /// Why, in the caller's words.
+        reason: String,
+    },
+    /// The dead replicas of a tablet that has lost a majority are given up, for one transition of
+    /// it: the running one, or one that begins with this. What only they held is lost.
+    AcceptLoss {
+        /// Which tablet.
+        tablet: TabletId,
+        /// A rebuild or a removal that begins with it; `None` for the running transition.
+        start: Option<Box<Start>>,
+        /// Why, in the caller's words.
+        note: String,
+    },
 }
 
 /// A new table. The proposer places the replicas, apply checks them: placement may be improved
@@ -283,6 +307,8 @@ pub enum PlacementRule {
     ReplicationFactor,
     /// A rebuild is of a replica whose node is dead.
     LeavingIsDead,
+    /// A node that is admitted and holds replicas is not removed.
+    RemovedHoldsNothing,
 }
 
 impl PlacementRule {
@@ -295,6 +321,7 @@ impl PlacementRule {
             PlacementRule::KeepOneReplica => "keep-one-replica",
             PlacementRule::ReplicationFactor => "replication-factor",
             PlacementRule::LeavingIsDead => "leaving-is-dead",
+            PlacementRule::RemovedHoldsNothing => "removed-holds-nothing",
         }
     }
 }
@@ -312,6 +339,7 @@ impl core::fmt::Display for PlacementRule {
                 "a tablet does not have as many replicas as the table asks for"
             }
             PlacementRule::LeavingIsDead => "it is alive; a rebuild is of a replica that is dead",
+            PlacementRule::RemovedHoldsNothing => "it is alive and holds replicas; drain it first",
         })
     }
 }
@@ -365,6 +393,12 @@ pub enum Rejected {
     /// The directory is not that of this node, or is an old copy of it.
     #[error("the directory is not the newest one of this node")]
     NodeMismatch,
+    /// There is no node of this name any more, and the directory was one's: it was removed.
+    #[error("the node was removed; its directory is of no use any more")]
+    NodeRemoved,
+    /// The dead replicas of this tablet contain no majority: there is nothing to accept.
+    #[error("the dead replicas of tablet {0} contain no majority: nothing has to be given up")]
+    NothingLost(TabletId),
     /// The admission does not bring a fresh session for this tablet.
     #[error("a fresh session for tablet {0} is missing")]
     FreshSessionMissing(TabletId),

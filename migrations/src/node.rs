@@ -51,6 +51,8 @@ pub struct Node {
     pub feature_level: u32,
     /// Set while it is to hold nothing. Its processes come and go; this stays.
     pub drain: Option<Drain>,
+    /// It is to go for good, once it holds nothing. It is drained then, too.
+    pub is_leaving: bool,
 }
 
 impl Node {

@@ -107,7 +107,7 @@ pub enum Problem {
     NoAttemptsOrStreams,
     /// The first pause between attempts is above its bound, or none.
     Backoff,
-    /// The balancer begins migrations only.
+    /// The balancer begins migrations and rebuilds only.
     NotAMove,
     /// A lease that agents may hold is longer.
     LeaseShorter,
@@ -153,7 +153,7 @@ impl Problem {
             Problem::DrainDeadline => "the lease must be shorter than the drain deadline",
             Problem::NoAttemptsOrStreams => "attempts and streams per node must be at least 1",
             Problem::Backoff => "the pause between attempts must not be above its bound",
-            Problem::NotAMove => "balancing begins migrations only",
+            Problem::NotAMove => "balancing begins migrations and rebuilds only",
             Problem::LeaseShorter => "a lease, with its drift, can only become longer",
         }
     }

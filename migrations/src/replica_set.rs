@@ -75,6 +75,13 @@ impl ReplicaSet {
         found.map(|replica| replica.lost = true).is_some()
     }
 
+    /// Marks the replicas on these nodes as lost.
+    pub(crate) fn mark_all_lost(&mut self, nodes: &[NodeId]) {
+        for replica in self.0.iter_mut().filter(|replica| nodes.contains(&replica.node)) {
+            replica.lost = true;
+        }
+    }
+
     /// Those that are not in another set: from old to new, who is *leaving*; from new to old, who
     /// is *pending*.
     pub fn minus(&self, other: &ReplicaSet) -> impl Iterator<Item = Replica> {

@@ -48,7 +48,8 @@ pub fn choose(
     let from_leaving = leaving.is_some_and(|leaving| sources == [leaving]);
     let is_repair = transition.record.kind == TransitionKind::Repair;
     let is_removal = transition.record.kind == TransitionKind::RemoveReplica;
-    if !from_leaving && !is_repair && old.has_majority(|node| !sources.contains(&node)) {
+    let remaining = transition.remaining(old);
+    if !from_leaving && !is_repair && remaining.has_majority(|node| !sources.contains(&node)) {
         return Err(Rejected::NoSources);
     }
     if is_removal && is_undone(Rule::RemovalMerges) {

@@ -84,6 +84,19 @@ pub struct StageRecord {
     pub failure: Option<FailureReason>,
 }
 
+/// Somebody has given up replicas that are gone, so that a transition is not held by them any more.
+/// Of this tablet and this transition alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedLoss {
+    /// On these nodes. Their copies are marked as lost in the same command: they answer nothing and
+    /// are no source, should their nodes come back.
+    pub nodes: Vec<NodeId>,
+    /// Why, in the caller's words; at most `TEXT_MAX` bytes.
+    pub note: String,
+    /// When: the proposer's clock, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
 /// What is happening to a tablet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -105,6 +118,8 @@ pub struct Transition {
     pub origin: Origin,
     /// When it began: the proposer's clock, milliseconds since 1970.
     pub started_ms: u64,
+    /// Replicas that were given up for its sake.
+    pub accepted_loss: Option<AcceptedLoss>,
     /// Its stages so far, the running one last. Bounded by `STAGE_RECORDS`.
     pub stages: Vec<StageRecord>,
 }
@@ -156,6 +171,8 @@ pub struct FinishedMigration {
     pub origin: Origin,
     /// When it began: the proposer's clock, milliseconds since 1970.
     pub started_ms: u64,
+    /// Replicas that were given up for its sake.
+    pub accepted_loss: Option<AcceptedLoss>,
     /// Its stages with their evidence.
     pub stages: Vec<StageRecord>,
 }
@@ -189,8 +206,15 @@ impl Transition {
             note,
             origin,
             started_ms,
+            accepted_loss: None,
             stages: Vec::new(),
         }
+    }
+
+    /// A set without the replicas that were given up: what the rules on majorities are asked of.
+    pub fn remaining(&self, set: &ReplicaSet) -> ReplicaSet {
+        let given_up = self.accepted_loss.iter().flat_map(|loss| loss.nodes.iter());
+        given_up.fold(set.clone(), |set, node| set.without(*node))
     }
 
     /// Notes that a stage was entered. Old ones go once there are too many. INV-15.

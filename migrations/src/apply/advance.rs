@@ -63,7 +63,7 @@ fn check_may_go_on(
     if transition.is_cancelled || transition.is_pending_lost {
         return Err(Rejected::Ending);
     }
-    let next = &transition.record.next;
+    let next = transition.remaining(&transition.record.next);
     let is_repair = transition.record.kind == TransitionKind::Repair;
     if !is_repair && !next.has_majority(|node| !topology.is_dead(tablet, node)) {
         return Err(Rejected::NoLiveMajority);
@@ -343,6 +343,7 @@ impl Work<'_> {
             note: transition.note.clone(),
             origin: transition.origin,
             started_ms: transition.started_ms,
+            accepted_loss: transition.accepted_loss.clone(),
             stages: transition.stages.clone(),
         };
         self.topology.finish(finished);

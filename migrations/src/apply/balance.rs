@@ -70,7 +70,8 @@ pub(crate) fn check_balance(
     start: &Start,
     now_ms: u64,
 ) -> Result<(), Rejected> {
-    if start.kind != TransitionKind::Migrate {
+    // What is on a node that is dead is rebuilt elsewhere.
+    if !matches!(start.kind, TransitionKind::Migrate | TransitionKind::Rebuild) {
         return Err(Rejected::InvalidField { field: Field::Kind, problem: Problem::NotAMove });
     }
     start::check(topology, start)?;
@@ -137,8 +138,10 @@ impl Work<'_> {
     }
 
     pub(super) fn undrain(&mut self, node: NodeId) -> Applied {
-        let drain = self.topology.state.nodes.get_mut(&node).and_then(|node| node.drain.take());
-        if drain.is_some() {
+        if let Some(node) = self.topology.state.nodes.get_mut(&node)
+            && node.drain.take().is_some()
+        {
+            node.is_leaving = false;
             self.is_wider = true;
         }
         Applied::Done

@@ -1,11 +1,13 @@
 //! Nodes come in, are fenced, and lose copies.
 
 use super::Work;
-use crate::command::{Admit, Applied, Missing, Outcome, Rejected};
+use crate::barrier;
+use crate::command::{Admit, Applied, Missing, Outcome, PlacementRule, Rejected};
 use crate::id::{NodeId, SessionId, TabletId};
 use crate::node::Node;
 use crate::rule::{Rule, is_undone};
 use crate::stage::{Stage, WayBack};
+use crate::switch::BalanceScope;
 use crate::tablet::{EndReason, Tablet};
 use crate::topology::Topology;
 use crate::version::{CopyId, Incarnation};
@@ -16,7 +18,11 @@ fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, 
     let Some((id, node)) = topology.node_named(&admit.name) else {
         let is_elsewhere = topology.state.nodes.values().any(|n| n.directory == admit.directory);
         let was_admitted = admit.known_incarnation.is_some();
-        return if is_elsewhere || was_admitted { Err(Rejected::NodeMismatch) } else { Ok(None) };
+        return match (is_elsewhere, was_admitted) {
+            (true, _) => Err(Rejected::NodeMismatch),
+            (false, true) => Err(Rejected::NodeRemoved),
+            (false, false) => Ok(None),
+        };
     };
     // A directory that knows neither the newest incarnation nor its token is an old copy of
     // itself: what it promised since is not in it.
@@ -29,6 +35,22 @@ fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, 
         return Err(Rejected::NodeNotFenced(id));
     }
     Ok(Some(id))
+}
+
+/// Whether a node has a replica of any tablet, or is to get one.
+fn holds_something(topology: &Topology, node: NodeId) -> bool {
+    let tablets = topology.state.tablets.values();
+    tablets.into_iter().any(|tablet| barrier::asked(tablet).contains(&node))
+}
+
+pub(super) fn check_remove(topology: &Topology, id: NodeId, reason: &str) -> Result<(), Rejected> {
+    super::balance::check_drain(topology, id, reason)?;
+    let is_admitted = topology.node(id).and_then(Node::admitted).is_some();
+    if is_admitted && holds_something(topology, id) {
+        let rule = PlacementRule::RemovedHoldsNothing;
+        return Err(Rejected::PlacementViolation { rule, node: id });
+    }
+    Ok(())
 }
 
 impl Work<'_> {
@@ -55,6 +77,7 @@ impl Work<'_> {
         });
         let owed = state.nodes.get(&id).is_some_and(|n| n.is_fenced || n.is_repair_owed);
         let drain = state.nodes.get(&id).and_then(|node| node.drain.clone());
+        let is_leaving = state.nodes.get(&id).is_some_and(|node| node.is_leaving);
         let node = Node {
             name: admit.name.clone(),
             directory: admit.directory,
@@ -66,6 +89,7 @@ impl Work<'_> {
             location: admit.location.clone(),
             feature_level: admit.feature_level,
             drain,
+            is_leaving,
         };
         state.nodes.insert(id, node);
         self.change_node(id);
@@ -113,6 +137,37 @@ impl Work<'_> {
             self.turn_back_without_pending(tablet, id, EndReason::NodeFenced(id));
         }
         Ok(Applied::Done)
+    }
+
+    /// A node goes, at once or when it holds nothing any more; `check_remove` has agreed to it.
+    pub(super) fn remove_node(&mut self, id: NodeId, reason: &str) -> Applied {
+        if !holds_something(self.topology, id) {
+            self.forget_node(id);
+            return Applied::Done;
+        }
+        self.drain(id, reason);
+        if let Some(node) = self.topology.state.nodes.get_mut(&id) {
+            node.is_leaving = true;
+        }
+        Applied::Done
+    }
+
+    /// A node that was to go holds nothing any more.
+    pub(super) fn forget(&mut self, id: NodeId) -> Outcome {
+        let node = self.topology.node(id).ok_or(Rejected::NotFound(Missing::Node(id)))?;
+        if !node.is_leaving || holds_something(self.topology, id) {
+            let rule = PlacementRule::RemovedHoldsNothing;
+            return Err(Rejected::PlacementViolation { rule, node: id });
+        }
+        self.forget_node(id);
+        Ok(Applied::Done)
+    }
+
+    fn forget_node(&mut self, id: NodeId) {
+        let state = &mut self.topology.state;
+        state.nodes.remove(&id);
+        state.balancing.remove(&BalanceScope::Node(id));
+        self.change_node(id);
     }
 
     /// Marks copies as lost. Their transitions go back where the pending replica is among them.

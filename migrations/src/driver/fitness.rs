@@ -6,12 +6,14 @@
 //! is soft: a new leader counts from its own begin, which costs time and nothing else.
 
 use super::{Driver, Effect, Gathered, Unfit};
+use crate::apply::check_forward;
 use crate::barrier;
+use crate::command::Rejected;
 use crate::id::{NodeId, TabletId};
 use crate::lease::Instant;
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::stage::BarrierWhen;
+use crate::stage::{BarrierWhen, TransitionKind};
 use crate::topology::Topology;
 use crate::version::Incarnation;
 use alloc::collections::BTreeMap;
@@ -205,6 +207,27 @@ impl Fitness {
 }
 
 impl Driver {
+    /// Whether it is over how long anybody is waited for.
+    pub(super) fn has_waited(&self, topology: &Topology, since: Instant) -> bool {
+        self.now > after(since, patience(&topology.state().settings))
+    }
+
+    /// A removal that waits for one of those that remain goes back when that is over.
+    pub(super) fn look_when_overdue(&mut self, topology: &Topology, id: TabletId) {
+        let kind = topology.transition(id).map(|transition| transition.record.kind);
+        let gathered = self.gathered.get(&id);
+        let removal = gathered.filter(|_| kind == Some(TransitionKind::RemoveReplica));
+        let Some(gathered) = removal else { return };
+        let until = after(gathered.since, patience(&topology.state().settings) + 1);
+        let is_waiting = matches!(
+            check_forward(topology, id, &gathered.evidence()),
+            Err(Rejected::ReceiverFenced(_))
+        );
+        if is_waiting {
+            self.due.insert((until, id));
+        }
+    }
+
     /// Finds those who are unfit now.
     pub(super) fn judge_fitness(&mut self, topology: &Topology) {
         let now = self.now;

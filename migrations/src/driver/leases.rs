@@ -52,6 +52,7 @@ impl Leases {
         if was_away {
             self.renewed.values_mut().for_each(|(_, at)| *at = now);
         }
+        self.renewed.retain(|id, _| topology.node(*id).is_some());
         self.doomed.retain(|(id, of)| topology.node(*id).and_then(Node::admitted) == Some(*of));
         for (id, node) in &topology.state().nodes {
             let Some(incarnation) = node.admitted() else { continue };

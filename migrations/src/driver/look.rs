@@ -48,7 +48,7 @@ impl Driver {
         }
         let stands = topology.state().pause.is_some() && expected.stage.may_stand();
         match self.next(topology, id, transition) {
-            Next::Wait => {}
+            Next::Wait => self.look_when_overdue(topology, id),
             // Until the pause is over. What goes back goes back.
             Next::Forward(_) | Next::Retry(_) if stands => {}
             Next::Forward(evidence) => {
@@ -175,6 +175,10 @@ impl Driver {
             Ok(_) => Next::Forward(evidence),
             Err(Rejected::NoLiveMajority) if can_turn_back => Next::Back(EndReason::NoLiveMajority),
             Err(Rejected::NoSources) if can_turn_back => Next::Back(EndReason::NoSources),
+            // It is waited for as long as for an acknowledgement, and not for ever.
+            Err(Rejected::ReceiverFenced(node)) if self.has_waited(topology, gathered.since) => {
+                Next::Back(EndReason::NodeFenced(node))
+            }
             Err(_) => Next::Wait,
         }
     }

@@ -191,7 +191,8 @@ fn what_runs_counts_against_the_limits_and_is_not_moved_again() {
 fn b4_a_node_on_which_a_move_has_failed_is_passed_over() {
     let mut cluster = grown(&["", "", "", "", ""], 3, 3, 6);
     let ended_ms = 1;
-    begin(&mut cluster, &Move { tablet: tablet(1), from: node(1), to: node(4), why: Why::Level });
+    let (why, kind) = (Why::Level, TransitionKind::Migrate);
+    begin(&mut cluster, &Move { tablet: tablet(1), from: node(1), to: node(4), why, kind });
     cluster.forward_until(tablet(1), Stage::Streaming);
     cluster.back(tablet(1)).expect("DISK_FULL");
     cluster.forward_to_end(tablet(1));

@@ -8,7 +8,8 @@ use migrations::driver::{Effect, Event, Ordered, Unfit};
 use migrations::evidence::FailureReason;
 use migrations::lease::Instant;
 use migrations::settings::Settings;
-use migrations::stage::Stage;
+use migrations::stage::{Stage, TransitionKind};
+use migrations::tablet::EndReason;
 
 const MILLI: u64 = 1_000_000;
 /// The leader's ticks.
@@ -261,4 +262,69 @@ fn a_node_that_is_unfit_again_waits_before_it_is_admitted() {
     run.pass(3 * LEASE);
     assert_eq!(run.fenced, [2; 5]);
     assert!(run.leader.driver.may_admit(node(2)));
+}
+
+/// H20: a removal waits for a remaining replica that is fenced, and goes back when it has waited
+/// as long as for an acknowledgement.
+#[test]
+fn h20_a_removal_does_not_wait_for_ever_for_a_fenced_replica() {
+    let mut cluster = Cluster::new(5, 4, 1);
+    cluster.start(tablet(1), TransitionKind::RemoveReplica, [1, 0]).expect("at rest");
+    cluster.forward(tablet(1)).expect("all acknowledge");
+    cluster.fence(2).expect("admitted");
+    let mut leader = Leader::of(&cluster);
+    let mut proposed = Vec::new();
+    for said in cluster.evidence(tablet(1)).acknowledged {
+        let said = Event::Acknowledged { tablet: tablet(1), said };
+        proposed.extend(proposals(&leader.handle(&cluster, said)).into_iter().cloned());
+    }
+    let mut now = 0;
+    while now < (DRAIN + LEASE) * MILLI {
+        now += STEP;
+        let effects = leader.handle(&cluster, Event::Tick(Instant(now)));
+        proposed.extend(proposals(&effects).into_iter().cloned());
+        for n in [1, 3, 4, 5] {
+            let (node, incarnation) = (node(n), cluster.incarnation(n));
+            leader.handle(&cluster, Event::Renewed { node, incarnation, at: Instant(now) });
+        }
+    }
+    assert!(proposed.is_empty(), "it is waited for: {proposed:?}");
+    assert_eq!(leader.driver.waiting_for(&cluster.topology, tablet(1)), [node(2)]);
+    let effects = leader.handle(&cluster, Event::Tick(Instant(now + STEP)));
+    let proposed = proposals(&effects);
+    let [Command::Advance(advance)] = proposed.as_slice() else { panic!("{proposed:?}") };
+    let back = (Some(Stage::CleanupTarget), Some(EndReason::NodeFenced(node(2))));
+    assert_eq!((advance.to, advance.reason), back);
+    cluster.apply(Command::Advance(advance.clone())).expect("an edge back");
+}
+
+/// B9: the leaving replica dies in `streaming`: a new attempt merges all live old replicas.
+#[test]
+fn b9_a_leaving_replica_that_dies_in_streaming_is_made_up_for_by_the_others() {
+    let mut cluster = Cluster::in_stage(Stage::Streaming);
+    let id = tablet(1);
+    let mut leader = Leader::of(&cluster);
+    cluster.fence(1).expect("admitted");
+    let committed = |touched: &[migrations::id::TabletId], nodes: &[u64]| Event::Committed {
+        touched: touched.iter().copied().collect(),
+        nodes: nodes.iter().map(|n| node(*n)).collect(),
+        is_for_all: false,
+    };
+    let effects = leader.handle(&cluster, committed(&[], &[1]));
+    let proposed: Vec<Command> = proposals(&effects).into_iter().cloned().collect();
+    let [Command::Advance(advance)] = proposed.as_slice() else { panic!("{proposed:?}") };
+    assert_eq!(advance.to, Some(Stage::WriteBothReadOld), "with a fresh session");
+    assert!(advance.opened.is_some());
+    cluster.apply(proposed[0].clone()).expect("an edge back");
+    let mut effects = leader.handle(&cluster, committed(&[id], &[]));
+    for said in cluster.evidence(id).acknowledged {
+        effects.extend(leader.handle(&cluster, Event::Acknowledged { tablet: id, said }));
+    }
+    let proposed: Vec<Command> = proposals(&effects).into_iter().cloned().collect();
+    assert_eq!(proposed.len(), 1, "{proposed:?}");
+    cluster.apply(proposed[0].clone()).expect("all that live have acknowledged");
+    let pairs = &cluster.transition(id).record.streams;
+    let sources: Vec<_> = pairs.iter().map(|pair| (pair.source, pair.receiver)).collect();
+    assert_eq!(sources, [(node(2), node(4)), (node(3), node(4))]);
+    cluster.forward_to_end(id);
 }

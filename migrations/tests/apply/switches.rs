@@ -74,7 +74,7 @@ fn a_switch_elsewhere_stops_no_move() {
 }
 
 #[test]
-fn the_balancer_begins_what_start_would_begin_and_migrations_only() {
+fn the_balancer_begins_what_start_would_begin_moves_and_rebuilds_only() {
     let mut cluster = Cluster::new(5, 3, 2);
     for kind in TransitionKind::ALL {
         let start = Box::new(cluster.starting(tablet(1), kind, [1, 4]));
@@ -83,6 +83,8 @@ fn the_balancer_begins_what_start_would_begin_and_migrations_only() {
             Err(Rejected::InvalidField { field: Field::Kind, problem: Problem::NotAMove });
         match kind {
             TransitionKind::Migrate => assert!(outcome.is_ok()),
+            // As what anybody else begins: the tablet is in a transition.
+            TransitionKind::Rebuild => assert!(matches!(outcome, Err(Rejected::TabletBusy(_)))),
             _ => assert_eq!(outcome, not_a_move, "{kind}"),
         }
     }

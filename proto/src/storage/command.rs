@@ -46,6 +46,7 @@ impl From<&Command> for pb::Command {
                 copies: copies.iter().map(copy_to_wire).collect(),
             }),
             Command::Advance(advance) => Kind::Advance(advance.as_ref().into()),
+            Command::Forget { node } => Kind::Forget(node.as_u64()),
             Command::Balance { start, now_ms } => {
                 let (start, now_ms) = (Some(start.as_ref().into()), *now_ms);
                 Kind::Balance(pb::Balance { start, now_ms })
@@ -88,6 +89,7 @@ impl TryFrom<pb::Command> for Command {
                 }
             }
             Kind::Advance(advance) => Command::Advance(Box::new(advance.try_into()?)),
+            Kind::Forget(node) => Command::Forget { node: node_id("forget", node)? },
             Kind::Balance(pb::Balance { start, now_ms }) => Command::Balance {
                 start: Box::new(there("balance.start", start)?.try_into()?),
                 now_ms,
@@ -288,6 +290,15 @@ impl From<&Change> for pb::Change {
                 Kind::Drain(pb::DrainNode { node, reason })
             }
             Change::Undrain { node } => Kind::Undrain(node.as_u64()),
+            Change::RemoveNode { node, reason } => {
+                let (node, reason) = (node.as_u64(), reason.clone());
+                Kind::RemoveNode(pb::DrainNode { node, reason })
+            }
+            Change::AcceptLoss { tablet, start, note } => Kind::AcceptLoss(pb::AcceptLoss {
+                tablet: tablet.as_u64(),
+                start: start.as_deref().map(Into::into),
+                note: note.clone(),
+            }),
         };
         pb::Change { kind: Some(kind) }
     }
@@ -323,6 +334,14 @@ impl TryFrom<pb::Change> for Change {
                 Change::Drain { node: node_id("drain.node", node)?, reason }
             }
             Kind::Undrain(node) => Change::Undrain { node: node_id("undrain", node)? },
+            Kind::RemoveNode(pb::DrainNode { node, reason }) => {
+                Change::RemoveNode { node: node_id("remove_node.node", node)?, reason }
+            }
+            Kind::AcceptLoss(pb::AcceptLoss { tablet, start, note }) => Change::AcceptLoss {
+                tablet: tablet_id("accept_loss.tablet", tablet)?,
+                start: start.map(Start::try_from).transpose()?.map(Box::new),
+                note,
+            },
         })
     }
 }

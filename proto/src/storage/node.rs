@@ -48,6 +48,7 @@ pub(super) fn node_to_wire(id: NodeId, node: &Node) -> pb::Node {
         location,
         feature_level,
         drain,
+        is_leaving,
     } = node;
     pb::Node {
         id: id.as_u64(),
@@ -61,6 +62,7 @@ pub(super) fn node_to_wire(id: NodeId, node: &Node) -> pb::Node {
         location: Some(location.into()),
         feature_level: *feature_level,
         drain: drain.as_ref().map(Into::into),
+        is_leaving: *is_leaving,
     }
 }
 
@@ -78,6 +80,7 @@ pub(super) fn node(wire: pb::Node) -> Result<(NodeId, Node), DecodeError> {
         location,
         feature_level,
         drain,
+        is_leaving,
     } = wire;
     let node = Node {
         name,
@@ -90,6 +93,7 @@ pub(super) fn node(wire: pb::Node) -> Result<(NodeId, Node), DecodeError> {
         location: there("nodes.location", location)?.into(),
         feature_level,
         drain: drain.map(Into::into),
+        is_leaving,
     };
     Ok((node_id("nodes.id", id)?, node))
 }

@@ -102,6 +102,7 @@ impl From<PlacementRule> for pb::PlacementRule {
             PlacementRule::KeepOneReplica => pb::PlacementRule::KeepOneReplica,
             PlacementRule::ReplicationFactor => pb::PlacementRule::ReplicationFactor,
             PlacementRule::LeavingIsDead => pb::PlacementRule::LeavingIsDead,
+            PlacementRule::RemovedHoldsNothing => pb::PlacementRule::RemovedHoldsNothing,
         }
     }
 }
@@ -116,6 +117,7 @@ fn placement_rule(wire: i32) -> Result<PlacementRule, DecodeError> {
             pb::PlacementRule::KeepOneReplica => Some(PlacementRule::KeepOneReplica),
             pb::PlacementRule::ReplicationFactor => Some(PlacementRule::ReplicationFactor),
             pb::PlacementRule::LeavingIsDead => Some(PlacementRule::LeavingIsDead),
+            pb::PlacementRule::RemovedHoldsNothing => Some(PlacementRule::RemovedHoldsNothing),
         }
     })
 }
@@ -167,6 +169,8 @@ impl From<&Rejected> for pb::Rejected {
             Rejected::BalancingDisabled(scope) => Kind::BalancingDisabled((*scope).into()),
             Rejected::Paused => Kind::Paused(pb::Nothing {}),
             Rejected::SettingsChanged => Kind::SettingsChanged(pb::Nothing {}),
+            Rejected::NodeRemoved => Kind::NodeRemoved(pb::Nothing {}),
+            Rejected::NothingLost(tablet) => Kind::NothingLost(tablet.as_u64()),
             Rejected::InvariantBroken(number) => Kind::InvariantBroken(u32::from(*number)),
         };
         pb::Rejected { kind: Some(kind) }
@@ -226,6 +230,8 @@ impl TryFrom<pb::Rejected> for Rejected {
             Kind::BalancingDisabled(scope) => Rejected::BalancingDisabled(scope.try_into()?),
             Kind::Paused(pb::Nothing {}) => Rejected::Paused,
             Kind::SettingsChanged(pb::Nothing {}) => Rejected::SettingsChanged,
+            Kind::NodeRemoved(pb::Nothing {}) => Rejected::NodeRemoved,
+            Kind::NothingLost(id) => Rejected::NothingLost(tablet(id)?),
             Kind::InvariantBroken(number) => Rejected::InvariantBroken(invariant(number)?),
         })
     }

@@ -3,8 +3,8 @@
 use super::DecodeError;
 use super::evidence::{failure, failure_number};
 use super::field::{
-    incarnation, kind, kind_number, named, partitioning, partitioning_number, stage, stage_number,
-    there, version,
+    incarnation, kind, kind_number, named, nodes, partitioning, partitioning_number, stage,
+    stage_number, there, version,
 };
 use crate::convert::{
     bytes, migration_id, node_id, replica_set, replicas_to_wire, table_id, tablet_id,
@@ -16,7 +16,7 @@ use migrations::id::{NodeId, TableId, TabletId};
 use migrations::record::TransitionRecord;
 use migrations::switch::Origin;
 use migrations::tablet::{
-    EndReason, Ending, FinishedMigration, StageRecord, Table, Tablet, Transition,
+    AcceptedLoss, EndReason, Ending, FinishedMigration, StageRecord, Table, Tablet, Transition,
 };
 use migrations::version::Incarnation;
 
@@ -87,6 +87,7 @@ impl From<&Transition> for pb::Transition {
             note,
             origin,
             started_ms,
+            accepted_loss,
             stages,
         } = transition;
         let promise = |(node, incarnation, promised): &(NodeId, Incarnation, HybridTime)| {
@@ -103,6 +104,7 @@ impl From<&Transition> for pb::Transition {
             note: note.clone(),
             origin: pb::Origin::from(*origin).into(),
             started_ms: *started_ms,
+            accepted_loss: accepted_loss.as_ref().map(Into::into),
             stages: stages.iter().map(Into::into).collect(),
         }
     }
@@ -121,6 +123,7 @@ impl TryFrom<pb::Transition> for Transition {
             note,
             origin: by,
             started_ms,
+            accepted_loss,
             stages,
         } = wire;
         let promise = |wire: pb::Promise| {
@@ -139,8 +142,25 @@ impl TryFrom<pb::Transition> for Transition {
             note,
             origin: origin(by)?,
             started_ms,
+            accepted_loss: accepted_loss.map(AcceptedLoss::try_from).transpose()?,
             stages: stages.into_iter().map(StageRecord::try_from).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl From<&AcceptedLoss> for pb::AcceptedLoss {
+    fn from(loss: &AcceptedLoss) -> pb::AcceptedLoss {
+        let AcceptedLoss { nodes, note, at_ms } = loss;
+        let nodes = nodes.iter().map(|node| node.as_u64()).collect();
+        pb::AcceptedLoss { nodes, note: note.clone(), at_ms: *at_ms }
+    }
+}
+
+impl TryFrom<pb::AcceptedLoss> for AcceptedLoss {
+    type Error = DecodeError;
+    fn try_from(wire: pb::AcceptedLoss) -> Result<AcceptedLoss, DecodeError> {
+        let pb::AcceptedLoss { nodes: given_up, note, at_ms } = wire;
+        Ok(AcceptedLoss { nodes: nodes("accepted_loss.nodes", given_up)?, note, at_ms })
     }
 }
 
@@ -246,6 +266,7 @@ impl From<&FinishedMigration> for pb::FinishedMigration {
             note,
             origin,
             started_ms,
+            accepted_loss,
             stages,
         } = finished;
         pb::FinishedMigration {
@@ -264,6 +285,7 @@ impl From<&FinishedMigration> for pb::FinishedMigration {
             note: note.clone(),
             origin: pb::Origin::from(*origin).into(),
             started_ms: *started_ms,
+            accepted_loss: accepted_loss.as_ref().map(Into::into),
             stages: stages.iter().map(Into::into).collect(),
         }
     }
@@ -288,6 +310,7 @@ impl TryFrom<pb::FinishedMigration> for FinishedMigration {
             note,
             origin: by,
             started_ms,
+            accepted_loss,
             stages,
         } = wire;
         Ok(FinishedMigration {
@@ -306,6 +329,7 @@ impl TryFrom<pb::FinishedMigration> for FinishedMigration {
             note,
             origin: origin(by)?,
             started_ms,
+            accepted_loss: accepted_loss.map(AcceptedLoss::try_from).transpose()?,
             stages: stages.into_iter().map(StageRecord::try_from).collect::<Result<_, _>>()?,
         })
     }

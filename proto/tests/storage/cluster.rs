@@ -293,8 +293,32 @@ pub(crate) fn eventful() -> Cluster {
     cluster.fence(3).expect("admitted");
     cluster.migrate(tablet(6), 1, 4).expect_err("busy");
     cluster.create("a/b", Partitioning::Hash, 1).expect_err("no name");
+    give_up(&mut cluster);
     switch_off(&mut cluster);
     cluster
+}
+
+/// A node that is to go, and replicas that were given up: for a transition that runs, and for one
+/// that is over.
+fn give_up(cluster: &mut Cluster) {
+    for (name, is_over) in [("half gone", true), ("all gone", false)] {
+        cluster.create(name, Partitioning::Hash, 1).expect("a new name");
+        let (_, table) = cluster.topology.table_named(name).expect("there");
+        let id = table.tablets[0];
+        for n in [1, 2] {
+            cluster.mark_lost(n, id).expect("admitted");
+        }
+        let mut start = cluster.migration_of(id, 1, 5);
+        start.kind = TransitionKind::Rebuild;
+        let (start, note) = (Some(Box::new(start)), "both burnt".to_owned());
+        let accept = Change::AcceptLoss { tablet: id, start, note };
+        cluster.change("a person", accept).expect("two of three are lost");
+        if is_over {
+            cluster.forward_until(id, None);
+        }
+    }
+    let (node, reason) = (node(3), "it burnt".to_owned());
+    cluster.change("a person", Change::RemoveNode { node, reason }).expect("it is fenced");
 }
 
 /// A switch of each scope, a drain of a node that has been admitted anew since, and a pause.

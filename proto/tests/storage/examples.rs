@@ -179,6 +179,13 @@ pub(crate) fn changes() -> Vec<Change> {
             Change::Resume,
             Change::Drain { node: node(1), reason: "a new disk".into() },
             Change::Undrain { node: node(1) },
+            Change::RemoveNode { node: node(1), reason: "it burnt".into() },
+            Change::AcceptLoss { tablet: tablet(1), start: None, note: "both burnt".into() },
+            Change::AcceptLoss {
+                tablet: tablet(1),
+                start: Some(Box::new(start(TransitionKind::Rebuild))),
+                note: String::new(),
+            },
         ],
         Change::CreateTable(_),
         Change::DropTable { .. },
@@ -191,6 +198,8 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Resume,
         Change::Drain { .. },
         Change::Undrain { .. },
+        Change::RemoveNode { .. },
+        Change::AcceptLoss { .. },
     ));
     changes
 }
@@ -233,6 +242,7 @@ pub(crate) fn commands() -> Vec<Command> {
             start: Box::new(start(TransitionKind::Migrate)),
             now_ms: 1_790_000_000_000,
         },
+        Command::Forget { node: node(1) },
     ];
     let change = |change| Command::Change { stamp: stamp(1, "operator"), change };
     commands.extend(changes().into_iter().map(change));
@@ -252,6 +262,7 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::MarkLost { .. },
         Command::Advance(_),
         Command::Balance { .. },
+        Command::Forget { .. },
         Command::Change { .. },
     )
 }
@@ -289,6 +300,7 @@ fn placement_rules() -> Vec<PlacementRule> {
             PlacementRule::KeepOneReplica,
             PlacementRule::ReplicationFactor,
             PlacementRule::LeavingIsDead,
+            PlacementRule::RemovedHoldsNothing,
         ],
         PlacementRule::OneReplicaPerNode,
         PlacementRule::OneReplicaPerRack,
@@ -296,6 +308,7 @@ fn placement_rules() -> Vec<PlacementRule> {
         PlacementRule::KeepOneReplica,
         PlacementRule::ReplicationFactor,
         PlacementRule::LeavingIsDead,
+        PlacementRule::RemovedHoldsNothing,
     )
 }
 
@@ -312,6 +325,8 @@ fn refusals() -> Vec<Rejected> {
         Rejected::SettingsChanged,
         Rejected::NodeNotFenced(node(1)),
         Rejected::NodeMismatch,
+        Rejected::NodeRemoved,
+        Rejected::NothingLost(tablet(1)),
         Rejected::FreshSessionMissing(tablet(1)),
         Rejected::SessionInUse(session(1)),
         Rejected::Moved { version: version(1), stage: Stage::UseNew },
@@ -353,6 +368,8 @@ fn refusals() -> Vec<Rejected> {
         Rejected::SettingsChanged,
         Rejected::NodeNotFenced(_),
         Rejected::NodeMismatch,
+        Rejected::NodeRemoved,
+        Rejected::NothingLost(_),
         Rejected::FreshSessionMissing(_),
         Rejected::SessionInUse(_),
         Rejected::Moved { .. },

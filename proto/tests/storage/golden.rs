@@ -1,7 +1,7 @@
 //! The form on disk, byte by byte. A change here can't read what clusters have written: it needs
 //! a new format number, and a reader of the old one.
 
-use super::examples::{admit, advance, cluster, node, stamp, start, switch};
+use super::examples::{admit, advance, cluster, node, stamp, start, switch, tablet};
 use migrations::command::{Bootstrap, Change, Command, Entry};
 use migrations::settings::Settings;
 use migrations::stage::{Stage, TransitionKind};
@@ -95,6 +95,22 @@ fn balancing_is_disabled() {
         80d8c1a28c3420a0e5c7a28c34
     ",
     );
+}
+
+#[test]
+fn a_loss_is_accepted() {
+    let start = Some(Box::new(start(TransitionKind::Rebuild)));
+    let change = Change::AcceptLoss { tablet: tablet(1), start, note: "both burnt".into() };
+    let stamp = stamp(1, "operator");
+    assert_written_as(Command::Change { stamp, change }, "GOLDEN1");
+}
+
+#[test]
+fn a_node_is_removed_and_forgotten() {
+    let change = Change::RemoveNode { node: node(4), reason: "it burnt".into() };
+    let stamp = stamp(1, "operator");
+    assert_written_as(Command::Change { stamp, change }, "GOLDEN2");
+    assert_written_as(Command::Forget { node: node(4) }, "GOLDEN3");
 }
 
 #[test]

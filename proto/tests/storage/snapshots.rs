@@ -57,6 +57,9 @@ fn assert_is_eventful(state: &State) {
     assert!(state.tables.values().any(|table| table.is_dropping));
     assert!(state.nodes.values().any(|node| node.is_repair_owed));
     assert!(state.nodes.values().any(|node| node.is_fenced));
+    assert!(state.nodes.values().any(|node| node.is_leaving));
+    assert!(all.iter().any(|t| t.accepted_loss.is_some()));
+    assert!(state.finished.iter().any(|finished| finished.accepted_loss.is_some()));
     assert!(state.requests.horizon().is_some());
     assert!(!state.requests.caller_horizons().is_empty());
     assert_eq!(state.balancing.len(), 3);
