@@ -290,18 +290,20 @@ pub(crate) fn eventful() -> Cluster {
     cluster.mark_lost(2, tablet(1)).expect("admitted");
     cluster.repair(tablet(2)).expect("at rest");
     cluster.forward_until(tablet(2), None);
+    give_up(&mut cluster);
     cluster.fence(3).expect("admitted");
     cluster.migrate(tablet(6), 1, 4).expect_err("busy");
     cluster.create("a/b", Partitioning::Hash, 1).expect_err("no name");
-    give_up(&mut cluster);
+    let (node, reason) = (node(3), "it burnt".to_owned());
+    cluster.change("a person", Change::RemoveNode { node, reason }).expect("it is fenced");
     switch_off(&mut cluster);
     cluster
 }
 
-/// A node that is to go, and replicas that were given up: for a transition that runs, and for one
+/// Replicas that were given up: for a transition that runs, and for one
 /// that is over.
 fn give_up(cluster: &mut Cluster) {
-    for (name, is_over) in [("half gone", true), ("all gone", false)] {
+    for (name, is_over) in [("half_gone", true), ("all_gone", false)] {
         cluster.create(name, Partitioning::Hash, 1).expect("a new name");
         let (_, table) = cluster.topology.table_named(name).expect("there");
         let id = table.tablets[0];
@@ -317,8 +319,6 @@ fn give_up(cluster: &mut Cluster) {
             cluster.forward_until(id, None);
         }
     }
-    let (node, reason) = (node(3), "it burnt".to_owned());
-    cluster.change("a person", Change::RemoveNode { node, reason }).expect("it is fenced");
 }
 
 /// A switch of each scope, a drain of a node that has been admitted anew since, and a pause.

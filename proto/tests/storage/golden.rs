@@ -102,15 +102,34 @@ fn a_loss_is_accepted() {
     let start = Some(Box::new(start(TransitionKind::Rebuild)));
     let change = Change::AcceptLoss { tablet: tablet(1), start, note: "both burnt".into() };
     let stamp = stamp(1, "operator");
-    assert_written_as(Command::Change { stamp, change }, "GOLDEN1");
+    assert_written_as(
+        Command::Change { stamp, change },
+        "
+        08011080d8c1a28c341a8d01328a010a10000000000000000000000000000000011210ffffffffff
+        fffffffffffffffffffffe1a086f70657261746f72225a6a58080112480a10000000000000000000
+        00000000000003100118042001280432100000000000000000000000000000000538004218726163
+        6b20723120697320746f20626520656d70746965641a0a626f7468206275726e74
+    ",
+    );
 }
 
 #[test]
 fn a_node_is_removed_and_forgotten() {
     let change = Change::RemoveNode { node: node(4), reason: "it burnt".into() };
     let stamp = stamp(1, "operator");
-    assert_written_as(Command::Change { stamp, change }, "GOLDEN2");
-    assert_written_as(Command::Forget { node: node(4) }, "GOLDEN3");
+    assert_written_as(
+        Command::Change { stamp, change },
+        "
+        08011080d8c1a28c341a40323e0a10000000000000000000000000000000011210ffffffffffffff
+        fffffffffffffffffe1a086f70657261746f72220e620c080412086974206275726e74
+    ",
+    );
+    assert_written_as(
+        Command::Forget { node: node(4) },
+        "
+        08011080d8c1a28c341a024004
+    ",
+    );
 }
 
 #[test]
