@@ -53,11 +53,17 @@ impl World {
             return;
         }
         let Some(change) = self.choose(at) else { return };
+        self.ask_of(at, change);
+    }
+
+    /// Asks a coordinator for a change, under an id of its own; the number that tells it apart.
+    pub(crate) fn ask_of(&mut self, at: usize, change: Change) -> u64 {
         let stamp = RequestStamp { id: self.request_id(), digest: 1, caller: "operator".into() };
         self.asker.next += 1;
         let number = self.asker.next;
         self.asker.asked.insert(number, Asked { stamp, change, tries: 0 });
         self.submit(at, number);
+        number
     }
 
     /// A UUIDv7 of the virtual time.
@@ -75,6 +81,7 @@ impl World {
 
     /// What came of a request; where nobody knows, it is made again under the same id.
     pub(crate) fn asked(&mut self, number: u64, outcome: Option<Outcome>) {
+        self.story.answered(number, outcome.as_ref());
         let Some(asked) = self.asker.asked.get_mut(&number) else { return };
         asked.tries += 1;
         if outcome.is_some() || asked.tries > 5 {

@@ -3,7 +3,8 @@
 //! `apply`, the driver, the agent's decisions, the ends of a pull, leases, gates, a router's
 //! operation. What the binaries do around it — tasks, sockets, files — is modelled here.
 //!
-//! One seed is one run, to the byte. Oracles in `invariants`, one file an invariant.
+//! One seed is one run, to the byte; a story (`story`) is one in which nothing is drawn that
+//! matters, and everything is told to happen. Oracles in `invariants`, one file an invariant.
 
 mod agent;
 mod asker;
@@ -17,6 +18,7 @@ mod network;
 pub mod plan;
 mod random;
 mod router;
+pub mod story;
 mod time;
 mod world;
 

@@ -104,7 +104,7 @@ impl World {
         network.between(100, 2_000) * MICRO
     }
 
-    fn lose(&mut self, conn: Option<Conn>) {
+    pub(crate) fn lose(&mut self, conn: Option<Conn>) {
         let Some(conn) = conn else { return };
         let Some(link) = self.network.links.get_mut(&conn) else { return };
         if !std::mem::replace(&mut link.is_broken, true) {

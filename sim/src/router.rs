@@ -29,7 +29,7 @@ pub(crate) struct Router {
 
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Aim {
+pub(crate) enum Aim {
     Read,
     Put(Vec<u8>),
     Delete,
@@ -66,6 +66,11 @@ impl Router {
             attempts: BTreeMap::new(),
             next: 0,
         }
+    }
+
+    /// How many tablets it has in its picture.
+    pub(crate) fn knows(&self) -> usize {
+        self.picture.len()
     }
 
     fn learn(&mut self, record: &Record) {
@@ -155,13 +160,25 @@ impl World {
         let key = self.random.workload.below(self.plan.keys_per_tablet) as u8;
         position.extend([b'k', b'0' + key]);
         let position = hot.map_or(position, |(_, position)| position);
-        self.routers[at].next += 1;
-        let number = self.routers[at].next;
+        let number = self.routers[at].next + 1;
         let aim = match self.random.workload.below(10) {
             0..=4 => Aim::Put(format!("{at}.{number}").into_bytes()),
             5 | 6 => Aim::Delete,
             _ => Aim::Read,
         };
+        self.operate(at, tablet, position, aim);
+    }
+
+    /// Begins an operation; the number that tells it apart from the router's others.
+    pub(crate) fn operate(
+        &mut self,
+        at: usize,
+        tablet: TabletId,
+        position: Position,
+        aim: Aim,
+    ) -> u64 {
+        self.routers[at].next += 1;
+        let number = self.routers[at].next;
         let acknowledged = self.oracles.acknowledged.get(&position).cloned();
         let operating = Operating {
             tablet,
@@ -181,6 +198,7 @@ impl World {
         self.routers[at].operations.insert(number, operating);
         self.router_after(at, OPERATION, RouterWork::GiveUp { operation: number });
         self.try_again(at, number);
+        number
     }
 
     /// An attempt: the version is read anew, then the timestamp is drawn.
@@ -344,6 +362,7 @@ impl World {
     fn done(&mut self, at: usize, number: u64) {
         let Some(operating) = self.routers[at].operations.remove(&number) else { return };
         let Operating { tablet, position, row, found, acknowledged, .. } = operating;
+        self.story.operated(at, number, row.as_ref().or(found.as_ref()));
         match row {
             Some(row) => {
                 self.say(|_| format!("r{at}: acknowledged: {}", written(&position, &row)));

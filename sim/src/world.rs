@@ -14,11 +14,12 @@ use crate::network::Network;
 use crate::plan::{Fault, Options, Plan};
 use crate::random::Random;
 use crate::router::Router;
+use crate::story::Staging;
 use crate::time::{Clock, MILLI, Queue, SECOND, Time};
 use migrations::command::{Bootstrap, Change, Command, CreateTable};
-use migrations::id::{ClusterId, DirectoryId, RequestId, RouterId, TabletId};
+use migrations::id::{ClusterId, DirectoryId, NodeId, RequestId, RouterId, TabletId};
 use migrations::placement::place;
-use migrations::position::{Partitioning, ranges_between};
+use migrations::position::{Partitioning, PositionRange, ranges_between};
 use migrations::record::TabletRecord;
 use migrations::request::RequestStamp;
 use migrations::settings::Settings;
@@ -46,18 +47,25 @@ pub(crate) struct World {
     pub(crate) marks: BTreeSet<String>,
     pub(crate) broken: Option<Broken>,
     pub(crate) events: u64,
+    /// What a directed run has arranged; nothing in all others.
+    pub(crate) story: Staging,
     trace: Option<Vec<String>>,
 }
 
 /// How long all may take to end once faults have stopped.
-const PATIENCE: Time = 120 * SECOND;
+pub(crate) const PATIENCE: Time = 120 * SECOND;
 /// How often expensive properties are checked.
-const CHECK: Time = 250 * MILLI;
+pub(crate) const CHECK: Time = 250 * MILLI;
 
 impl World {
     pub(crate) fn new(seed: u64, options: &Options) -> World {
         let mut random = Random::of(seed);
         let plan = Plan::draw(&mut random.shape, options);
+        World::of(random, plan, options.is_traced)
+    }
+
+    /// A world of this shape. Nothing of it has begun.
+    pub(crate) fn of(mut random: Random, plan: Plan, is_traced: bool) -> World {
         let settings = Settings { attempts: 2, ..Settings::FAST };
         let is_wild = plan.faults.has(Fault::BreakDrift);
         let mut clock = || {
@@ -100,7 +108,8 @@ impl World {
             marks: BTreeSet::new(),
             broken: None,
             events: 0,
-            trace: options.is_traced.then(Vec::new),
+            story: Staging::default(),
+            trace: is_traced.then(Vec::new),
         }
     }
 
@@ -134,6 +143,12 @@ impl World {
 
     /// The cluster begins: bootstrap, all agents admitted, tables made.
     fn set_up(&mut self) {
+        self.begin_cluster();
+        self.make_tables();
+    }
+
+    /// Bootstrap, and all agents admitted.
+    pub(crate) fn begin_cluster(&mut self) {
         self.queue.at(0, Event::Watch);
         while self.group0.leader.is_none() {
             self.step();
@@ -147,6 +162,9 @@ impl World {
         while self.oracles.topology.state().nodes.len() < self.agents.len() {
             self.step();
         }
+    }
+
+    fn make_tables(&mut self) {
         let tablets = self.plan.tablets;
         let sizes: Vec<(u64, u64)> = match self.plan.has_second_table {
             true => vec![(tablets - 2, self.plan.replication), (2, 2.min(tablets))],
@@ -156,22 +174,26 @@ impl World {
             let first = b'A' + (number as u8) * 40;
             let bounds: Vec<Vec<u8>> = (1..tablets).map(|n| vec![first + n as u8]).collect();
             let replicas = place(&self.oracles.topology, tablets as usize, replication as u32);
-            let create = CreateTable {
-                name: format!("table{number}"),
-                partitioning: Partitioning::Range,
-                replication_factor: replication as u32,
-                tablets: ranges_between(&bounds)
-                    .into_iter()
-                    .zip(replicas.unwrap_or_default())
-                    .collect(),
-            };
-            let id = RequestId::from_uuid(Uuid::from_u128(number as u128 + 1)).expect("not nil");
-            let stamp = RequestStamp { id, digest: 0, caller: "setup".into() };
-            let change = Change::CreateTable(create);
-            self.propose_first(Command::Change { stamp, change });
-            while self.oracles.topology.state().tables.len() <= number {
-                self.step();
-            }
+            let placed = ranges_between(&bounds).into_iter().zip(replicas.unwrap_or_default());
+            self.make_table(number, replication as u32, placed.collect());
+        }
+    }
+
+    pub(crate) fn make_table(
+        &mut self,
+        number: usize,
+        replication_factor: u32,
+        tablets: Vec<(PositionRange, Vec<NodeId>)>,
+    ) {
+        let name = format!("table{number}");
+        let partitioning = Partitioning::Range;
+        let create = CreateTable { name, partitioning, replication_factor, tablets };
+        let id = RequestId::from_uuid(Uuid::from_u128(number as u128 + 1)).expect("not nil");
+        let stamp = RequestStamp { id, digest: 0, caller: "setup".into() };
+        let change = Change::CreateTable(create);
+        self.propose_first(Command::Change { stamp, change });
+        while self.oracles.topology.state().tables.len() <= number {
+            self.step();
         }
     }
 
@@ -185,8 +207,9 @@ impl World {
     }
 
     /// The next event.
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let Some(event) = self.queue.pop() else { return };
+        let Some(event) = self.story.keep_back(event) else { return };
         self.events += 1;
         let now = self.queue.now;
         // Who stands still takes nothing in: it waits.
@@ -213,6 +236,7 @@ impl World {
                     self.duty(at, work);
                 }
             }
+            Event::StartAgent(at) if self.story.is_dead(at) => {}
             Event::StartAgent(0) if self.gone.contains(&0) => {}
             Event::StartAgent(at) => self.start_agent(at),
             Event::StartCoordinator(at) => self.start_coordinator(at),
@@ -238,7 +262,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, packet: Packet) {
+    pub(crate) fn deliver(&mut self, packet: Packet) {
         let Packet { from, to, conn, message } = packet;
         match to {
             Place::Agent(at) if self.agents[at].running.is_some() => {
@@ -321,6 +345,11 @@ impl World {
         }
     }
 
+    /// What was told so far.
+    pub(crate) fn trace(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
     pub(crate) fn take_trace(&mut self) -> Vec<String> {
         self.trace.take().unwrap_or_default()
     }
@@ -350,7 +379,7 @@ impl World {
     }
 
     /// Whether all that can end has ended.
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let Some(leader) = self.group0.leader else { return false };
         let Some(leading) = &self.coordinators[leader].leading else { return false };
         let topology = &self.oracles.topology;

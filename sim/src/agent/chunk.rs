@@ -19,7 +19,7 @@ use migrations::rule::{Rule, is_undone};
 /// A chunk on its way into the store, whoever still waits for it.
 #[derive(Debug)]
 pub(crate) struct InChunk {
-    tablet: TabletId,
+    pub(crate) tablet: TabletId,
     session: SessionId,
     source: NodeId,
     call: u64,

@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// A write with its guard: the guard travels with it until it is durable.
 #[derive(Debug)]
 pub(crate) struct Writing {
-    request: Rc<Request>,
+    pub(crate) request: Rc<Request>,
     gate: u64,
 }
 

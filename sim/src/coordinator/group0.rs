@@ -111,6 +111,12 @@ impl World {
         let able = (0..self.coordinators.len()).filter(|at| self.has_majority(*at));
         let able: Vec<usize> = able.collect();
         let Some(new) = self.random.network.pick(&able) else { return };
+        self.lead_next(new, None);
+    }
+
+    /// This one leads from now on, in a term of its own. What the one before has proposed and not
+    /// committed is in its log, or is not; without a word on that, it is drawn for each.
+    pub(crate) fn lead_next(&mut self, new: usize, inherits: Option<bool>) {
         let (before, old_term) = (self.group0.leader, self.group0.term);
         let term = old_term + 1;
         self.group0.term = term;
@@ -127,7 +133,7 @@ impl World {
                 self.queue.after(delay, Event::Coordinator { at, life, work });
             }
             // It had reached the new leader's log, or it had not.
-            if self.random.network.chance(500) {
+            if inherits.unwrap_or_else(|| self.random.network.chance(500)) {
                 self.mark("a successor commits what a deposed leader has proposed");
                 inherited.push(proposal);
             }
