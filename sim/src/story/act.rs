@@ -85,6 +85,20 @@ impl Story {
         }
     }
 
+    /// It hears nobody, and is heard.
+    pub fn deafen(&mut self, name: &str) {
+        for other in self.everybody_but(name) {
+            self.cut_one_way(&other, name);
+        }
+    }
+
+    /// It hears all, and nobody hears it.
+    pub fn silence(&mut self, name: &str) {
+        for other in self.everybody_but(name) {
+            self.cut_one_way(name, &other);
+        }
+    }
+
     /// It neither hears any of the other coordinators nor is heard by them. Agents it reaches.
     pub fn cut_off_from_coordinators(&mut self, name: &str) {
         for other in self.everybody_but(name) {

@@ -26,6 +26,11 @@ fn text(row: Option<&RowVersion>) -> Option<String> {
     value.map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
+/// What is asked for to cancel a migration.
+pub fn cancel_of(migration: MigrationId) -> Change {
+    Change::Cancel { migration }
+}
+
 impl Story {
     fn operate(&mut self, router: &str, key: &str, aim: Aim) -> Op {
         let at = match self.place(router) {
@@ -124,8 +129,9 @@ impl Story {
         self.until(&what, |story| matches!(story.answer(asked), Some(Some(Ok(_)))))
     }
 
-    /// A transition of a tablet, as the operator would ask for it; a repair up to `promise`.
-    pub fn start_of(
+    /// A transition of a tablet, as the operator would ask for it; a repair up to the leader's
+    /// clock.
+    fn start_of(
         &mut self,
         kind: TransitionKind,
         tablet: char,
@@ -164,6 +170,16 @@ impl Story {
         self.begin_transition(TransitionKind::Migrate, tablet, (Some(from), Some(to)))
     }
 
+    /// What is asked for to move a tablet, and as which migration.
+    pub fn migration_of(
+        &mut self,
+        tablet: char,
+        from: &str,
+        to: &str,
+    ) -> Told<(MigrationId, Change)> {
+        self.start_of(TransitionKind::Migrate, tablet, (Some(from), Some(to)))
+    }
+
     /// One more replica.
     pub fn add(&mut self, tablet: char, to: &str) -> Told<MigrationId> {
         self.begin_transition(TransitionKind::AddReplica, tablet, (None, Some(to)))
@@ -181,12 +197,14 @@ impl Story {
 
     /// A repair, with T at the leader's clock.
     pub fn repair(&mut self, tablet: char) -> Told<MigrationId> {
+        // Above all that was written so far.
+        self.pass(5)?;
         self.begin_transition(TransitionKind::Repair, tablet, (None, None))
     }
 
     /// A migration is to end without its aim.
     pub fn cancel(&mut self, migration: MigrationId) -> Told {
-        self.change(Change::Cancel { migration })
+        self.change(cancel_of(migration))
     }
 
     /// The table of all tablets is dropped.
@@ -200,6 +218,8 @@ impl Story {
 
     /// The leader tells the replicas of a tablet to purge, as things stand.
     pub fn purge(&mut self, tablet: char) -> Told {
+        // Whoever is told of the version that holds has heard of it.
+        self.pass(30)?;
         let id = self.tablet(tablet);
         let leader = self.world.group0.leader.unwrap_or_default();
         let topology = &self.world.coordinators[leader].topology;

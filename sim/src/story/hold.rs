@@ -1,12 +1,11 @@
 //! What a story keeps back: messages on their way, and steps inside of a process that would come
 //! next. They are let go, given a second time, or lost, when the story says so.
 
-use super::Story;
+use super::{Story, Told};
 use crate::agent::work::Work;
 use crate::event::{Duty, Event};
 use crate::message::{Answer, Message, Order, Packet, Place};
 use migrations::driver::Event as Said;
-use migrations::id::TabletId;
 use migrations::row::RowVersion;
 use migrations::stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,6 +144,8 @@ type Row = Option<RowVersion>;
 #[derive(Debug, Default)]
 pub(crate) struct Staging {
     pub(super) is_on: bool,
+    /// Invariants that are not looked at.
+    pub(crate) blind: Vec<u8>,
     next: u64,
     holds: BTreeMap<Hold, Keeping>,
     /// Agents that never come back.
@@ -255,20 +256,6 @@ fn of_message(message: &Message) -> Option<(Kind, Option<Stage>)> {
     Some((kind, None))
 }
 
-/// Of which tablet an order or report is.
-pub(super) fn tablet_of(message: &Message) -> Option<TabletId> {
-    match message {
-        Message::Order(
-            Order::Barrier(record)
-            | Order::Pull { record, .. }
-            | Order::Drop { record, .. }
-            | Order::TakeOn(record),
-        ) => Some(record.tablet),
-        Message::Order(Order::Purge { tablet, .. }) => Some(*tablet),
-        _ => None,
-    }
-}
-
 impl Story {
     /// Keeps back all that comes from now on and looks like this.
     pub fn hold(&mut self, pattern: Pattern) -> Hold {
@@ -321,9 +308,9 @@ impl Story {
         self.taken(hold);
     }
 
-    /// Copies of the messages that are kept back arrive, on whichever connection there is now;
-    /// how many. What is kept back stays so, and can arrive yet another time.
-    pub fn repeat(&mut self, hold: Hold) -> usize {
+    /// Copies of the messages that are kept back arrive, on whichever connection there is now; at
+    /// least one must. What is kept back stays so, and can arrive yet another time.
+    pub fn repeat(&mut self, hold: Hold) -> Told {
         let kept = self.world.story.holds.get(&hold).map(|keeping| &keeping.kept);
         let packets: Vec<Packet> = kept
             .into_iter()
@@ -356,22 +343,12 @@ impl Story {
             self.world.deliver(packet);
             count += 1;
         }
-        count
+        self.must("something arrives once more", count > 0)
     }
 
     /// Everything that is still kept back arrives.
     pub(super) fn release_all(&mut self) {
         let holds: Vec<Hold> = self.world.story.holds.keys().copied().collect();
         holds.into_iter().for_each(|hold| self.release(hold));
-    }
-
-    /// Whether something of a tablet is kept back.
-    pub fn is_held_of(&self, hold: Hold, tablet: char) -> bool {
-        let id = self.tablet(tablet);
-        let kept = self.world.story.holds.get(&hold).map(|keeping| &keeping.kept);
-        kept.into_iter().flatten().any(|event| match event {
-            Event::Deliver(packet) => tablet_of(&packet.message) == Some(id),
-            _ => false,
-        })
     }
 }

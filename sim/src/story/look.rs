@@ -118,9 +118,25 @@ impl Story {
         found.map_or(0, |found| found.sessions.iter().filter(|s| !s.gate.is_closed()).count())
     }
 
+    /// Whether an agent has acknowledged a tablet's barrier at the version that it has now.
+    pub fn has_acknowledged(&self, name: &str, tablet: char) -> bool {
+        let Some(record) = self.record(tablet) else { return false };
+        let Some(own) = self.node_id(name) else { return false };
+        let mut said = self.world.oracles.said.iter();
+        said.any(|(id, version, node, _)| {
+            (*id, *version, *node) == (record.tablet, record.version, own)
+        })
+    }
+
     /// How many copies of a tablet are on an agent's disk.
     pub fn copies(&self, name: &str, tablet: char) -> usize {
         self.world.agents[self.agent(name)].disk.live.copies(self.tablet(tablet)).len()
+    }
+
+    /// Whether an agent's disk holds a copy of whichever tablet.
+    pub fn has_any_copy(&self, name: &str) -> bool {
+        let tablets = &self.world.agents[self.agent(name)].disk.live.tablets;
+        tablets.values().any(|entry| !entry.copies.is_empty())
     }
 
     /// What an agent's disk holds of a key, in whichever copy: `None` is nothing at all, a
@@ -157,6 +173,11 @@ impl Story {
         names.concat()
     }
 
+    /// The id of a node, as reasons have it.
+    pub fn node_id(&self, name: &str) -> Option<NodeId> {
+        self.world.oracles.topology.node_named(name).map(|(id, _)| id)
+    }
+
     /// The name of a node, as reasons have it.
     pub fn name_of(&self, node: NodeId) -> String {
         self.world.name_of(node)
@@ -170,6 +191,22 @@ impl Story {
     /// How many lines of the trace say this.
     pub fn told(&self, words: &str) -> usize {
         self.world.trace().iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// The different times that are named behind some words, in lines that have others, too.
+    pub fn times_of(&self, line_with: &str, before: &str) -> std::collections::BTreeSet<String> {
+        let lines = self.world.trace().iter().filter(|line| line.contains(line_with));
+        lines.filter_map(|line| Some(line.split_once(before)?.1.to_owned())).collect()
+    }
+
+    /// A tablet's T, in milliseconds since 1970.
+    pub fn promise_ms(&self, tablet: char) -> u64 {
+        self.record(tablet).map_or(0, |record| record.promise.millis())
+    }
+
+    /// An agent's wall clock, in milliseconds since 1970.
+    pub fn wall_ms(&self, name: &str) -> u64 {
+        self.world.agent_wall(self.agent(name))
     }
 
     /// A rare state must have been reached.

@@ -15,7 +15,7 @@ mod ask;
 pub mod hold;
 mod look;
 
-pub use ask::{Asked, Op};
+pub use ask::{Asked, Op, cancel_of};
 pub use hold::{Hold, Kind, Pattern};
 
 use crate::event::{Event, RouterWork};
@@ -38,6 +38,7 @@ pub struct Shape {
     seed: u64,
     drifts: Vec<(&'static str, i64)>,
     is_beyond_bound: bool,
+    blind: Vec<u8>,
 }
 
 impl Shape {
@@ -50,6 +51,7 @@ impl Shape {
             seed: 1,
             drifts: Vec::new(),
             is_beyond_bound: false,
+            blind: Vec::new(),
         }
     }
 
@@ -66,6 +68,13 @@ impl Shape {
     /// A clock that runs so many parts per million too fast.
     pub fn drift(mut self, place: &'static str, ppm: i64) -> Shape {
         self.drifts.push((place, ppm));
+        self
+    }
+
+    /// An oracle that looks away: for controls, where what a broken rule leads to is to be seen,
+    /// and not only that it is broken.
+    pub fn blind_to(mut self, invariant: u8) -> Shape {
+        self.blind.push(invariant);
         self
     }
 
@@ -113,7 +122,9 @@ impl Untold {
                 let what = format!("{run}: {}", broken.what);
                 Untold::Broken { broken: Broken { what, ..broken }, trace }
             }
-            Untold::Unmet { what, trace } => Untold::Unmet { what: format!("{run}: {what}"), trace },
+            Untold::Unmet { what, trace } => {
+                Untold::Unmet { what: format!("{run}: {what}"), trace }
+            }
         }
     }
 }
@@ -162,6 +173,7 @@ impl Story {
         };
         let mut world = World::of(random, plan, true);
         world.story.is_on = true;
+        world.story.blind = shape.blind.clone();
         world.has_workload = false;
         let mut story = Story { world };
         story.set_clocks(shape);
@@ -201,8 +213,7 @@ impl Story {
     }
 
     fn make_tablets(&mut self, shape: &Shape) -> Told {
-        let bounds: Vec<Vec<u8>> =
-            (1..shape.tablets.len()).map(|n| vec![b'A' + n as u8]).collect();
+        let bounds: Vec<Vec<u8>> = (1..shape.tablets.len()).map(|n| vec![b'A' + n as u8]).collect();
         let mut placed: Vec<Vec<NodeId>> = Vec::new();
         for names in &shape.tablets {
             let nodes = names.chars().map(|name| self.node(&name.to_string()));
@@ -252,9 +263,7 @@ impl Story {
 
     fn check(&self) -> Told {
         match &self.world.broken {
-            Some(broken) => {
-                Err(Untold::Broken { broken: broken.clone(), trace: self.shown() })
-            }
+            Some(broken) => Err(Untold::Broken { broken: broken.clone(), trace: self.shown() }),
             None => Ok(()),
         }
     }

@@ -1,0 +1,142 @@
+//! G: data.
+
+use super::each_seed;
+use migrations::tablet::Ending;
+use palisade_sim::story::{Kind, Shape, Story, Told};
+
+/// While a chunk with the key is on its way, the key is deleted and a purge is ordered.
+fn a_purge_in_a_transition(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 5)?;
+    // T is above all deletes below: only the transition stands between a purge and the key.
+    let chunk = story.hold(Kind::Chunk.to("d").first(1));
+    let migration = story.migrate('A', "a", "d")?;
+    story.until_held(chunk, 1)?;
+    story.delete("r0", "A00")?;
+    story.purge('A')?;
+    let has = |story: &Story, name: &str| story.on_disk(name, "A00") == Some(None);
+    let count = ["a", "b", "c"].into_iter().filter(|name| has(&story, name)).count();
+    story.must("the tombstone stays through the transition", count >= 2)?;
+    story.release(chunk);
+    story.until_ended(migration, Ending::Done)?;
+    story.reads("r1", "A00", None)?;
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    story.purge('A')?;
+    story.must_have_seen("tombstones are purged")?;
+    let mut story = story.end()?;
+    for name in ["a", "b", "c", "d"] {
+        story.must("no row is left", story.on_disk(name, "A00").is_none())?;
+    }
+    story.reads("r1", "A00", None)
+}
+
+#[test]
+fn g3_deletes_purges_and_moves_together_bring_nothing_back() -> Told {
+    each_seed(a_purge_in_a_transition)
+}
+
+/// A put is stuck in the network since before a delete, a repair and a purge.
+fn a_write_from_before_the_delete(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 3)?;
+    let stuck = story.hold(Kind::Write.from("r1"));
+    let late = story.begin_put("r1", "A00", "from before");
+    story.until_held(stuck, 3)?;
+    // Its router gives up: what it has sent stays in the network.
+    story.pass(5_000)?;
+    story.hold_no_more(stuck);
+    story.delete("r0", "A00")?;
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    story.purge('A')?;
+    story.must_have_seen("tombstones are purged")?;
+    story.must("nothing is left of it", story.on_disk("b", "A00").is_none())?;
+    story.release(stuck);
+    story.until("the late write is refused", |s| {
+        s.told("StaleVersion") + s.told("TimestampBehind") > 0
+    })?;
+    let mut story = story.end()?;
+    story.must("nobody was told yes", !story.is_done(late))?;
+    story.reads("r0", "A00", None)
+}
+
+#[test]
+fn g8_a_write_from_before_the_delete_is_refused() -> Told {
+    each_seed(a_write_from_before_the_delete)
+}
+
+/// The same with a version that has not changed: the router has gone by the newest picture, and
+/// drew its timestamp below T.
+fn a_write_below_t(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 3)?;
+    story.delete("r0", "A00")?;
+    story.pass(20)?;
+    // A router that is a little behind, within the bound.
+    story.move_wall_clock("r1", -400);
+    story.kill("r1");
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    story.purge('A')?;
+    story.must_have_seen("tombstones are purged")?;
+    story.kill("r1");
+    story.pass(50)?;
+    story.put("r1", "A00", "below T")?;
+    story.pass(300)?;
+    story.must_have_seen("a timestamp is behind")?;
+    let mut story = story.end()?;
+    story.reads("r0", "A00", Some("below T"))
+}
+
+#[test]
+fn g8_a_write_below_t_draws_another_timestamp() -> Told {
+    each_seed(a_write_below_t)
+}
+
+/// A put is taken by a under one version, and by b under the next.
+fn acknowledged_under_two_versions(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 3)?;
+    let first = ["b", "c"].map(|name| story.hold(Kind::Write.from("r1").to(name)));
+    let op = story.begin_put("r1", "Ax", "x");
+    story.until("a has taken it", |s| s.on_disk("a", "Ax").is_some())?;
+    let [to_b, to_c] = first;
+    story.until_held(to_b, 1)?;
+    // A repair gives the tablet another version; c and a hear nothing of the second attempt.
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    story.swallow(to_b);
+    let to_a = story.hold(Kind::Write.from("r1").to("a"));
+    story.until("b has taken it", |s| s.on_disk("b", "Ax").is_some())?;
+    story.until_held(to_a, 1)?;
+    story.pass(50)?;
+    story.must("one and one under two versions is not two", !story.is_done(op))?;
+    story.release(to_a);
+    story.release(to_c);
+    story.until("it is acknowledged, by a majority under one", |s| s.is_done(op))?;
+    let mut story = story.end()?;
+    story.reads("r0", "Ax", Some("x"))
+}
+
+#[test]
+fn g9_acknowledgements_of_two_versions_are_not_added_up() -> Told {
+    each_seed(acknowledged_under_two_versions)
+}
+
+#[cfg(feature = "mutants")]
+mod controls {
+    use super::*;
+    use crate::without;
+    use migrations::rule::Rule;
+
+    #[test]
+    fn g8_control_a_write_at_or_below_t_brings_the_key_back() {
+        without(Rule::PromiseKept, 9, a_write_below_t);
+    }
+
+    #[test]
+    fn g9_control_added_up_they_lose_the_write() {
+        without(Rule::OneVersionPerOperation, 9, acknowledged_under_two_versions);
+    }
+}
