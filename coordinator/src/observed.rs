@@ -6,7 +6,7 @@ use migrations::id::{NodeId, TabletId};
 use migrations::record::StreamPair;
 use migrations::topology::Topology;
 use migrations::version::{Incarnation, TopologyVersion};
-use proto::agent::v1::Holder;
+use proto::agent::v1::{self as pb, Holder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub(crate) struct TabletView {
 pub(crate) struct Progress {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// About how many it will be; 0 if that is not known.
+    pub(crate) bytes_total: u64,
     pub(crate) began: Instant,
     pub(crate) is_paused: bool,
 }
@@ -153,12 +155,12 @@ impl Observed {
         id: TabletId,
         version: TopologyVersion,
         pair: StreamPair,
-        said: (u64, u64, bool),
+        said: &pb::StreamProgress,
     ) {
-        let (rows, bytes, is_paused) = said;
+        let pb::StreamProgress { rows, bytes, paused: is_paused, bytes_total } = *said;
         self.with(id, version, |view| {
             let began = view.progress.get(&pair).map_or_else(Instant::now, |known| known.began);
-            view.progress.insert(pair, Progress { rows, bytes, began, is_paused });
+            view.progress.insert(pair, Progress { rows, bytes, bytes_total, began, is_paused });
         });
     }
 

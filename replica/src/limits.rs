@@ -21,6 +21,8 @@ pub const TAKE_ON_AT_ONCE: usize = 256;
 pub const BALLAST_BYTES: u64 = 16 << 20;
 /// Below this much free space rows are refused; floors are not.
 pub const RESERVE_BYTES: u64 = 32 << 20;
+/// A stream reserves one part in so many more than its rows are long.
+pub const ROOM_BESIDE: u64 = 4;
 /// How often the free space is looked at, at the most.
 pub const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
 

@@ -5,7 +5,7 @@
 use super::list::{kind, way};
 use super::paint::Paint;
 use super::progress::{STAGE_WIDTH, over};
-use super::words::{bytes, millis, short_id, stage as stage_name};
+use super::words::{bytes, bytes_of, millis, short_id, stage as stage_name};
 use migrations::stage::{Reads, Stage, Writes};
 use proto::admin::v1 as pb;
 use std::collections::BTreeMap;
@@ -125,7 +125,18 @@ fn streaming(streams: &[pb::StreamProgress]) -> String {
         true => "   waits for bandwidth",
         false => "",
     };
-    format!("   {}   {}/s{pause}", bytes(moved), bytes(rate))
+    // What isn't known of one of them isn't known of all.
+    let is_known = streams.iter().all(|stream| stream.bytes_total > 0);
+    if !is_known {
+        return format!("   {}   {}/s{pause}", bytes(moved), bytes(rate));
+    }
+    // Rows that come meanwhile count for those that are streamed only.
+    let total = sum(|stream| stream.bytes_total.max(stream.bytes));
+    let left = match (total - moved).checked_div(rate) {
+        Some(seconds) if pause.is_empty() => format!("   about {} s left", seconds + 1),
+        Some(_) | None => String::new(),
+    };
+    format!("   {}   {}/s{left}{pause}", bytes_of(moved, total), bytes(rate))
 }
 
 /// Why earlier attempts have failed.
@@ -275,6 +286,7 @@ mod tests {
         migration.session = "5b1e0000-0000-4000-8000-000000000000".to_owned();
         migration.streams = vec![pb::StreamProgress {
             bytes: 1_481_763_717,
+            bytes_total: 2_254_857_830,
             bytes_per_second: 412 << 20,
             ..Default::default()
         }];
@@ -289,7 +301,7 @@ migration 9f2c61aa  orders/17  migrate  n1 (rack a) → n4 (rack c)   request 01
 
   ✔ allow_write_both_read_old         8 ms   acknowledged by n1 n2 n3 n4
   ✔ write_both_read_old              11 ms   session 5b1e0000… open
-  ▶ streaming                        4.0 s   1.38 GiB   412.00 MiB/s   attempt 2 (1: PEER_CLOSED)
+  ▶ streaming                        4.0 s   1.38 / 2.10 GiB   412.00 MiB/s   about 2 s left   attempt 2 (1: PEER_CLOSED)
   · write_both_read_new                     (point of no return after this)
   · use_new
   · cleanup

@@ -42,6 +42,16 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{amount:.2} {}", UNITS[unit])
 }
 
+/// A part of an amount of data.
+pub(super) fn bytes_of(part: u64, whole: u64) -> String {
+    let (part, whole) = (bytes(part), bytes(whole));
+    match (part.split_once(' '), whole.split_once(' ')) {
+        // One unit says it for both.
+        (Some((amount, unit)), Some((_, same))) if unit == same => format!("{amount} / {whole}"),
+        _ => format!("{part} / {whole}"),
+    }
+}
+
 /// A version; the era only after a restore.
 pub(super) fn version(version: Option<TopologyVersion>) -> String {
     match version {
@@ -84,6 +94,8 @@ mod tests {
         assert_eq!((bytes(0), bytes(1_023)), ("0 B".to_owned(), "1023 B".to_owned()));
         assert_eq!(bytes(1_536), "1.50 KiB");
         assert_eq!(bytes(2 << 30), "2.00 GiB");
+        assert_eq!(bytes_of(1_536, 3_072), "1.50 / 3.00 KiB");
+        assert_eq!(bytes_of(512, 3_072), "512 B / 3.00 KiB");
         assert_eq!(bytes(u64::MAX), "16777216.00 TiB");
         assert_eq!((millis(8), millis(4_000)), ("8 ms".to_owned(), "4.0 s".to_owned()));
         assert_eq!((millis(61_000), millis(3_660_000)), ("1 m 1 s".into(), "1 h 1 m".into()));

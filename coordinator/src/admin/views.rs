@@ -224,7 +224,7 @@ fn streams(
             bytes_per_second: per_second,
             paused: progress.is_some_and(|progress| progress.is_paused),
             sum: String::new(),
-            bytes_total: 0,
+            bytes_total: progress.map_or(0, |progress| progress.bytes_total),
         }
     };
     pairs.map(stream).collect()

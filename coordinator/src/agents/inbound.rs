@@ -161,8 +161,7 @@ impl Inbound<'_> {
             .group0
             .read(|machine| machine.topology.tablet(tablet).map(|tablet| tablet.version));
         if let Some(version) = known {
-            let said = (progress.rows, progress.bytes, progress.paused);
-            self.api.observed.progress(tablet, version, pair, said);
+            self.api.observed.progress(tablet, version, pair, progress);
         }
     }
 

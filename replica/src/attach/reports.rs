@@ -19,9 +19,8 @@ pub(crate) async fn forward(agent: Arc<Agent>, mut events: mpsc::Receiver<Stream
 
 fn report(event: StreamEvent) -> pb::StreamReport {
     let (stream, report) = match event {
-        StreamEvent::Progress { stream, rows, bytes, is_paused } => {
-            let paused = is_paused;
-            (stream, Report::Progress(pb::StreamProgress { rows, bytes, paused, bytes_total: 0 }))
+        StreamEvent::Progress { stream, rows, bytes, bytes_total, is_paused: paused } => {
+            (stream, Report::Progress(pb::StreamProgress { rows, bytes, paused, bytes_total }))
         }
         StreamEvent::Complete { stream, report } => (
             stream,

@@ -37,6 +37,7 @@ mod fuzz;
 mod identity;
 mod layout;
 mod rows;
+mod size;
 mod sled_store;
 mod space;
 mod steps;
@@ -49,6 +50,7 @@ pub use identity::Identity;
 pub use migrations::agent::calls::{Begun, Call, Progress, StreamOnRecord, StreamState};
 pub use migrations::agent::step::Home;
 pub use sled_store::{SledStore, StoreOptions};
+pub use space::{NoRoom, Reservation};
 pub use streams::{Chunk, Ingested};
 
 use crate::guard::{TopologyGuard, VersionGuard};
@@ -61,6 +63,7 @@ use migrations::record::TabletRecord;
 use migrations::row::{RowSum, RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the store knows of one tablet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +142,10 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         max_bytes: usize,
     ) -> Result<Page, IngestError>;
+
+    /// About how many bytes of packed rows the copy holds. One that was found on the disk is read
+    /// through for it, for no longer than `patience`; `None`: that was not enough.
+    fn size(&self, guard: &TopologyGuard, patience: Duration) -> Result<Option<u64>, IngestError>;
 
     // Data requests, purges, sums.
 
@@ -235,4 +242,7 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
 
     /// Bytes that rows may still take on the disk.
     fn room_for_rows(&self) -> Result<u64, StoreError>;
+
+    /// Keeps room for so many bytes of rows, beside what others have reserved.
+    fn reserve(&self, bytes: u64) -> Result<Reservation, NoRoom>;
 }

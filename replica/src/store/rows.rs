@@ -88,7 +88,7 @@ impl SledStore {
             Err(error) => return Err(error),
         };
         let mut batch = sled::Batch::default();
-        let merged = merge_rows(&copy.tree, chunk.rows, &mut batch)?;
+        let merged = merge_rows(copy, chunk.rows, &mut batch)?;
         let progress = advanced(&chunk);
         let stream = stream.map(|stream| StreamOnRecord { progress: progress.clone(), ..stream });
         if let Some(stream) = &stream {
@@ -143,6 +143,7 @@ impl SledStore {
         let step = admit_write(newest.as_ref(), promise, row)?;
         if step == WriteStep::Store {
             write_row(&copy.tree, position, row, stored.as_deref())?;
+            copy.size.changed(position, newest.as_ref(), Some(row));
         }
         Ok(step)
     }
@@ -212,7 +213,8 @@ impl SledStore {
         let mut entry = locked(&entry);
         let (now, is_current) = (entry.record.as_deref(), guard.is_current());
         admit::admit_purge(now, guard.version(), is_current, promise, is_held)?;
-        let tree = &copy_of(&mut entry, guard)?.tree;
+        let copy = copy_of(&mut entry, guard)?;
+        let tree = &copy.tree;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut looked_at, mut last, mut removed) = (0, None, 0);
         let mut batch = sled::Batch::default();
@@ -221,6 +223,7 @@ impl SledStore {
             let row = layout::decode_row(tree, &position, &stored).map_err(DataError::from)?;
             if row.is_purgeable(promise) {
                 layout::remove_row(&mut batch, &position, &stored).map_err(DataError::from)?;
+                copy.size.changed(&position, Some(&row), None);
                 removed += 1;
             }
             looked_at += 1;
@@ -233,7 +236,7 @@ impl SledStore {
 
     /// The copy that a session's work is on, if its guard still permits it: the lease is held,
     /// and the tablet's durable record names the session and gives the copy. INV-2.
-    fn admit_session<'a>(
+    pub(super) fn admit_session<'a>(
         &self,
         entry: &'a mut Entry,
         guard: &TopologyGuard,
@@ -306,13 +309,14 @@ fn advanced(chunk: &Chunk<'_>) -> Progress {
 }
 
 fn merge_rows(
-    tree: &sled::Tree,
+    copy: &Copy,
     rows: &[(Position, RowVersion)],
     batch: &mut sled::Batch,
 ) -> Result<Vec<Merged>, StoreError> {
     let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else {
         return Ok(Vec::new());
     };
+    let tree = &copy.tree;
     // The rows are in order: one look shows that a copy has nothing yet where they go.
     let span = layout::row_key(first)..=layout::row_key(last);
     let is_empty = tree.range(span).next().transpose()?.is_none();
@@ -324,6 +328,7 @@ fn merge_rows(
         let outcome = merge(current.as_ref(), row);
         if outcome == Merged::Stored {
             layout::insert_row(batch, position, row, stored.as_deref())?;
+            copy.size.changed(position, current.as_ref(), Some(row));
         }
         merged.push(outcome);
     }
@@ -364,7 +369,7 @@ fn stored_rows(
     })
 }
 
-fn read_page(
+pub(super) fn read_page(
     tree: &sled::Tree,
     from: Bound<&[u8]>,
     limit: usize,

@@ -9,7 +9,8 @@ use super::committer::{Committer, Durable};
 use super::directory::Directory;
 use super::error::{DataError, IngestError, PurgeError, StepError, StoreError};
 use super::layout;
-use super::space::Space;
+use super::size::Size;
+use super::space::{NoRoom, Reservation, Space};
 use super::streams::{Chunk, Ingested};
 use super::{Begun, Call, StreamOnRecord, StreamState};
 use super::{Digest, Home, Known, Page, Purged, TabletStore};
@@ -30,6 +31,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// What can be chosen of a store.
 #[derive(Debug, Clone)]
@@ -59,6 +61,7 @@ impl Default for StoreOptions {
 pub(super) struct Copy {
     pub(super) tree: sled::Tree,
     pub(super) streams: BTreeMap<NodeId, StreamOnRecord>,
+    pub(super) size: Size,
 }
 
 /// What is held in memory of one tablet; it says what the disk says, or will after a sync.
@@ -234,7 +237,7 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
                 mark(&floors, tablet, copy)?;
                 let entry = found.entry(tablet).or_insert_with(|| Entry::at(unlisted));
                 entry.promise = entry.promise.max(promise);
-                entry.copies.insert(copy, Copy { tree, streams });
+                entry.copies.insert(copy, Copy { tree, streams, size: Size::default() });
                 if entry.floor.raise(record.version).is_ok() {
                     entry.record = Some(Arc::new(record));
                     entry.given = Some(copy);
@@ -324,6 +327,10 @@ impl TabletStore for SledStore {
         let entry = self.find(tablet)?;
         let entry = locked(&entry);
         entry.copies.get(&copy)?.streams.get(&source).cloned()
+    }
+
+    fn size(&self, guard: &TopologyGuard, patience: Duration) -> Result<Option<u64>, IngestError> {
+        self.size_of(guard, patience)
     }
 
     fn read_rows_from(
@@ -441,5 +448,9 @@ impl TabletStore for SledStore {
 
     fn room_for_rows(&self) -> Result<u64, StoreError> {
         self.space.room_for_rows()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
+        self.space.reserve(bytes)
     }
 }

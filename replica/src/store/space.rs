@@ -2,24 +2,77 @@
 //! file is given up before that.
 
 use super::error::StoreError;
-use crate::limits::{BALLAST_BYTES, FREE_SPACE_INTERVAL};
+use crate::limits::{BALLAST_BYTES, FREE_SPACE_INTERVAL, ROOM_BESIDE};
 use crate::lock::{Mutex, locked};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+/// Why room was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// There is not so much, beside what others have reserved.
+    #[error("{needed} bytes are needed, and there is room for {room}")]
+    Short {
+        /// What was asked for, with what the store takes beside it.
+        needed: u64,
+        /// What there is.
+        room: u64,
+    },
+    /// The disk doesn't say.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Room on the disk that is kept for somebody, until this is dropped.
+#[derive(Debug)]
+#[must_use = "the room is free again when this is dropped"]
+pub struct Reservation {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// So many bytes of rows have been written: the disk itself counts them from here on.
+    pub fn used(&mut self, bytes: u64) {
+        let used = on_disk(bytes).min(self.bytes);
+        self.bytes -= used;
+        self.all.fetch_sub(used, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// What rows take on the disk: the store's log has free places in it.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / ROOM_BESIDE)
+}
 
 /// Watches the room on the disk of one directory.
 #[derive(Debug)]
 pub(crate) struct Space {
     directory: PathBuf,
     reserve: u64,
+    /// What is kept of the rest, for streams that have begun.
+    reserved: Arc<AtomicU64>,
     last: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Space {
     /// Watches, and lays the ballast down if there is room for it.
     pub(crate) fn watch(directory: &Path, reserve: u64) -> Result<Space, StoreError> {
-        let space = Space { directory: directory.to_owned(), reserve, last: Mutex::default() };
+        let space = Space {
+            directory: directory.to_owned(),
+            reserve,
+            reserved: Arc::default(),
+            last: Mutex::default(),
+        };
         if space.free()? > reserve.saturating_add(2 * BALLAST_BYTES)
             && !space.ballast().exists()
             && let Err(error) = space.lay_ballast()
@@ -45,6 +98,19 @@ impl Space {
             self.give_up_ballast();
         }
         Ok(free.saturating_sub(self.reserve))
+    }
+
+    /// Keeps room for so many bytes of rows.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
+        let (needed, free) = (on_disk(bytes), self.room_for_rows()?);
+        let room = |reserved: u64| free.saturating_sub(reserved);
+        let with_it = |reserved: u64| {
+            (needed <= room(reserved) && free > 0).then(|| reserved.saturating_add(needed))
+        };
+        match self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, with_it) {
+            Ok(_) => Ok(Reservation { all: Arc::clone(&self.reserved), bytes: needed }),
+            Err(reserved) => Err(NoRoom::Short { needed, room: room(reserved) }),
+        }
     }
 
     /// Refuses rows once only the reserve is left.
@@ -82,5 +148,27 @@ impl Space {
         if fs::remove_file(self.ballast()).is_ok() {
             tracing::warn!(bytes = BALLAST_BYTES, "disk nearly full: ballast given up for floors");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_kept_beside_other_reservations_and_given_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let space = Space::watch(dir.path(), 0).expect("it can be looked at");
+        // Far from what else happens on the disk meanwhile.
+        let most = space.room_for_rows().expect("known") / 4;
+        let mut first = space.reserve(2 * most).expect("there is room");
+        let refused = space.reserve(2 * most).expect_err("not twice");
+        assert!(matches!(refused, NoRoom::Short { .. }), "{refused}");
+        first.used(2 * most);
+        let second = space.reserve(2 * most).expect("written: the disk counts it");
+        drop(first);
+        space.reserve(2 * most).expect_err("what was used is not given back twice");
+        drop(second);
+        drop(space.reserve(2 * most).expect("given back"));
     }
 }

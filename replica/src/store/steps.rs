@@ -3,6 +3,7 @@
 use super::Home;
 use super::error::{StepError, StoreError};
 use super::layout;
+use super::size::Size;
 use super::sled_store::{Copy, Entry, SledStore};
 #[cfg(feature = "faults")]
 use crate::faults::DiskFault;
@@ -63,7 +64,7 @@ impl SledStore {
         if !tree.is_empty() {
             return Err(StoreError::damaged("a copy to prepare holds something already"));
         }
-        entry.copies.insert(copy, Copy { tree, streams: BTreeMap::new() });
+        entry.copies.insert(copy, Copy { tree, streams: BTreeMap::new(), size: Size::empty() });
         Ok(())
     }
 

@@ -7,14 +7,14 @@ use super::rate::RateLimiter;
 use super::write::{InChunk, Writer};
 use super::{CHUNKS_IN_FLIGHT, CallClock, Own};
 #[cfg(feature = "faults")]
-use crate::faults::{Step, Switch};
+use crate::faults::Switch;
 use crate::guard::{FrozenGuard, TopologyGuard};
 use crate::metrics::Direction;
-use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord, StreamState};
+use crate::store::{Begun, Call, IngestError, Progress, StreamOnRecord};
 use crate::tablets::Tablets;
-use crate::wait::{Wait, bounded};
+use crate::wait::Wait;
 use migrations::agent::calls::{NotOrdered, check_order};
-use migrations::evidence::{FailureReason, StreamReport};
+use migrations::evidence::StreamReport;
 use migrations::id::SessionId;
 use migrations::pull::{
     Bounds, Receiver, ReceiverEvent, ReceiverState, ReceiverStep, SourceSays, Totals,
@@ -22,7 +22,7 @@ use migrations::pull::{
 use migrations::record::StreamPair;
 use migrations::row::RowSum;
 use migrations::version::CopyId;
-use process::wait::{Overdue, bounded as bounded_by, watched};
+use process::wait::{bounded as bounded_by, watched};
 use proto::convert;
 use proto::stream::v1 as pb;
 use proto::stream::v1::pull_request::Event as Asks;
@@ -93,7 +93,7 @@ enum Happened {
 }
 
 impl Pull {
-    fn pair(&self) -> StreamPair {
+    pub(super) fn pair(&self) -> StreamPair {
         StreamPair { source: self.order.source, receiver: self.own.node }
     }
 
@@ -125,14 +125,14 @@ impl Pull {
         work: &crate::holders::Work,
         source_copy: CopyId,
     ) -> Result<Complete, Failure> {
-        self.check_room()?;
+        let held = self.size(&guard).await?;
         let call = Uuid::new_v4().as_u64_pair().0;
         let begin = Call { call, source: self.order.source, source_copy };
         let stream = match self.put_on_record(&guard, begin).await? {
             Begun::New(stream) => stream,
             Begun::OnRecord(stream) => return self.stands(&stream),
         };
-        let ended = self.stream(&guard, work, stream).await;
+        let ended = self.stream(&guard, work, stream, held).await;
         match ended {
             Ok(goodbye) => Ok(goodbye),
             Err(failure) => {
@@ -153,86 +153,11 @@ impl Pull {
         })
     }
 
-    /// Room on the disk, looked at before the first byte is asked for.
-    fn check_room(&self) -> Result<(), Failure> {
-        match self.tablets.store().room_for_rows()? {
-            0 => Err(Failure::new(FailureReason::NodeFull, Origin::LocalDisk, "no room for rows")),
-            _ => Ok(()),
-        }
-    }
-
-    /// How the stream stands, if it is on record.
-    fn on_record(&self) -> Option<Result<Complete, Failure>> {
-        let tablet = self.order.record.tablet;
-        let copy = self.order.record.given(self.own.node)?;
-        let stream = self.tablets.store().stream(tablet, copy, self.order.source)?;
-        (stream.session == self.session).then(|| self.stands(&stream))
-    }
-
-    fn stands(&self, stream: &StreamOnRecord) -> Result<Complete, Failure> {
-        match stream.state {
-            StreamState::Complete => {
-                Ok(Complete { report: self.report(&stream.progress), goodbye: None })
-            }
-            // Nobody in this process is at it: it ended with the process that was.
-            StreamState::Running => Err(Failure::closed("the call ended with an earlier process")),
-            StreamState::Failed => Err(Failure::closed("the call is on record as failed")),
-        }
-    }
-
-    fn report(&self, progress: &Progress) -> StreamReport {
-        StreamReport {
-            session: self.session,
-            pair: self.pair(),
-            source_incarnation: self.order.source_incarnation,
-            receiver_incarnation: self.own.incarnation,
-            rows: progress.rows,
-            bytes: progress.bytes,
-            sent: progress.sum,
-            stored: progress.sum,
-        }
-    }
-
-    async fn put_on_record(
-        &self,
-        guard: &Arc<TopologyGuard>,
-        begin: Call,
-    ) -> Result<Begun, Failure> {
+    /// About how much of what comes is here already; nothing, if that takes too long to tell.
+    async fn size(&self, guard: &Arc<TopologyGuard>) -> Result<u64, Failure> {
         let (store, guard) = (Arc::clone(self.tablets.store()), Arc::clone(guard));
-        let begun = blocking(move || store.begin_call(&guard, begin)).await?;
-        // Before the call is made: after a restart nobody may make it a second time.
-        self.durable().await?;
-        Ok(begun)
-    }
-
-    /// Returns once all that was written is durable; a disk that takes too long has failed this
-    /// stream, and nothing else of it.
-    async fn durable(&self) -> Result<(), Failure> {
-        let synced = self.tablets.store().durable().wait();
-        let synced = bounded(Wait::StreamRecord, &self.tablets.settings(), synced).await;
-        let late = |overdue: Overdue| Failure::disk(overdue.to_string());
-        Ok(synced.map_err(late)??)
-    }
-
-    async fn end_call(
-        &self,
-        guard: Arc<TopologyGuard>,
-        call: u64,
-        state: StreamState,
-    ) -> Result<(), Failure> {
-        let (store, source) = (Arc::clone(self.tablets.store()), self.order.source);
-        blocking(move || store.end_call(&guard, source, call, state)).await
-    }
-
-    /// Notes that a call has failed, and gives the guard back. The report doesn't wait for a disk
-    /// that hangs: a call that is on record as running has failed as well, once nobody is at it.
-    async fn note_failed(&self, guard: Arc<TopologyGuard>, call: u64) {
-        let noted = self.end_call(guard, call, StreamState::Failed);
-        match bounded(Wait::StreamNote, &self.tablets.settings(), noted).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a failed stream was not noted"),
-            Err(error) => tracing::warn!(%error, "the note of a failed stream waits for the disk"),
-        }
+        let patience = self.bounds.stall / 4;
+        Ok(blocking(move || store.size(&guard, patience)).await?.unwrap_or(0))
     }
 
     /// Makes the call and stores what comes.
@@ -241,6 +166,7 @@ impl Pull {
         guard: &Arc<TopologyGuard>,
         work: &crate::holders::Work,
         stream: StreamOnRecord,
+        held: u64,
     ) -> Result<Complete, Failure> {
         let clock = CallClock::start();
         let may_resume = stream.progress.after.is_some();
@@ -264,7 +190,7 @@ impl Pull {
             }
         };
         let call = stream.call;
-        let mut pipe = Pipe::new(self.writer(call), stream);
+        let mut pipe = Pipe::new(self.writer(call), stream, held);
         let sent =
             self.receive(&mut machine, clock, guard, &token, work, &mut responses, &mut pipe);
         let sent = sent.await?;
@@ -400,11 +326,14 @@ impl Pull {
         let event = response.event;
         let event = event.ok_or_else(|| Failure::protocol("a message of no known kind"))?;
         Ok(ReceiverEvent::Heard(match event {
-            Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total: _ }) => {
+            Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total }) => {
                 let copy = CopyId(convert::version("accepted.source_copy", source_copy)?);
                 if copy != pipe.source_copy {
                     return Err(Failure::protocol("another copy than the record names"));
                 }
+                // Before the first byte: a disk that would be full half way is not begun to fill.
+                pipe.reserve(bytes_total)?;
+                self.live.set_total(bytes_total);
                 SourceSays::Accepted { is_resumed: resumed }
             }
             Says::Chunk(chunk) => {
@@ -444,6 +373,7 @@ impl Pull {
     fn wrote(&self, pipe: &mut Pipe, progress: Progress, work: &crate::holders::Work) {
         let bytes = progress.bytes.saturating_sub(pipe.progress.bytes);
         work.progressed(bytes);
+        pipe.stored(bytes);
         let rows = progress.rows.saturating_sub(pipe.progress.rows);
         self.tablets.sessions().metrics().streamed(Direction::In, rows, bytes);
         pipe.progress = progress;
@@ -454,28 +384,6 @@ impl Pull {
             drop(self.tablets.store().durable());
         }
         self.live.progressed(pipe.progress.rows, pipe.progress.bytes);
-    }
-
-    /// Compares what the store has reported with what the source has sent, once it is durable, and
-    /// makes the outcome durable.
-    async fn record(
-        &self,
-        guard: &Arc<TopologyGuard>,
-        call: u64,
-        sent: Totals,
-        progress: Progress,
-    ) -> Result<StreamReport, Failure> {
-        #[cfg(feature = "faults")]
-        self.faults.steps.stand_still(self.order.record.tablet, Step::Record).await;
-        self.durable().await?;
-        let stored = Totals { rows: progress.rows, bytes: progress.bytes, sum: progress.sum };
-        if stored != sent {
-            let detail = format!("{} rows were sent, {} are stored", sent.rows, stored.rows);
-            return Err(Failure::new(FailureReason::DigestMismatch, Origin::Data, detail));
-        }
-        self.end_call(Arc::clone(guard), call, StreamState::Complete).await?;
-        self.durable().await?;
-        Ok(StreamReport { sent: sent.sum, ..self.report(&progress) })
     }
 }
 
@@ -488,7 +396,7 @@ async fn next(
     watched(Wait::StreamNext, responses.message()).await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, IngestError> + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;

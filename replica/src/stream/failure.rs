@@ -3,7 +3,7 @@
 
 use crate::guard::Revoked;
 use crate::sessions::EnterError;
-use crate::store::{IngestError, StoreError};
+use crate::store::{IngestError, NoRoom, StoreError};
 use migrations::evidence::FailureReason;
 use proto::Malformed;
 use proto::reasons::Reason;
@@ -140,6 +140,17 @@ impl From<StoreError> for Failure {
             | StoreError::FormatTooNew { .. } => FailureReason::DiskError,
         };
         Failure::new(reason, Origin::LocalDisk, error.to_string())
+    }
+}
+
+impl From<NoRoom> for Failure {
+    fn from(error: NoRoom) -> Failure {
+        match error {
+            NoRoom::Short { .. } => {
+                Failure::new(FailureReason::NodeFull, Origin::LocalDisk, error.to_string())
+            }
+            NoRoom::Store(error) => error.into(),
+        }
     }
 }
 

@@ -53,6 +53,11 @@ impl Feed {
         Feed { store, guard, page: Page::default(), packed: 0, totals: Totals::default() }
     }
 
+    /// About how much there is in all; `None`: it takes longer than this to tell.
+    pub(super) fn size(&self, patience: Duration) -> Result<Option<u64>, Failure> {
+        Ok(self.store.size(&self.guard, patience)?)
+    }
+
     /// What has gone out so far, and what it was asked to go on behind.
     pub(super) fn totals(&self) -> Totals {
         self.totals

@@ -12,6 +12,7 @@
 //! write      a chunk's way into the store
 //! pipe       what one call has received and not stored
 //! call       the receiver's end of one call
+//! record     what is put on record of a call
 //! pull       orders to pull, and what is reported
 //! outcome    asking a receiver for its record
 //! ```
@@ -31,6 +32,7 @@ mod source;
 mod write;
 mod pipe;
 mod call;
+mod record;
 #[cfg(feature = "faults")]
 mod hold;
 mod pull;

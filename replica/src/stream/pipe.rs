@@ -3,7 +3,7 @@
 use super::CHUNKS_IN_FLIGHT;
 use super::failure::{Failure, Origin};
 use super::write::{InChunk, Writer};
-use crate::store::{Progress, StreamOnRecord};
+use crate::store::{Progress, Reservation, StreamOnRecord};
 use migrations::evidence::FailureReason;
 use migrations::version::CopyId;
 use std::collections::VecDeque;
@@ -21,10 +21,13 @@ pub(super) struct Pipe {
     pub(super) unsynced: u64,
     /// What was heard of a failure, in words.
     pub(super) why: Option<Failure>,
+    /// About how much of what comes the copy held when the call began.
+    held: u64,
+    room: Option<Reservation>,
 }
 
 impl Pipe {
-    pub(super) fn new(writer: Writer, stream: StreamOnRecord) -> Pipe {
+    pub(super) fn new(writer: Writer, stream: StreamOnRecord, held: u64) -> Pipe {
         Pipe {
             writer,
             source_copy: stream.source_copy,
@@ -34,6 +37,23 @@ impl Pipe {
             progress: stream.progress,
             unsynced: 0,
             why: None,
+            held,
+            room: None,
+        }
+    }
+
+    /// Keeps room for what the source has and the copy has not. Where the source doesn't know how
+    /// much that is, there has to be some.
+    pub(super) fn reserve(&mut self, bytes_total: u64) -> Result<(), Failure> {
+        let needed = bytes_total.saturating_sub(self.held);
+        self.room = Some(self.writer.tablets.store().reserve(needed)?);
+        Ok(())
+    }
+
+    /// So many bytes of what came are stored.
+    pub(super) fn stored(&mut self, bytes: u64) {
+        if let Some(room) = &mut self.room {
+            room.used(bytes);
         }
     }
 

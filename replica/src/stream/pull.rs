@@ -67,6 +67,8 @@ pub enum StreamEvent {
         rows: u64,
         /// Bytes of them.
         bytes: u64,
+        /// About how many it will be; 0 if that is not known.
+        bytes_total: u64,
         /// It stands still by order.
         is_paused: bool,
     },
@@ -97,6 +99,7 @@ pub(super) struct Live {
     over: CancellationToken,
     rows: AtomicU64,
     bytes: AtomicU64,
+    bytes_total: AtomicU64,
     is_paused: AtomicBool,
     told: Mutex<Option<Instant>>,
     outcome: OnceLock<Result<StreamReport, Failure>>,
@@ -111,6 +114,7 @@ impl Live {
             over: CancellationToken::new(),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            bytes_total: AtomicU64::new(0),
             is_paused: AtomicBool::new(false),
             told: Mutex::new(None),
             outcome: OnceLock::new(),
@@ -122,6 +126,10 @@ impl Live {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.is_paused.store(false, Ordering::Relaxed);
         self.tell();
+    }
+
+    pub(super) fn set_total(&self, bytes: u64) {
+        self.bytes_total.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn set_paused(&self, is_paused: bool) {
@@ -153,6 +161,7 @@ impl Live {
                 stream,
                 rows: self.rows.load(Ordering::Relaxed),
                 bytes: self.bytes.load(Ordering::Relaxed),
+                bytes_total: self.bytes_total.load(Ordering::Relaxed),
                 is_paused: self.is_paused.load(Ordering::Relaxed),
             },
         }

@@ -213,20 +213,23 @@ impl Serving {
         clock: CallClock,
         out: &Out,
     ) -> Result<(), Failure> {
-        let mut resumed = false;
-        if let Some(resume) = self.resume.take() {
-            let patience = self.bounds.stall / 2;
-            let mut feed = self.feed.clone();
-            let looking = tokio::task::spawn_blocking(move || {
-                let resumed = feed.resume(&resume, patience);
-                resumed.map(|resumed| (feed, resumed))
-            });
-            let looked = looking.await.map_err(|error| Failure::panicked(&error))?;
-            (self.feed, resumed) = looked?;
-        }
+        let patience = self.bounds.stall;
+        let (mut feed, resume) = (self.feed.clone(), self.resume.take());
+        let looking = tokio::task::spawn_blocking(move || {
+            let bytes_total = feed.size(patience / 4)?;
+            let resumed = match resume {
+                Some(resume) => feed.resume(&resume, patience / 2)?,
+                None => false,
+            };
+            Ok::<_, Failure>((feed, bytes_total, resumed))
+        });
+        let looked = looking.await.map_err(|error| Failure::panicked(&error))?;
+        let (feed, bytes_total, resumed) = looked?;
+        self.feed = feed;
         machine.on(SourceEvent::Checked, clock.now());
         let source_copy = Some(self.guard.copy().0.into());
-        say(out, Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total: 0 })).await
+        let bytes_total = bytes_total.unwrap_or(0);
+        say(out, Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total })).await
     }
 }
 

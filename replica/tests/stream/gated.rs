@@ -8,11 +8,13 @@ use migrations::row::{RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use palisade_replica::guard::{TopologyGuard, VersionGuard};
 use palisade_replica::store::{
-    Begun, Call, Chunk, DataError, Digest, Durable, Home, IngestError, Ingested, Known, Page,
-    PurgeError, Purged, StepError, StoreError, StreamOnRecord, StreamState, TabletStore,
+    Begun, Call, Chunk, DataError, Digest, Durable, Home, IngestError, Ingested, Known, NoRoom,
+    Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord, StreamState,
+    TabletStore,
 };
 use palisade_replica::tablets::StepPermit;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 #[derive(Debug)]
@@ -199,5 +201,13 @@ impl TabletStore for GatedStore {
 
     fn room_for_rows(&self) -> Result<u64, StoreError> {
         self.inner.room_for_rows()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
+        self.inner.reserve(bytes)
+    }
+
+    fn size(&self, guard: &TopologyGuard, patience: Duration) -> Result<Option<u64>, IngestError> {
+        self.inner.size(guard, patience)
     }
 }

@@ -5,4 +5,5 @@ mod agents;
 mod faulty;
 mod gated;
 mod refusals;
+mod room;
 mod whole;
