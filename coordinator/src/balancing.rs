@@ -11,7 +11,7 @@ use migrations::balancer::{self, Limits, Move, Plan};
 use migrations::command::{Command, Start};
 use migrations::topology::Topology;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// What the balancer would begin now.
@@ -63,7 +63,10 @@ async fn lead(group0: &Group0<Machine>, proposer: &Proposer) {
         sleep_until(began + BALANCE_AGAIN.max(10 * took)).await;
         if begun == 0 {
             // Room comes with a change, if any; a switch that has expired comes with time alone.
-            let _either = timeout(BALANCE_INTERVAL, applied.changed()).await;
+            tokio::select! {
+                () = tokio::time::sleep(BALANCE_INTERVAL) => {}
+                _ = applied.changed() => {}
+            }
         }
     }
 }

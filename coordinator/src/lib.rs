@@ -11,6 +11,8 @@ mod agents;
 mod balancing;
 mod bootstrap;
 mod driving;
+#[cfg(feature = "faults")]
+mod faults_api;
 mod limits;
 mod machine;
 mod metrics;
@@ -22,6 +24,7 @@ mod proposer;
 mod readiness;
 mod server;
 mod status;
+mod wait;
 
 pub use options::{CoordinatorArgs, Peer, Profile};
 pub use server::{ServeError, run};

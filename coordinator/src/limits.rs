@@ -23,6 +23,12 @@ pub(crate) const RECORDS_PER_MESSAGE: usize = 256;
 pub(crate) const EVENTS_QUEUED: usize = 4_096;
 /// A coordinator says within this who it is.
 pub(crate) const IDENTIFY_DEADLINE: Duration = Duration::from_secs(1);
+/// Proposals that are under way at the end are waited for this long.
+pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+/// Another one leads within this, if leadership was handed over.
+pub(crate) const TRANSFER_PATIENCE: Duration = Duration::from_secs(1);
+/// A whole snapshot comes within this.
+pub(crate) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(60);
 /// How often it is looked whether a cluster can begin.
 pub(crate) const BEGIN_INTERVAL: Duration = Duration::from_millis(50);
 /// How often the driver looks at the time.

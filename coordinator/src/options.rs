@@ -57,6 +57,10 @@ pub struct CoordinatorArgs {
     /// What all servers have.
     #[command(flatten)]
     pub process: ProcessArgs,
+
+    /// Serve the fault switches on the agents' port: for tests only.
+    #[arg(long, env = "PALISADE_FAULTS", hide = true)]
+    pub faults: bool,
 }
 
 /// One of the coordinators that a cluster begins with.

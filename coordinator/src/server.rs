@@ -32,6 +32,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 /// Why a coordinator could not be started, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// Fault switches were asked for of a build that has none.
+    #[error("this build has no fault switches: start it without --faults")]
+    NoFaults,
     /// A port could not be served on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -128,6 +131,10 @@ fn advertised(listener: &TcpListener, args: &CoordinatorArgs) -> String {
 ///
 /// Every [`ServeError`]; nothing acknowledged is lost by any.
 pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    #[cfg(not(feature = "faults"))]
+    if args.faults {
+        return Err(ServeError::NoFaults);
+    }
     process::log_as_node(&args.name);
     let listeners = Listeners::open(&args).await?;
     let options = Options::new(&args.data, listeners.member(&args));
@@ -146,7 +153,14 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
     listeners.announce(&args);
     let tasks = TaskTracker::new();
     let Listeners { admin, raft, agents, metrics, health } = listeners;
-    let ports = Ports { admin, agents, metrics, health };
+    let ports = Ports {
+        admin,
+        agents,
+        metrics,
+        health,
+        #[cfg(feature = "faults")]
+        faults: args.faults,
+    };
     let mut serve_raft = tokio::spawn(
         server().add_service(group0.raft_service()).serve_with_incoming(incoming(raft)),
     );
@@ -187,6 +201,9 @@ struct Ports {
     agents: TcpListener,
     metrics: TcpListener,
     health: TcpListener,
+    /// Whether the fault switches are served with what agents attach to.
+    #[cfg(feature = "faults")]
+    faults: bool,
 }
 
 async fn serve(
@@ -197,7 +214,9 @@ async fn serve(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), ServeError> {
-    let Ports { admin, agents: for_agents, metrics: metrics_port, health } = ports;
+    #[cfg(feature = "faults")]
+    let faults = ports.faults;
+    let Ports { admin, agents: for_agents, metrics: metrics_port, health, .. } = ports;
     let metrics = Arc::new(Metrics::new());
     let proposer = Proposer::start(group0.clone(), Arc::clone(&metrics), stop.clone());
     let (agents, observed) = (Agents::new(Arc::clone(&metrics)), Observed::default());
@@ -225,8 +244,13 @@ async fn serve(
     let agent_api =
         AgentApi::new(group0.clone(), proposer.clone(), agents, driver, observed, metrics);
     let agent_service = AgentServiceServer::new(agent_api).max_decoding_message_size(MESSAGE_BYTES);
-    let serve_agents = server()
-        .add_service(agent_service)
+    #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
+    let mut serve_agents = server().add_service(agent_service);
+    #[cfg(feature = "faults")]
+    if faults {
+        serve_agents = serve_agents.add_service(crate::faults_api::service());
+    }
+    let serve_agents = serve_agents
         .serve_with_incoming_shutdown(incoming(for_agents), stop.clone().cancelled_owned());
     let serve_admin = admin_api
         .router(server())

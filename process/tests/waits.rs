@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// `watched`.
 const WAITS: [&str; 2] = ["timeout(", "timeout_at("];
 /// The crates of servers, and what of them is not theirs: tests, and the fault switches.
-const SERVERS: [&str; 1] = ["replica"];
+const SERVERS: [&str; 2] = ["coordinator", "replica"];
 const NOT_MEANT: [&str; 2] = ["/tests", "faults_api.rs"];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

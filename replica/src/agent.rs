@@ -275,6 +275,10 @@ impl Standing for Agent {
         self.admitted()
     }
 
+    fn address(&self) -> String {
+        self.location.stream_address.clone()
+    }
+
     fn bounds(&self) -> Bounds {
         Bounds { stall: Duration::from_millis(u64::from(self.settings().stall_ms)) }
     }

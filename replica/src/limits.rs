@@ -55,7 +55,7 @@ pub const HINTS_IN_A_ROW: u32 = 4;
 pub const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// The next message of a greeting stands for a commit of group0: it is waited for so much longer
 /// than leases and drains may take.
-pub const GREETING_PATIENCE: Duration = Duration::from_secs(10);
+pub const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the note that a call failed may hold its report up, and the last word of a source.
 pub const NOTE_PATIENCE: Duration = Duration::from_secs(1);
 /// A receiver says within this how a stream stands.

@@ -4,7 +4,14 @@ use super::{Cluster, soon};
 use client::WaitFor;
 use migrations::id::TabletId;
 use proto::admin::v1 as pb;
-use proto::types::v1::Stage;
+use proto::data::v1 as data;
+use proto::data::v1::data_service_client::DataServiceClient;
+use proto::faults::v1 as faults;
+use proto::types::v1::{Stage, TopologyVersion};
+
+/// A read that stands still.
+pub(crate) type Stuck =
+    tokio::task::JoinHandle<Result<tonic::Response<data::GetResponse>, tonic::Status>>;
 
 impl Cluster {
     /// Makes a table of three replicas.
@@ -90,5 +97,32 @@ impl Cluster {
         let request = pb::RepairTabletRequest { tablet: tablet.id, ..Default::default() };
         let begun = self.admin().repair_tablet(request).await.expect("it begins").migration;
         self.ended(&begun.expect("a migration").id).await
+    }
+
+    /// A read that stands still on a node, under the version that the tablet has now.
+    pub(crate) async fn stuck_read(&self, node: &str, tablet: &pb::Tablet) -> Stuck {
+        let mut faults = self.faults(node);
+        let hold = faults::HoldNextDataRequest { tablet: tablet.id };
+        faults.hold_next_data(hold).await.expect("wanted");
+        let header = self.header(tablet, tablet.version).await;
+        let position = b"12345678key".to_vec().into();
+        let get = data::GetRequest { header: Some(header), position };
+        let mut direct = DataServiceClient::new(self.channel(node, "data"));
+        let stuck = tokio::spawn(async move { direct.get(get).await });
+        let held = faults::AwaitDataHeldRequest { tablet: tablet.id };
+        soon("the read", faults.await_data_held(held)).await.expect("held");
+        stuck
+    }
+
+    /// The header of a request by hand, for a tablet at some version.
+    pub(crate) async fn header(
+        &self,
+        tablet: &pb::Tablet,
+        version: Option<TopologyVersion>,
+    ) -> data::RequestHeader {
+        let status = self.admin().status().await.expect("a status");
+        let cluster_id = uuid::Uuid::parse_str(&status.cluster_id).expect("a UUID");
+        let cluster_id = bytes::Bytes::copy_from_slice(cluster_id.as_bytes());
+        data::RequestHeader { cluster_id, tablet: tablet.id, version, clock: 0 }
     }
 }

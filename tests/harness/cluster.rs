@@ -182,6 +182,7 @@ impl Cluster {
             &ports.agents,
             "--raft-listen",
             &ports.raft,
+            "--faults",
         ];
         if self.shape.coordinators > 1 {
             args.extend(["--peers", &peers]);
@@ -308,6 +309,11 @@ impl Cluster {
     /// A plain connection to one coordinator's admin API.
     pub(crate) fn admin_channel(&self, name: &str) -> Channel {
         channel(&self.ports[name].admin)
+    }
+
+    /// A plain connection to where agents attach to one coordinator.
+    pub(crate) fn agents_channel(&self, name: &str) -> Channel {
+        channel(&self.ports[name].agents)
     }
 
     /// The fault switches of an agent.

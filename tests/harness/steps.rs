@@ -2,7 +2,10 @@
 
 use super::{Cluster, soon};
 use proto::faults::v1 as pb;
+use proto::faults::v1::wait_service_client::WaitServiceClient;
 use proto::types::v1::Stage;
+use std::time::Duration;
+use tonic::transport::Channel;
 
 pub(crate) use proto::faults::v1::Switch;
 
@@ -11,6 +14,13 @@ pub(crate) use proto::faults::v1::Switch;
 pub(crate) struct At {
     node: String,
     step: pb::HeldStep,
+}
+
+impl At {
+    /// Whether it is on this node.
+    pub(crate) fn is_on(&self, node: &str) -> bool {
+        self.node == node
+    }
 }
 
 /// The acknowledgement of a stage's barrier.
@@ -51,5 +61,42 @@ impl Cluster {
     pub(crate) async fn switch(&self, node: &str, tablet: u64, switch: Switch, on: bool) {
         let request = pb::SetSwitchRequest { tablet, switch: switch.into(), on };
         self.faults(node).set_switch(request).await.expect("set");
+    }
+
+    fn silences(&self, name: &str) -> WaitServiceClient<Channel> {
+        WaitServiceClient::new(match name.starts_with('c') {
+            true => self.agents_channel(name),
+            false => self.channel(name, "stream"),
+        })
+    }
+
+    /// All waits of a process, and the bound of each.
+    pub(crate) async fn waits(&self, name: &str) -> Vec<(String, Duration)> {
+        let all = self.silences(name).list_waits(pb::ListWaitsRequest {}).await;
+        let all = all.expect("a list").into_inner().waits;
+        all.into_iter().map(|wait| (wait.name, Duration::from_millis(wait.bound_ms))).collect()
+    }
+
+    /// Has a wait of a process never answered, or answered again.
+    pub(crate) async fn silence(&self, name: &str, wait: &str, on: bool) {
+        let request = pb::SilenceWaitRequest { name: wait.to_owned(), on };
+        self.silences(name).silence_wait(request).await.expect("there is such a wait");
+    }
+
+    /// Waits until so many answers of a wait were taken away.
+    pub(crate) async fn met(&self, name: &str, wait: &str, times: u64) {
+        let mut silences = self.silences(name);
+        let met = async {
+            loop {
+                let all = silences.list_waits(pb::ListWaitsRequest {}).await;
+                let all = all.expect("a list").into_inner().waits;
+                let found = all.iter().find(|one| one.name == wait).expect("there is such a wait");
+                if found.silenced >= times {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{wait} of {name} to be met {times} times"), met).await;
     }
 }

@@ -197,6 +197,7 @@ async fn a4_a_stream_without_its_session_is_refused() {
         receiver_incarnation: incarnation("n4"),
         copy: tablets[0].version,
         resume: None,
+        receiver_address: String::new(),
     };
     for (session, expected) in [([9; 16], Reason::SessionUnknown), ([0; 16], Reason::InvalidField)]
     {

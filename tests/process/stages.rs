@@ -6,8 +6,6 @@ use crate::harness::{Cluster, Shape, soon};
 use crate::workload::Workload;
 use client::Router;
 use proto::admin::v1 as pb;
-use proto::data::v1 as data;
-use proto::data::v1::data_service_client::DataServiceClient;
 use proto::faults::v1 as faults;
 use proto::faults::v1::Step;
 use proto::reasons::Reason;
@@ -29,26 +27,6 @@ fn places(tablet: &pb::Tablet, agents: u8) -> (String, String, String) {
     let to = (1..=agents).map(|number| format!("n{number}")).find(|node| !has(node));
     let (from, stays) = (&tablet.replicas[0].node, &tablet.replicas[1].node);
     (from.clone(), to.expect("one has no replica"), stays.clone())
-}
-
-type Stuck = tokio::task::JoinHandle<Result<tonic::Response<data::GetResponse>, tonic::Status>>;
-
-/// A read that stands still on a node, under the version that the tablet has now.
-async fn stuck_read(cluster: &Cluster, node: &str, tablet: &pb::Tablet) -> Stuck {
-    let mut faults = cluster.faults(node);
-    let hold = faults::HoldNextDataRequest { tablet: tablet.id };
-    faults.hold_next_data(hold).await.expect("wanted");
-    let status = cluster.admin().status().await.expect("a status");
-    let cluster_id = uuid::Uuid::parse_str(&status.cluster_id).expect("a UUID");
-    let cluster_id = bytes::Bytes::copy_from_slice(cluster_id.as_bytes());
-    let version = tablet.version;
-    let header = data::RequestHeader { cluster_id, tablet: tablet.id, version, clock: 0 };
-    let get = data::GetRequest { header: Some(header), position: b"12345678key".to_vec().into() };
-    let mut direct = DataServiceClient::new(cluster.channel(node, "data"));
-    let stuck = tokio::spawn(async move { direct.get(get).await });
-    let held = faults::AwaitDataHeldRequest { tablet: tablet.id };
-    soon("the read", faults.await_data_held(held)).await.expect("held");
-    stuck
 }
 
 async fn fill(router: &Router, keys: u32) {
@@ -173,7 +151,7 @@ async fn c2_one_stuck_drain_keeps_no_other_tablet_waiting() {
     let tablets = cluster.create_table("orders", 8).await;
     cluster.add_agent("n4").await;
     fill(&cluster.router(), 64).await;
-    let stuck = stuck_read(&cluster, "n2", &tablets[0]).await;
+    let stuck = cluster.stuck_read("n2", &tablets[0]).await;
     // While n3 says nothing, all of them stand in the first stage; and the next leader has one
     // message for n2 about all of them.
     cluster.pause("n3");

@@ -1,12 +1,14 @@
 //! Watches: all that is asked for first, then each change, resumable at a version.
 
 use super::{AdminApi, names, views};
-use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PATIENCE, WATCH_PROGRESS};
+use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PROGRESS};
 use crate::machine::Machine;
 use crate::status::shutting_down;
+use crate::wait::Wait;
 use migrations::id::{MigrationId, TabletId};
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
+use process::wait::bounded;
 use proto::admin::v1 as pb;
 use proto::admin::v1::topology_service_server::TopologyService;
 use proto::convert;
@@ -59,7 +61,8 @@ pub(super) fn migrations(
     tokio::spawn(async move {
         let _place = place;
         if let Err(status) = watch_migrations(&api, only, after, &sender).await {
-            let _ = sender.send_timeout(Err(status), WATCH_PATIENCE).await;
+            let said = sender.send(Err(status));
+            let _ = bounded(Wait::Watch, Wait::Watch.bound(), said).await;
         }
     });
     Ok(ReceiverStream::new(receiver))
@@ -126,7 +129,8 @@ fn message(
 
 /// Says something; whether the watcher is still there and takes it.
 async fn say<T>(sender: &Sender<T>, message: T) -> bool {
-    sender.send_timeout(Ok(message), WATCH_PATIENCE).await.is_ok()
+    let taken = bounded(Wait::Watch, Wait::Watch.bound(), sender.send(Ok(message))).await;
+    matches!(taken, Ok(Ok(())))
 }
 
 fn running(api: &AdminApi, topology: &Topology, only: Option<MigrationId>) -> Vec<pb::Migration> {
@@ -188,7 +192,8 @@ impl TopologyService for AdminApi {
         tokio::spawn(async move {
             let _place = place;
             if let Err(status) = watch_topology(&api, after, &sender).await {
-                let _ = sender.send_timeout(Err(status), WATCH_PATIENCE).await;
+                let said = sender.send(Err(status));
+                let _ = bounded(Wait::Watch, Wait::Watch.bound(), said).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))

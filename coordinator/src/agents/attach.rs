@@ -4,20 +4,21 @@ use super::admission::{self, Greeting, NotAdmitted};
 use super::inbound::{self, Inbound};
 use super::{AgentApi, Agents, Everywhere};
 use crate::group0::Leadership;
-use crate::limits::{FULL_STATE_DEADLINE, HELLO_DEADLINE, RECORDS_PER_MESSAGE};
+use crate::limits::RECORDS_PER_MESSAGE;
 use crate::now::wall_millis;
 use crate::status::{Port, fenced, not_leader, read_error, rejected, submit_error};
+use crate::wait::Wait;
 use migrations::driver::Event;
 use migrations::id::{ClusterId, NodeId};
 use migrations::node::Node;
 use migrations::record::TabletRecord;
 use migrations::version::{Incarnation, TopologyVersion};
+use process::wait::{Overdue, bounded, watched};
 use proto::agent::v1::attach_request::Event as Said;
 use proto::agent::v1::attach_response::Order;
 use proto::agent::v1::{AttachRequest, AttachResponse, Barrier, CloseAll, FullState, Welcome};
 use proto::reasons::Reason;
 use proto::status::Refusal;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -33,7 +34,7 @@ pub(super) async fn serve(
 ) -> Result<(), Status> {
     // What this attachment reports is for the driver of this leadership, and for no other.
     api.driver = api.driver.of(leadership);
-    let Said::Hello(hello) = next(&mut said, HELLO_DEADLINE).await? else {
+    let Said::Hello(hello) = next(&mut said, Wait::Hello).await? else {
         return Err(protocol("an attachment begins with Hello"));
     };
     let mut greeting = inbound::greeting(hello)?;
@@ -48,7 +49,7 @@ pub(super) async fn serve(
         // Before the commit that admits a process, all that an earlier admission left in it has
         // drained, and it opens nothing.
         send(outbox, Order::CloseAll(CloseAll {})).await?;
-        let Said::Drained(_) = next(&mut said, FULL_STATE_DEADLINE).await? else {
+        let Said::Drained(_) = next(&mut said, Wait::Drained).await? else {
             return Err(protocol("CloseAll is answered with Drained"));
         };
     }
@@ -80,7 +81,7 @@ pub(super) async fn serve(
                 (Ok(place), Some(order)) => place.send(Ok(order)),
                 _ => break Ok(()),
             },
-            message = said.message() => match message {
+            message = watched(Wait::Said, said.message()) => match message {
                 Ok(Some(message)) => if let Err(status) = inbound.take(message).await {
                     break Err(status);
                 },
@@ -100,9 +101,10 @@ pub(super) async fn serve(
     ended
 }
 
-async fn next(said: &mut Streaming<AttachRequest>, within: Duration) -> Result<Said, Status> {
-    let message = tokio::time::timeout(within, said.message()).await;
-    let late = |_| Status::from(Refusal::new(Reason::QueueTimeout, "the agent said nothing"));
+async fn next(said: &mut Streaming<AttachRequest>, wait: Wait) -> Result<Said, Status> {
+    let message = bounded(wait, wait.bound(), said.message()).await;
+    let late =
+        |overdue: Overdue| Status::from(Refusal::new(Reason::QueueTimeout, overdue.to_string()));
     let message = message.map_err(late)??;
     let message = message.ok_or_else(|| protocol("the attachment ended in its greeting"))?;
     message.event.ok_or_else(|| protocol("a message that this build doesn't know"))
@@ -131,7 +133,7 @@ async fn until_full_state_done(
     incarnation: Incarnation,
 ) -> Result<Said, Status> {
     loop {
-        match next(said, FULL_STATE_DEADLINE).await? {
+        match next(said, Wait::FullState).await? {
             Said::Lost(lost) => Inbound { api, node, incarnation }.lost(lost).await?,
             Said::Unfit(unfit) => Inbound { api, node, incarnation }.unfit(unfit).await,
             Said::Received(_) => api.driver.report(Event::HasFullState { node }).await,

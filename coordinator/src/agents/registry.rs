@@ -1,10 +1,12 @@
 //! Who is attached, and how orders reach them. One attachment a node: the newest.
 
 use super::Everywhere;
-use crate::limits::{ASK_DEADLINE, ORDERS_QUEUED};
+use crate::limits::ORDERS_QUEUED;
 use crate::metrics::Metrics;
+use crate::wait::Wait;
 use migrations::id::NodeId;
 use migrations::version::Incarnation;
+use process::wait::bounded;
 use proto::agent::v1::{Answer, Ask, AttachResponse, answer, ask, attach_response};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -187,7 +189,7 @@ impl Agents {
         }
         let ask = Ask { ticket, question: Some(question) };
         self.send(node, attach_response::Order::Ask(ask));
-        let answered = tokio::time::timeout(ASK_DEADLINE, receiver).await;
+        let answered = bounded(Wait::Ask, Wait::Ask.bound(), receiver).await;
         let answer = answered.map_err(|_| AskError::NoAnswer)?.map_err(|_| AskError::NoAnswer)?;
         match answer.outcome {
             Some(answer::Outcome::Failed(failed)) => {

@@ -1,5 +1,7 @@
 //! The handle that the rest of the coordinator uses.
 
+use crate::wait::Wait;
+use process::wait::bounded;
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use proto::raft::v1::raft_service_server::RaftServiceServer;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -26,11 +28,6 @@ use super::read::Confirmations;
 use super::snapshot::Snapshots;
 use super::transport::{Pace, Peers, RaftApi};
 use super::types::{Group0Types, Member};
-
-/// How long a shutdown waits for proposals that are under way.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a leader that stops waits for another to lead.
-const TRANSFER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A member of group0. Cheap to clone; all clones are the same member.
 ///
@@ -334,7 +331,8 @@ impl<S: StateMachine> Group0<S> {
         let inner = &self.inner;
         inner.proposals.close();
         // Those that are left learn that their outcome is unknown.
-        let _all_answered = timeout(SHUTDOWN_PATIENCE, inner.proposals.finished()).await.is_ok();
+        let finished = inner.proposals.finished();
+        let _all_answered = bounded(Wait::UnderWay, Wait::UnderWay.bound(), finished).await.is_ok();
         self.hand_over().await;
         inner.stop.cancel();
         let stopped = inner.raft.shutdown().await;
@@ -365,10 +363,12 @@ impl<S: StateMachine> Group0<S> {
         if self.inner.raft.metrics().borrow_watched().current_leader != Some(self.raft_id()) {
             return;
         }
-        match timeout(TRANSFER_PATIENCE, self.handed_over()).await {
+        match bounded(Wait::HandOver, Wait::HandOver.bound(), self.handed_over()).await {
             Ok(true) => tracing::info!("leadership was handed over"),
             Ok(false) => {}
-            Err(_) => tracing::warn!("nobody has taken leadership over; an election follows"),
+            Err(error) => {
+                tracing::warn!(%error, "nobody has taken leadership over; an election follows")
+            }
         }
     }
 

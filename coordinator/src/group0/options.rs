@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::OpenError;
-use super::transport::{APPEND_ENTRIES, SNAPSHOT_DEADLINE};
+use super::transport::APPEND_ENTRIES;
 use super::types::Member;
+use crate::limits::SNAPSHOT_DEADLINE;
 
 /// What group0 is opened with. [`Options::new`] gives the defaults.
 #[derive(Clone, Debug)]

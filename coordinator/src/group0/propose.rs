@@ -1,11 +1,13 @@
 //! Proposals: what the caller learns is true, whoever hangs up and whatever stops.
 
+use crate::wait::Wait;
+use process::wait::bounded;
 use std::sync::Arc;
 
 use openraft::errors::{ClientWriteError, Fatal, ForwardReason, ForwardToLeader, RaftError};
 use openraft::raft::ClientWriteResponse;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::StateMachine;
@@ -59,7 +61,8 @@ impl<S: StateMachine> Proposals<S> {
             let (bytes, limit) = (entry.len(), MAX_ENTRY_BYTES);
             return Err(ProposeError::TooLarge { bytes, limit });
         }
-        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned())
+        let left = deadline.saturating_duration_since(Instant::now());
+        let permit = bounded(Wait::Place, left, Arc::clone(&self.permits).acquire_owned())
             .await
             .map_err(|_| ProposeError::TooLate)?
             .map_err(|_| ProposeError::ShuttingDown)?;
@@ -71,7 +74,8 @@ impl<S: StateMachine> Proposals<S> {
             let _permit = permit;
             raft.client_write(Entry(entry.into())).await
         });
-        match timeout_at(deadline, answer).await {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match bounded(Wait::Commit, left, answer).await {
             Err(_) => Err(ProposeError::CommitTimeout),
             Ok(Ok(written)) => self.outcome(written),
             Ok(Err(_)) => {

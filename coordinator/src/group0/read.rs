@@ -1,12 +1,13 @@
 //! Linearizable reads: leadership is confirmed by a quorum in a round that begins after the call.
 
+use crate::wait::Wait;
+use process::wait::bounded;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::errors::{Fatal, LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::StateMachine;
 use super::apply::{Applier, State};
@@ -63,7 +64,8 @@ async fn confirm<S: StateMachine>(
     limit: Duration,
 ) -> Result<(), ReadError> {
     // Never by lease: a lease trusts clocks.
-    let round = timeout(limit, raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+    let asked = raft.ensure_linearizable(ReadPolicy::ReadIndex);
+    let round = bounded(Wait::Confirm, limit, asked).await;
     if let Some(reason) = state.fatal().borrow().clone() {
         return Err(ReadError::Fatal(reason));
     }

@@ -50,6 +50,8 @@ pub(super) struct Pull {
     pub(super) bounds: Bounds,
     pub(super) limiter: RateLimiter,
     pub(super) channel: Channel,
+    /// Where the source may ask for the outcome.
+    pub(super) address: String,
     pub(super) live: Arc<Live>,
     #[cfg(feature = "faults")]
     pub(super) holds: Arc<crate::faults::HoldPoint>,
@@ -233,6 +235,7 @@ impl Pull {
             receiver_incarnation: Some(self.own.incarnation.0.into()),
             copy: Some(copy.0.into()),
             resume,
+            receiver_address: self.address.clone(),
         }
     }
 

@@ -66,6 +66,11 @@ pub trait Standing: Send + Sync + std::fmt::Debug + 'static {
     /// As whom this process was admitted; `None` while it is not.
     fn own(&self) -> Option<Own>;
 
+    /// Where others reach this node's streams, `host:port`; empty: nowhere.
+    fn address(&self) -> String {
+        String::new()
+    }
+
     /// How long an end waits for the other.
     fn bounds(&self) -> Bounds;
 

@@ -303,6 +303,7 @@ impl Inner {
                     bounds: self.standing.bounds(),
                     limiter: self.limiter.clone(),
                     channel,
+                    address: self.standing.address(),
                     live: Arc::clone(live),
                     #[cfg(feature = "faults")]
                     holds: Arc::clone(&self.holds),

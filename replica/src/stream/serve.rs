@@ -1,6 +1,7 @@
 //! The stream service: who is served what. The call itself, once it is admitted, is `source`'s.
 
 use super::feed::{Feed, Resume};
+use super::outcome::OutcomeQuery;
 use super::rate::RateLimiter;
 use super::source::Serving;
 use super::transport::MESSAGE_BYTES;
@@ -56,6 +57,7 @@ pub(super) struct Begin {
     source_incarnation: Incarnation,
     receiver_incarnation: Incarnation,
     resume: Option<Resume>,
+    receiver_address: String,
 }
 
 impl TryFrom<pb::Begin> for Begin {
@@ -78,6 +80,7 @@ impl TryFrom<pb::Begin> for Begin {
             source_incarnation: Incarnation(convert::version(ours, *source_incarnation)?),
             receiver_incarnation: Incarnation(convert::version(theirs, *receiver_incarnation)?),
             resume: resume.clone().map(Resume::try_from).transpose()?,
+            receiver_address: begin.receiver_address.clone(),
         })
     }
 }
@@ -160,7 +163,13 @@ impl StreamApi {
             resume: begin.resume,
             limiter: self.limiter.clone(),
             bounds: self.standing.bounds(),
-            receiver: begin.pair.receiver,
+            query: OutcomeQuery {
+                cluster: begin.cluster,
+                tablet: begin.tablet,
+                session: begin.session,
+                pair: begin.pair,
+            },
+            receiver_address: begin.receiver_address,
             #[cfg(feature = "faults")]
             faults: self.standing.faults(),
             metrics: Arc::clone(self.tablets.sessions().metrics()),

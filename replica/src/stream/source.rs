@@ -2,6 +2,7 @@
 
 use super::CallClock;
 use super::feed::{Feed, OutChunk, Resume};
+use super::outcome::{Outcome, OutcomeQuery, ask_outcome};
 use super::rate::RateLimiter;
 use super::{CHUNKS_IN_FLIGHT, Failure};
 #[cfg(feature = "faults")]
@@ -10,9 +11,9 @@ use crate::guard::TopologyGuard;
 use crate::holders::Work;
 use crate::limits::NOTE_PATIENCE;
 use crate::metrics::{Direction, Metrics};
+use crate::store::StreamState;
 use crate::wait::Wait;
 use migrations::evidence::FailureReason;
-use migrations::id::NodeId;
 use migrations::pull::{Bounds, ReceiverSays, Source, SourceEvent, SourceState, SourceStep};
 use process::wait::{bounded as bounded_by, watched};
 use proto::convert;
@@ -37,7 +38,9 @@ pub(super) struct Serving {
     pub(super) resume: Option<Resume>,
     pub(super) limiter: RateLimiter,
     pub(super) bounds: Bounds,
-    pub(super) receiver: NodeId,
+    /// By what the receiver can be asked for the outcome, and where; empty: nowhere.
+    pub(super) query: OutcomeQuery,
+    pub(super) receiver_address: String,
     #[cfg(feature = "faults")]
     pub(super) faults: Arc<Faults>,
     pub(super) metrics: Arc<Metrics>,
@@ -112,7 +115,8 @@ impl Serving {
         out: Out,
     ) {
         let tablet = self.guard.tablet();
-        let (session, receiver) = (self.guard.session(), self.receiver);
+        let (session, receiver) = (self.guard.session(), self.query.pair.receiver);
+        let (query, address) = (self.query, self.receiver_address.clone());
         let (token, forced) = (self.guard.token(), self.guard.forced());
         let streaming = self.stream(&mut machine, clock, &mut requests, &out, token);
         let ended = forced.run_until_cancelled(streaming).await;
@@ -121,10 +125,8 @@ impl Serving {
             (Ok(()), SourceState::Complete) => {
                 tracing::info!(%tablet, %session, peer = %receiver, "stream out complete");
             }
-            (Ok(()), _) => {
-                tracing::debug!(%tablet, %session, peer = %receiver,
-                    "a stream out ended unheard: its outcome is on the receiver's record");
-            }
+            // The guard is given back: asking does nothing here.
+            (Ok(()), _) => ask(&address, query).await,
             (Err(failure), _) => {
                 tracing::info!(%tablet, %session, peer = %receiver, error = %failure,
                     "a stream out failed");
@@ -148,6 +150,8 @@ impl Serving {
         #[cfg(feature = "faults")]
         let faults = Arc::clone(&self.faults);
         let _running = self.metrics.stream_runs(Direction::Out);
+        tracing::info!(tablet = %self.query.tablet, session = %self.query.session,
+            peer = %self.query.pair.receiver, "a stream out began");
         let Serving { feed, guard, work, limiter, metrics, .. } = self;
         let (reading, ready) = (None, VecDeque::new());
         let mut pipe = Pipe { feed: Some(feed), reading, ready, is_read: false };
@@ -230,6 +234,31 @@ impl Serving {
         let source_copy = Some(self.guard.copy().0.into());
         let bytes_total = bytes_total.unwrap_or(0);
         say(out, Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total })).await
+    }
+}
+
+/// Asks for the outcome of a stream that ended between `Complete` and `Received`: the receiver's
+/// record decides. Nothing is sent again, whatever it says: that is for the coordinator to order.
+async fn ask(address: &str, query: OutcomeQuery) {
+    let OutcomeQuery { tablet, session, pair, .. } = query;
+    let receiver = pair.receiver;
+    if address.is_empty() {
+        tracing::debug!(%tablet, %session, peer = %receiver,
+            "a stream out ended unheard: its outcome is on the receiver's record");
+        return;
+    }
+    match ask_outcome(address, query).await {
+        Ok(Some(Outcome { state: StreamState::Complete, .. })) => {
+            tracing::info!(%tablet, %session, peer = %receiver,
+                "stream out complete, by the receiver's record");
+        }
+        Ok(outcome) => {
+            let state = outcome.map(|outcome| outcome.state);
+            tracing::info!(%tablet, %session, peer = %receiver, ?state,
+                "a stream out ended unheard, and is not complete by the receiver's record");
+        }
+        Err(error) => tracing::info!(%tablet, %session, peer = %receiver, %error,
+            "a stream out ended unheard, and the receiver can't be asked"),
     }
 }
 

@@ -66,22 +66,21 @@ impl Tablets {
         let turnstiles: Vec<_> =
             turnstiles.chain(gates.iter().map(|gate| gate.turnstile())).collect();
         // What has drained stays drained: they can be waited for one after the other.
-        let drained = async {
+        let drained = || async {
             for turnstile in &turnstiles {
                 turnstile.drained().await;
             }
         };
-        tokio::pin!(drained);
-        if bounded_by(Wait::Drain, self.patience(&turnstiles), &mut drained).await.is_ok() {
+        if bounded_by(Wait::Drain, self.patience(&turnstiles), drained()).await.is_ok() {
             return;
         }
         self.force(tablet, &turnstiles);
-        if bounded(Wait::Forced, &self.settings(), &mut drained).await.is_err() {
+        if bounded(Wait::Forced, &self.settings(), drained()).await.is_err() {
             let holders = tablet.holders();
             let detail = format!("tablet {}: guards can't be ended: {holders:?}", tablet.id);
             self.fitness.found_unfit(Reason::SessionClosing, &detail);
             // Nothing is acknowledged before it is over, however long that takes.
-            drained.await;
+            drained().await;
         }
     }
 

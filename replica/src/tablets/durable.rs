@@ -4,6 +4,7 @@
 use super::{StepPermit, Tablets};
 use crate::store::{StepError, StoreError};
 use crate::wait::{Wait, bounded};
+use futures::FutureExt;
 use proto::reasons::Reason;
 
 impl Tablets {
@@ -21,6 +22,8 @@ impl Tablets {
         what: &str,
         disk: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        // Fused: one whose answer was taken away, by a fault, is over all the same.
+        let disk = disk.fuse();
         tokio::pin!(disk);
         let done = match bounded(wait, &self.settings(), &mut disk).await {
             Ok(done) => done,

@@ -26,6 +26,7 @@ fn begin() -> pb::Begin {
         receiver_incarnation: Some(version(RECEIVER).into()),
         copy: Some(version(5).into()),
         resume: None,
+        receiver_address: String::new(),
     }
 }
 

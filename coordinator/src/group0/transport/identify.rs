@@ -1,5 +1,7 @@
 //! Asking a coordinator who it is, before there is a group.
 
+use crate::wait::Wait;
+use process::wait::bounded;
 use std::time::Duration;
 
 use proto::raft::v1 as pb;
@@ -36,8 +38,8 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
         let answer = RaftServiceClient::new(channel).identify(pb::IdentifyRequest {}).await;
         answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
     };
-    let answer = tokio::time::timeout(limit, asked).await;
-    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))?;
+    let answer = bounded(Wait::Identify, limit, asked).await;
+    let answer = answer.unwrap_or_else(|overdue| Err(overdue.to_string()))?;
     let pb::IdentifyResponse {
         name,
         raft_id,

@@ -25,8 +25,6 @@ use super::log::MAX_ENTRY_BYTES;
 pub(super) const APPEND_ENTRIES: u64 = 1024;
 /// Bytes of the entries of one append; a single entry may be longer.
 pub(super) const APPEND_BYTES: usize = 1 << 20;
-/// A snapshot is sent and installed within this, or sent anew.
-pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of a snapshot in one message.
 const CHUNK_BYTES: usize = 1 << 20;
 /// The largest snapshot that is sent or taken.

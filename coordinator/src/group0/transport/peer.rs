@@ -1,6 +1,8 @@
 //! One other coordinator, as Raft talks to it. An error is never taken for an answer: nothing is
 //! granted or acknowledged on behalf of a peer that has said nothing.
 
+use crate::wait::Wait;
+use process::wait::{bounded, watched};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::iter::repeat;
@@ -23,7 +25,7 @@ use prost::Message as _;
 use proto::raft::v1 as pb;
 use proto::raft::v1::raft_service_client::RaftServiceClient;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
@@ -96,10 +98,10 @@ impl Peer {
     where
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        match timeout(limit, call).await {
+        match bounded(Wait::Peer, limit, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.failed(&status)),
-            Err(_) => Err(self.unreachable(format!("no answer within {limit:?}")).into()),
+            Err(overdue) => Err(self.unreachable(overdue).into()),
         }
     }
 
@@ -137,7 +139,7 @@ impl Peer {
         loop {
             let look = unanswered.due(limit).unwrap_or_else(|| Instant::now() + limit);
             let message = tokio::select! {
-                message = answers.message() => message,
+                message = watched(Wait::Peer, answers.message()) => message,
                 () = sleep_until(look) => match unanswered.due(limit) {
                     Some(due) if due <= Instant::now() => {
                         let late = format!("an append is not answered within {limit:?}");

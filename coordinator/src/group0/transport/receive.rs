@@ -1,5 +1,7 @@
 //! Taking a snapshot in.
 
+use crate::wait::Wait;
+use process::wait::watched;
 use proto::raft::v1 as pb;
 use proto::raft::v1::install_snapshot_request::Part;
 use tonic::{Status, Streaming};
@@ -32,6 +34,6 @@ pub(super) async fn install<S: StateMachine>(
 }
 
 async fn next(parts: &mut Streaming<pb::InstallSnapshotRequest>) -> Result<Option<Part>, Status> {
-    let Some(request) = parts.message().await? else { return Ok(None) };
+    let Some(request) = watched(Wait::Snapshot, parts.message()).await? else { return Ok(None) };
     request.part.map(Some).ok_or_else(|| malformed("a part that this build doesn't know"))
 }

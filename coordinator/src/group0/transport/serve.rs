@@ -1,6 +1,8 @@
 //! The raft port: what other coordinators ask of this one. What is meant for another cluster or
 //! another member is refused before Raft sees it.
 
+use crate::wait::Wait;
+use process::wait::{Overdue, bounded, watched};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use super::super::StateMachine;
 use super::super::apply::Applier;
 use super::super::identity::{BindError, Identity};
 use super::super::types::{Group0Types, Member};
-use super::{APPENDS_IN_FLIGHT, MESSAGE_BYTES, SNAPSHOT_DEADLINE, form, receive};
+use super::{APPENDS_IN_FLIGHT, MESSAGE_BYTES, form, receive};
 
 /// Serves other coordinators.
 pub struct RaftApi<S: StateMachine> {
@@ -168,8 +170,8 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         request: Request<Streaming<pb::InstallSnapshotRequest>>,
     ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
         let received = receive::install(self, request.into_inner());
-        let received = tokio::time::timeout(SNAPSHOT_DEADLINE, received).await;
-        let late = |_| malformed(format!("no whole snapshot within {SNAPSHOT_DEADLINE:?}"));
+        let received = bounded(Wait::Snapshot, Wait::Snapshot.bound(), received).await;
+        let late = |overdue: Overdue| malformed(overdue.to_string());
         received.map_err(late)?.map(Response::new)
     }
 }
@@ -182,7 +184,7 @@ async fn forward(
     refuse: mpsc::Sender<Status>,
 ) {
     let ended = loop {
-        let request = match said.message().await {
+        let request = match watched(Wait::Peer, said.message()).await {
             Ok(Some(request)) => request,
             // A leader that has gone needs no answer.
             Ok(None) | Err(_) => return,

@@ -1,0 +1,48 @@
+//! The silence of this process' waits as a service, for process tests: with the feature `faults`,
+//! and where the coordinator was started with `--faults`.
+
+use crate::wait::Wait;
+use process::wait::Named;
+use process::wait::faults::{silence, silenced};
+use proto::faults::v1 as pb;
+use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use tonic::{Request, Response, Status};
+
+/// Serves the silence of waits.
+#[derive(Debug)]
+pub(crate) struct WaitApi;
+
+/// The service.
+pub(crate) fn service() -> WaitServiceServer<WaitApi> {
+    tracing::warn!("fault switches are served on the agents' port");
+    WaitServiceServer::new(WaitApi)
+}
+
+#[tonic::async_trait]
+impl WaitService for WaitApi {
+    async fn list_waits(
+        &self,
+        _: Request<pb::ListWaitsRequest>,
+    ) -> Result<Response<pb::ListWaitsResponse>, Status> {
+        let waits = Wait::ALL.iter().map(|wait| pb::Wait {
+            name: wait.name().to_owned(),
+            bound_ms: u64::try_from(wait.bound().as_millis()).unwrap_or(u64::MAX),
+            silenced: silenced(wait.name()),
+        });
+        Ok(Response::new(pb::ListWaitsResponse { waits: waits.collect() }))
+    }
+
+    async fn silence_wait(
+        &self,
+        request: Request<pb::SilenceWaitRequest>,
+    ) -> Result<Response<pb::SilenceWaitResponse>, Status> {
+        let pb::SilenceWaitRequest { name, on } = request.into_inner();
+        let known = Wait::ALL.iter().find(|wait| wait.name() == name);
+        let none = || Refusal::new(Reason::NotFound, "there is no such wait");
+        silence(known.ok_or_else(none)?.name(), on);
+        tracing::warn!(wait = name, on, "a wait is not answered any more, or is again");
+        Ok(Response::new(pb::SilenceWaitResponse {}))
+    }
+}

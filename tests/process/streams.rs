@@ -1,0 +1,518 @@
+//! Streams between real processes that are cut, stalled, silent, cancelled or left alone: none
+//! hangs, none lies, and nothing is sent twice that is on record.
+
+use crate::harness::middle::Beat;
+use crate::harness::proxy::{Direction, Mode};
+use crate::harness::steps::{Switch, acknowledge, step};
+use crate::harness::{Cluster, Shape, soon};
+use client::Router;
+use proto::admin::v1 as pb;
+use proto::faults::v1 as faults;
+use proto::faults::v1::Step;
+use proto::stream::v1 as stream;
+use proto::stream::v1::pull_response::Event as Says;
+use proto::types::v1::{Settings, Stage};
+use std::time::{Duration, Instant};
+
+/// What has to happen within a second does so within this, on a machine that is busy.
+const A_SECOND: Duration = Duration::from_secs(5);
+
+async fn with_proxies(profile: &'static str) -> Cluster {
+    let shape = Shape { agents: 3, has_proxies: true, profile, ..Shape::default() };
+    Cluster::start_as(shape).await
+}
+
+async fn fill(router: &Router, table: &str, keys: u32) {
+    for key in 0..keys {
+        router.put(table, &key.to_be_bytes(), b"value").await.expect("a put");
+    }
+}
+
+/// Why the attempts of a migration failed.
+fn failures(migration: &pb::Migration) -> Vec<&str> {
+    let failures = migration.stages.iter().map(|stage| stage.failure.as_str());
+    failures.filter(|failure| !failure.is_empty()).collect()
+}
+
+async fn cancel(cluster: &Cluster, id: &str) {
+    let request = pb::CancelMigrationRequest { id: id.to_owned(), ..Default::default() };
+    cluster.admin().cancel_migration(request).await.expect("before the point of no return");
+}
+
+async fn set_rate(cluster: &Cluster, bytes_per_second: u64) {
+    let admin = cluster.admin();
+    let now = admin.settings().await.expect("the settings");
+    let request = pb::SetSettingsRequest {
+        settings: Some(Settings { bytes_per_second, ..now }),
+        expected: Some(now),
+        ..Default::default()
+    };
+    admin.set_settings(request).await.expect("set");
+}
+
+async fn disk(cluster: &Cluster, node: &str, fault: faults::DiskFault, on: bool) {
+    let request = faults::SetDiskFaultRequest { fault: fault.into(), on };
+    cluster.faults(node).set_disk_fault(request).await.expect("set");
+}
+
+/// D2: the receiver's last word is lost, with its record complete. The source asks for the record,
+/// and nothing is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn d2_a_source_whose_last_acknowledgement_is_lost_asks_for_the_record() {
+    let mut cluster = with_proxies("fast").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 200).await;
+    let record = step("n4", tablet.id, Step::Record);
+    cluster.hold(&record).await;
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    cluster.held(&record).await;
+    // All rows have come, and nothing comes through any more, in either direction.
+    cluster.links("n1").streams.set(Mode::HalfOpen);
+    cluster.let_go(&record).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert_eq!((ended.attempt, failures(&ended)), (1, vec![]), "{ended:#?}");
+    cluster.said("n1", "stream out complete, by the receiver's record").await;
+    assert_eq!(cluster.logged("n4").matches("stream complete").count(), 1, "nothing again");
+    cluster.links("n1").streams.set(Mode::Pass);
+    cluster.replicas_agree(&tablet).await;
+}
+
+/// D3: a connection that is reset in the middle of a stream is no trouble of a disk: the node stays
+/// in, and the next attempt is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn d3_a_connection_that_is_reset_is_not_the_disks() {
+    let mut cluster = with_proxies("fast").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    let router = cluster.router();
+    for key in 0..64u32 {
+        router.put("orders", &key.to_be_bytes(), &[7; 32 << 10]).await.expect("a put");
+    }
+    let pull = step("n4", tablet.id, Step::Pull);
+    cluster.hold(&pull).await;
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    cluster.held(&pull).await;
+    let streams = &cluster.links("n1").streams;
+    streams.set(Mode::CutAfter(Direction::ToClient, 300 << 10));
+    cluster.let_go(&pull).await;
+    cluster.said("n4", "stream failed").await;
+    streams.set(Mode::Pass);
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert!(ended.attempt > 1, "{ended:#?}");
+    assert!(failures(&ended).iter().all(|why| *why == "PEER_CLOSED"), "{ended:#?}");
+    assert!(!cluster.logged("n4").contains("is unfit"), "the disk had no part in it");
+    cluster.replicas_agree(&tablet).await;
+}
+
+/// The control of D3, and B4: a real EIO on a row is the disk's, by its own name; the move goes
+/// back, the tablet is served, and another node takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn d3_b4_an_error_of_the_disk_is_the_disks_and_takes_the_move_back() {
+    let mut cluster = Cluster::start(5).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let holds = |node: &str| tablet.replicas.iter().any(|replica| replica.node == node);
+    let free: Vec<&str> =
+        ["n1", "n2", "n3", "n4", "n5"].into_iter().filter(|node| !holds(node)).collect();
+    let from = tablet.replicas[0].node.clone();
+    let router = cluster.router();
+    fill(&router, "orders", 50).await;
+    disk(&cluster, free[0], faults::DiskFault::Rows, true).await;
+    let id = cluster.migrate(&tablet, &from, free[0]).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
+    assert!(ended.reason.contains("DISK_ERROR"), "{}", ended.reason);
+    router.put("orders", b"key", b"served").await.expect("a put");
+    cluster.moved(&tablet, &from, free[1]).await;
+    cluster.replicas_agree(&tablet).await;
+    let (found, given) = cluster.copies_on_disk().await;
+    assert_eq!(found, given, "the bad disk's node is clean all the same");
+}
+
+/// D4: an error while nothing can be sent: the last word is given up, all is joined, and whoever
+/// waits for the session waits no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_a_stream_that_fails_while_its_last_word_is_blocked_ends_all_the_same() {
+    let mut cluster = with_proxies("fast").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    let router = cluster.router();
+    // More than fits into the buffers on the way.
+    for key in 0..96u32 {
+        router.put("orders", &key.to_be_bytes(), &[7; 256 << 10]).await.expect("a put");
+    }
+    let pull = step("n4", tablet.id, Step::Pull);
+    cluster.hold(&pull).await;
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    cluster.held(&pull).await;
+    set_rate(&cluster, 4 << 20).await;
+    cluster.let_go(&pull).await;
+    let begun = async {
+        while cluster
+            .links("n1")
+            .streams
+            .connections()
+            .iter()
+            .all(|connection| connection.passed(Direction::ToClient) < 1 << 20)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("some rows", begun).await;
+    cluster.links("n1").streams.set(Mode::Stall);
+    let since = Instant::now();
+    cancel(&cluster, &id).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
+    assert!(since.elapsed() < 3 * A_SECOND, "after {:?}", since.elapsed());
+    cluster.said("n1", "a stream out failed").await;
+    cluster.links("n1").streams.set(Mode::Pass);
+    set_rate(&cluster, 0).await;
+    cluster.moved(&tablet, "n1", "n4").await;
+}
+
+/// D5: the stream of a session fails, a chunk of it is just before its write, the session is
+/// closed, and it goes on: not a byte is written. Then the agent is killed: it starts clean.
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_a_chunk_that_goes_on_after_its_session_writes_nothing_and_a_restart_is_clean() {
+    let mut cluster = Cluster::start(3).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 200).await;
+    let mut switches = cluster.faults("n4");
+    let hold = faults::HoldNextChunkRequest { tablet: tablet.id };
+    switches.hold_next_chunk(hold).await.expect("wanted");
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    let held = faults::AwaitHeldRequest { tablet: tablet.id };
+    soon("a chunk", switches.await_held(held)).await.expect("held");
+    let pull = step("n4", tablet.id, Step::Pull);
+    cluster.hold(&pull).await;
+    cancel(&cluster, &id).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
+    let release = faults::ReleaseRequest { tablet: tablet.id };
+    let released = switches.release(release).await.expect("it was held").into_inner();
+    assert_eq!(released.written, 0);
+    let expected = ["SESSION_UNKNOWN", "SESSION_CLOSING"];
+    assert!(expected.contains(&released.refused.as_str()), "{released:?}");
+    cluster.kill_and_restart("n4");
+    cluster.admitted(4).await;
+    cluster.moved(&tablet, "n1", "n4").await;
+    cluster.replicas_agree(&tablet).await;
+    let (found, given) = cluster.copies_on_disk().await;
+    assert_eq!(found, given, "no orphan");
+}
+
+/// D6: a chunk now and then goes on; signs of life without rows are a stall; silence is a peer
+/// that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_slow_goes_on_stalled_is_named_and_half_open_is_gone() {
+    let mut cluster = with_proxies("fast").await;
+    // Nothing in it: what a script says of it is true.
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    let mut middle = cluster.stand_between("n1").await;
+    let empty = |number| stream::Chunk {
+        number,
+        checksum: 0,
+        rows: Default::default(),
+        sum: vec![0; 16].into(),
+    };
+    // The stall bound is 800 ms: this takes three times as long, and is never silent for half of it.
+    let mut slow = vec![Beat::Accept, Beat::Tell];
+    for number in 1..=12 {
+        slow.extend([
+            Beat::Pause(Duration::from_millis(200)),
+            Beat::Say(Says::Chunk(empty(number))),
+        ]);
+    }
+    let sum = vec![0; 16].into();
+    slow.push(Beat::Say(Says::Complete(stream::Complete { rows: 0, bytes: 0, sum })));
+    slow.push(Beat::Hang);
+    middle.play(tablet.id, slow);
+    let done = cluster.moved(&tablet, "n1", "n4").await;
+    assert_eq!(done.attempt, 1, "slow is not stalled: {done:#?}");
+    middle.pass(tablet.id);
+    cluster.moved(&tablet, "n4", "n1").await;
+
+    let alive = Beat::Say(Says::KeepAlive(stream::KeepAlive { paused: false }));
+    let mut stalled = vec![Beat::Accept, Beat::Tell];
+    for _ in 0..200 {
+        stalled.extend([alive.clone(), Beat::Pause(Duration::from_millis(50))]);
+    }
+    middle.play(tablet.id, stalled);
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
+    assert!(failures(&ended).iter().all(|why| *why == "STREAM_STALLED"), "{ended:#?}");
+
+    middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    middle.told().await;
+    cluster.links("n1").streams.set(Mode::HalfOpen);
+    let since = Instant::now();
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
+    assert!(failures(&ended).iter().all(|why| *why == "PEER_CLOSED"), "{ended:#?}");
+    assert!(since.elapsed() < 6 * A_SECOND, "all tries: {:?}", since.elapsed());
+    cluster.links("n1").streams.set(Mode::Pass);
+    middle.pass(tablet.id);
+    cluster.moved(&tablet, "n1", "n4").await;
+}
+
+/// D10: the receiver is killed when 60 % are on its disk. The same source goes on from there: less
+/// than 5 % is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
+    const VALUES: u32 = 128;
+    const VALUE: usize = 256 << 10;
+    let mut cluster = with_proxies("fast").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    let router = cluster.router();
+    for key in 0..VALUES {
+        router.put("orders", &key.to_be_bytes(), &[7; VALUE]).await.expect("a put");
+    }
+    cluster.create_table_of("others", 1, 4).await;
+    let total = u64::from(VALUES) * VALUE as u64;
+    set_rate(&cluster, 8 << 20).await;
+    let streams = &cluster.links("n1").streams;
+    let sent = |streams: &crate::harness::proxy::Proxy| -> u64 {
+        streams.connections().iter().map(|one| one.passed(Direction::ToClient)).sum()
+    };
+    let before_it = sent(streams);
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    let most = async {
+        while sent(streams) - before_it < total / 10 * 6 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("60 %", most).await;
+    cluster.admin().pause(pb::PauseRequest::default()).await.expect("paused");
+    // Writes to another tablet of the same disk: what is durable there, is so with all before it.
+    // (One to this tablet would be a row more at the source, behind which nobody may go on.)
+    fill(&router, "others", 20).await;
+    let running = cluster.admin().migration(&id).await.expect("it runs");
+    assert_eq!(running.stage(), Stage::Streaming, "{running:#?}");
+    let total_known = running.streams[0].bytes_total;
+    assert!(total_known.abs_diff(total) < total / 20, "{total_known} of about {total}");
+    let first = sent(streams) - before_it;
+    cluster.kill("n4");
+    let gone = async {
+        while !cluster.links("n1").streams.connections().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("its connection to go", gone).await;
+    cluster.restart("n4");
+    cluster.admitted(4).await;
+    cluster.admin().resume(pb::ResumeRequest::default()).await.expect("resumed");
+    let all = async {
+        let mut second = 0;
+        loop {
+            second = second.max(sent(&cluster.links("n1").streams));
+            let migration = cluster.admin().migration(&id).await.expect("it is known");
+            if migration.state() != pb::MigrationState::Running {
+                return (second, migration);
+            }
+        }
+    };
+    let (second, ended) = soon("the end", all).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    let again = (first + second).saturating_sub(total);
+    // Beside what was on its way when it was killed: a window of 4 MiB, and chunks around it.
+    assert!(again < (5 << 20) + total / 20, "{first} and {second} of {total}: {again} again");
+    cluster.replicas_agree(&tablet).await;
+}
+
+/// E6: the target swallows everything. The cancel is committed at once; the record says whom the
+/// cleanup waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn e6_a_cancel_is_committed_though_the_target_swallows_everything() {
+    let mut cluster = with_proxies("fast").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 50).await;
+    let mut middle = cluster.stand_between("n1").await;
+    middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    middle.told().await;
+    for link in cluster.links("n4").coordinators.values() {
+        link.set(Mode::HalfOpen);
+    }
+    let since = Instant::now();
+    cancel(&cluster, &id).await;
+    assert!(since.elapsed() < A_SECOND, "after {:?}", since.elapsed());
+    let now = cluster.admin().migration(&id).await.expect("it is known");
+    let is_told = now.waiting_for == ["n4"] || now.state() != pb::MigrationState::Running;
+    let waits = async {
+        loop {
+            let now = cluster.admin().migration(&id).await.expect("it is known");
+            if now.waiting_for == ["n4"] || now.state() != pb::MigrationState::Running {
+                return;
+            }
+        }
+    };
+    if !is_told {
+        soon("the record to say whom it waits for", waits).await;
+    }
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
+    for link in cluster.links("n4").coordinators.values() {
+        link.set(Mode::Pass);
+    }
+    middle.pass(tablet.id);
+    cluster.admitted(4).await;
+    cluster.moved(&tablet, "n1", "n4").await;
+}
+
+/// E7: of a replica's three sources one sleeps for ever and one fails: the sleeper is cancelled.
+#[tokio::test(flavor = "multi_thread")]
+async fn e7_a_failed_sibling_wakes_the_sleeper() {
+    let mut cluster = with_proxies("fast").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 200).await;
+    let mut middle = cluster.stand_between("n1").await;
+    middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
+    cluster.switch("n2", tablet.id, Switch::BendChunks, true).await;
+    let request =
+        pb::AddReplicaRequest { tablet: tablet.id, to: "n4".to_owned(), ..Default::default() };
+    let begun = cluster.admin().add_replica(request).await.expect("it begins").migration;
+    let id = begun.expect("a migration").id;
+    cluster.said("n4", "CHECKSUM_MISMATCH").await;
+    let since = Instant::now();
+    // Nothing else would end a source that says that it stands still by order.
+    cluster.said("n4", "SESSION_CLOSING").await;
+    assert!(since.elapsed() < A_SECOND, "after {:?}", since.elapsed());
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
+    assert!(failures(&ended).contains(&"CHECKSUM_MISMATCH"), "{ended:#?}");
+}
+
+/// A3: the receiver has failed, and its report is lost with its attachment: the leader asks again,
+/// hears of it, and the next attempt has a session of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a3_a_failure_whose_report_is_lost_is_heard_of_and_the_next_session_is_fresh() {
+    let mut cluster = with_proxies("standard").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 200).await;
+    cluster.switch("n1", tablet.id, Switch::BendChunks, true).await;
+    let pull = step("n4", tablet.id, Step::Pull);
+    cluster.hold(&pull).await;
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    cluster.held(&pull).await;
+    let first = cluster.admin().migration(&id).await.expect("it runs").session;
+    for link in cluster.links("n4").coordinators.values() {
+        link.set(Mode::HalfOpen);
+    }
+    cluster.let_go(&pull).await;
+    cluster.said("n4", "stream failed").await;
+    cluster.switch("n1", tablet.id, Switch::BendChunks, false).await;
+    // What was said meanwhile is gone; the attachment ends.
+    for link in cluster.links("n4").coordinators.values() {
+        link.set(Mode::Pass);
+    }
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert_eq!(failures(&ended), ["CHECKSUM_MISMATCH"], "{ended:#?}");
+    assert_eq!(ended.attempt, 2, "{ended:#?}");
+    assert!(cluster.logged("n4").contains(&first), "it was pulled under the first session");
+    cluster.replicas_agree(&tablet).await;
+}
+
+/// A5: the receiver of a stream is gone, and the source has not noticed. The session is closed: the
+/// orphaned guard is told to go, and the barrier completes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a5_an_orphaned_guard_is_told_to_go_when_its_session_is_closed() {
+    let mut cluster = with_proxies("standard").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 200).await;
+    let record = step("n4", tablet.id, Step::Record);
+    cluster.hold(&record).await;
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    cluster.held(&record).await;
+    // From here on the source hears nothing more of its receiver, not even its end.
+    cluster.links("n1").streams.set(Mode::HalfOpen);
+    cluster.kill("n4");
+    let since = Instant::now();
+    cancel(&cluster, &id).await;
+    cluster.restart("n4");
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
+    let drain_deadline = Duration::from_secs(30);
+    assert!(since.elapsed() < drain_deadline, "by its token, not by force: {:?}", since.elapsed());
+    assert!(!cluster.logged("n1").contains("the drain is forced"));
+    cluster.links("n1").streams.set(Mode::Pass);
+}
+
+/// A6: a table is dropped in the middle of a stream: that transition ends, and others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_a_table_is_dropped_in_the_middle_of_a_stream() {
+    let mut cluster = with_proxies("fast").await;
+    let gone = cluster.create_table("gone", 1).await.remove(0);
+    let stays = cluster.create_table("stays", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    let router = cluster.router();
+    fill(&router, "gone", 50).await;
+    fill(&router, "stays", 50).await;
+    let mut middle = cluster.stand_between("n1").await;
+    middle.play(gone.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
+    let id = cluster.migrate(&gone, "n1", "n4").await;
+    middle.told().await;
+    let drop = pb::DropTableRequest { name: "gone".to_owned(), ..Default::default() };
+    cluster.admin().drop_table(drop).await.expect("dropped");
+    let ended = cluster.ended(&id).await;
+    assert_ne!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    cluster.moved(&stays, "n1", "n4").await;
+    cluster.replicas_agree(&stays).await;
+    let is_gone = async {
+        while !cluster
+            .admin()
+            .list_tablets("")
+            .await
+            .expect("a list")
+            .iter()
+            .all(|t| t.id == stays.id)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the drop", is_gone).await;
+    let (found, given) = cluster.copies_on_disk().await;
+    assert_eq!(found, given);
+}
+
+/// B3: the leaving agent restarts while its copy is to be dropped, and after it was: it makes
+/// nothing anew of what it has dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn b3_a_leaving_agent_that_restarts_makes_nothing_anew() {
+    let mut cluster = Cluster::start(3).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.add_agent("n4").await;
+    fill(&cluster.router(), "orders", 50).await;
+    let held =
+        [step("n1", tablet.id, Step::Drop), acknowledge("n2", tablet.id, Stage::EndMigration)];
+    for (at, from, to) in [(&held[0], "n1", "n4"), (&held[1], "n4", "n1")] {
+        cluster.hold(at).await;
+        let id = cluster.migrate(&tablet, from, to).await;
+        cluster.held(at).await;
+        cluster.kill_and_restart(from);
+        cluster.admitted(4).await;
+        if at.is_on("n2") {
+            cluster.let_go(at).await;
+        }
+        let ended = cluster.ended(&id).await;
+        assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+        let copies = cluster.faults(from).list_copies(faults::ListCopiesRequest {}).await;
+        let copies = copies.expect("a list").into_inner().copies;
+        assert!(copies.is_empty(), "{from} has {copies:?} again");
+    }
+    cluster.replicas_agree(&tablet).await;
+    let (found, given) = cluster.copies_on_disk().await;
+    assert_eq!(found, given);
+}

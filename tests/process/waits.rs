@@ -1,0 +1,304 @@
+//! E5: "never answers", put into every wait of an agent and of a coordinator, one after the other,
+//! by the list that the processes themselves give. Each ends within its bound: what follows on it
+//! goes on, and nothing hangs.
+//!
+//! That nothing waits past the list is `process/tests/waits.rs`.
+
+use crate::harness::proxy::Mode;
+use crate::harness::steps::{Switch, step};
+use crate::harness::{Cluster, Shape, soon};
+use proto::admin::v1 as pb;
+use proto::data::v1 as data;
+use proto::data::v1::data_service_client::DataServiceClient;
+use proto::faults::v1::Step;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::time::{Duration, Instant};
+
+/// What a busy machine may add to a bound.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// Which of the three clusters a wait of an agent is tried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Attachments,
+    Steps,
+    Streams,
+}
+
+/// A wait of an agent that its leader bounds.
+const LEADERS: [(&str, &str); 1] =
+    [("order", "there may be none for long; that none comes through is the leader's to find out")];
+
+fn group(wait: &str) -> Group {
+    match wait {
+        "dial" | "attach" | "greeting" | "say" | "renewal" | "catch_up" => Group::Attachments,
+        "floor" | "drop" | "drain" | "forced" => Group::Steps,
+        "stream_open" | "stream_next" | "stream_heard" | "stream_record" | "stream_note"
+        | "stream_last_word" | "stream_goodbye" | "outcome" => Group::Streams,
+        new => panic!("the wait {new} has no story here: give it one"),
+    }
+}
+
+/// A cluster with a tablet on n1, n2 and n3 for each wait of a group, and n4 to move it to.
+struct Stage {
+    cluster: Cluster,
+    /// Each wait of the group with its bound.
+    waits: Vec<(String, Duration, pb::Tablet)>,
+}
+
+impl Stage {
+    async fn set(group_of: Group) -> Stage {
+        let shape = Shape { agents: 3, has_proxies: true, ..Shape::default() };
+        let mut cluster = Cluster::start_as(shape).await;
+        let tablets = cluster.create_table("orders", 12).await;
+        cluster.add_agent("n4").await;
+        let router = cluster.router();
+        for key in 0..120u32 {
+            router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
+        }
+        let all = cluster.waits("n4").await;
+        let elsewhere = |wait: &str| LEADERS.iter().any(|(name, _)| *name == wait);
+        let meant = all.into_iter().filter(|(name, _)| !elsewhere(name) && group(name) == group_of);
+        let waits = meant.zip(tablets).map(|((name, bound), tablet)| (name, bound, tablet));
+        Stage { waits: waits.collect(), cluster }
+    }
+
+    /// Takes the answers of a wait away until it was met so often: the one before has ended then,
+    /// and something came after it. Answers them again, and everybody is there.
+    async fn met(&self, node: &str, wait: &str, bound: Duration, times: u64) {
+        let since = Instant::now();
+        self.cluster.met(node, wait, times).await;
+        let within = bound * u32::try_from(times).expect("few") + SLACK;
+        assert!(since.elapsed() < within, "{wait}: {times} times in {:?}", since.elapsed());
+        self.cluster.silence(node, wait, false).await;
+    }
+
+    /// How often a node has attached.
+    fn attachments(&self, node: &str) -> usize {
+        self.cluster.logged(node).matches("\"message\":\"attached\"").count()
+    }
+
+    /// After it a tablet moves as ever.
+    async fn mended(&self, wait: &str, tablet: &pb::Tablet) {
+        self.cluster.admitted(4).await;
+        let now = self.cluster.digest(tablet).await;
+        if now.replicas.iter().all(|replica| replica.node != "n4") {
+            let id = self.cluster.migrate(tablet, "n1", "n4").await;
+            let ended = self.cluster.ended(&id).await;
+            assert_eq!(ended.state(), pb::MigrationState::Done, "after {wait}: {ended:#?}");
+        }
+    }
+
+    async fn attachment(&self, wait: &str, bound: Duration, tablet: &pb::Tablet) {
+        if wait == "catch_up" {
+            return self.catch_up(bound, tablet).await;
+        }
+        let before = self.attachments("n4");
+        self.cluster.silence("n4", wait, true).await;
+        let id = match wait {
+            "say" => Some(self.cluster.migrate(tablet, "n1", "n4").await),
+            "renewal" => None,
+            _ => {
+                for link in self.cluster.links("n4").coordinators.values() {
+                    link.cut_all();
+                }
+                None
+            }
+        };
+        self.met("n4", wait, bound, 2).await;
+        let again = async {
+            while self.attachments("n4") == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("a new attachment", again).await;
+        self.cluster.admitted(4).await;
+        if let Some(id) = id {
+            self.cluster.ended(&id).await;
+        }
+    }
+
+    /// A request with a version that nobody knows: it is answered within its bound.
+    async fn catch_up(&self, bound: Duration, tablet: &pb::Tablet) {
+        self.cluster.silence("n1", "catch_up", true).await;
+        let mut version = tablet.version.expect("a version");
+        version.counter += 1_000;
+        let header = self.cluster.header(tablet, Some(version)).await;
+        let position = b"12345678key".to_vec().into();
+        let get = data::GetRequest { header: Some(header), position };
+        let mut n1 = DataServiceClient::new(self.cluster.channel("n1", "data"));
+        let since = Instant::now();
+        let refused = soon("an answer", n1.get(get)).await.expect_err("nobody knows it");
+        assert!(since.elapsed() < bound + SLACK, "{:?}", since.elapsed());
+        let refusal = Refusal::from_status(&refused).expect("typed");
+        assert_eq!(refusal.reason, Reason::VersionAhead);
+        self.cluster.silence("n1", "catch_up", false).await;
+    }
+
+    async fn step(&self, wait: &str, bound: Duration, tablet: &pb::Tablet) {
+        let node = if wait == "drop" || wait == "forced" { "n1" } else { "n4" };
+        if wait == "forced" {
+            // Somebody who has to be forced out.
+            drop(self.cluster.stuck_read("n1", tablet).await);
+        }
+        let before = self.attachments(node);
+        self.cluster.silence(node, wait, true).await;
+        let id = self.cluster.migrate(tablet, "n1", "n4").await;
+        let since = Instant::now();
+        self.cluster.met(node, wait, 1).await;
+        // What it can't do makes it unfit, and it is fenced; or it is forced, and goes on.
+        if wait == "floor" || wait == "drop" || wait == "forced" {
+            self.cluster.said(node, "this node is unfit").await;
+            let settings = self.cluster.admin().settings().await.expect("the settings");
+            let drain = Duration::from_millis(u64::from(settings.drain_deadline_ms));
+            assert!(since.elapsed() < drain + bound + SLACK, "{wait}: {:?}", since.elapsed());
+            self.cluster.silence(node, wait, false).await;
+            // Fenced, found fit again, and admitted anew.
+            let again = async {
+                while self.attachments(node) == before {
+                    tokio::task::yield_now().await;
+                }
+            };
+            soon("a new attachment", again).await;
+        }
+        if wait == "drain" {
+            self.cluster.said(node, "the drain is forced").await;
+        }
+        self.cluster.silence(node, wait, false).await;
+        self.cluster.ended(&id).await;
+    }
+
+    async fn stream(&self, wait: &str, bound: Duration, tablet: &pb::Tablet) {
+        let is_sources = matches!(wait, "stream_heard" | "stream_last_word" | "outcome");
+        let node = if is_sources { "n1" } else { "n4" };
+        self.cluster.silence(node, wait, true).await;
+        let bend = |on| self.cluster.switch("n1", tablet.id, Switch::BendChunks, on);
+        let at = step("n4", tablet.id, if wait == "outcome" { Step::Record } else { Step::Pull });
+        if wait == "stream_note" {
+            bend(true).await;
+        }
+        self.cluster.hold(&at).await;
+        let id = self.cluster.migrate(tablet, "n1", "n4").await;
+        self.cluster.held(&at).await;
+        match wait {
+            "outcome" => self.cluster.links("n1").streams.set(Mode::HalfOpen),
+            "stream_last_word" => {
+                self.cluster.admin().pause(pb::PauseRequest::default()).await.expect("paused");
+            }
+            _ => {}
+        }
+        self.cluster.let_go(&at).await;
+        if wait == "stream_last_word" {
+            self.cluster.said("n1", "a stream out began").await;
+            let request = pb::CancelMigrationRequest { id: id.clone(), ..Default::default() };
+            self.cluster.admin().cancel_migration(request).await.expect("it streams");
+        }
+        let since = Instant::now();
+        self.cluster.met(node, wait, 1).await;
+        self.cluster.silence(node, wait, false).await;
+        bend(false).await;
+        self.cluster.admin().resume(pb::ResumeRequest::default()).await.expect("resumed");
+        let ended = self.cluster.ended(&id).await;
+        let most = 8 * bound + 2 * SLACK;
+        assert!(since.elapsed() < most, "{wait}: {:?}: {ended:#?}", since.elapsed());
+        self.cluster.links("n1").streams.set(Mode::Pass);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_an_agents_waits_for_a_coordinator_end_within_their_bounds() {
+    let stage = Stage::set(Group::Attachments).await;
+    assert!(!stage.waits.is_empty());
+    for (wait, bound, tablet) in &stage.waits {
+        stage.attachment(wait, *bound, tablet).await;
+        stage.mended(wait, tablet).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_an_agents_waits_for_its_disk_and_its_guards_end_within_their_bounds() {
+    let stage = Stage::set(Group::Steps).await;
+    assert!(!stage.waits.is_empty());
+    for (wait, bound, tablet) in &stage.waits {
+        stage.step(wait, *bound, tablet).await;
+        stage.mended(wait, tablet).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_an_agents_waits_in_streams_end_within_their_bounds() {
+    let stage = Stage::set(Group::Streams).await;
+    assert!(!stage.waits.is_empty());
+    for (wait, bound, tablet) in &stage.waits {
+        stage.stream(wait, *bound, tablet).await;
+        stage.mended(wait, tablet).await;
+    }
+}
+
+/// A coordinator's waits that the others of it are in, or that only its beginning has: where they
+/// are looked at.
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("identify", "coordinator/src/group0/tests/begin.rs"),
+    ("snapshot", "coordinator/src/group0/tests"),
+    ("said", "what an agent never says is never acknowledged: the driver's bounds"),
+    ("under_way", "signals.rs: a coordinator that is told to stop ends in time"),
+    ("hand_over", "signals.rs, the same"),
+];
+
+/// What brings a coordinator's wait about.
+async fn provoke(cluster: &mut Cluster, wait: &str, number: usize) {
+    let create = |cluster: &Cluster| {
+        let admin = cluster.admin();
+        let name = format!("table{number}");
+        tokio::spawn(async move {
+            let request = pb::CreateTableRequest {
+                name,
+                replication_factor: 1,
+                tablets: 1,
+                ..Default::default()
+            };
+            // How it ends is the client's: its outcome may be unknown.
+            let _outcome = admin.create_table(request).await;
+        })
+    };
+    match wait {
+        "hello" | "full_state" | "drained" => cluster.kill_and_restart("n1"),
+        "place" | "commit" => drop(create(cluster)),
+        "confirm" | "peer" => {}
+        other => panic!("the wait {other} has no story here: give it one"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_a_coordinators_waits_end_within_their_bounds() {
+    let shape = Shape { coordinators: 3, agents: 1, ..Shape::default() };
+    let mut cluster = Cluster::start_as(shape).await;
+    cluster.create_table_of("orders", 1, 1).await;
+    let names = cluster.coordinators();
+    let all = cluster.waits(&cluster.leader(&names).await).await;
+    let elsewhere = |wait: &str| ELSEWHERE.iter().any(|(name, _)| *name == wait);
+    let long = |wait: &str| wait == "ask" || wait == "watch";
+    let meant = all.iter().filter(|(name, _)| !elsewhere(name) && !long(name));
+    for (number, (wait, bound)) in meant.enumerate() {
+        let leader = cluster.leader(&names).await;
+        cluster.silence(&leader, wait, true).await;
+        provoke(&mut cluster, wait, number).await;
+        let since = Instant::now();
+        cluster.met(&leader, wait, 1).await;
+        cluster.silence(&leader, wait, false).await;
+        cluster.admitted(1).await;
+        cluster.leader(&names).await;
+        let table = format!("after{number}");
+        cluster.create_table_of(&table, 1, 1).await;
+        assert!(since.elapsed() < *bound + 2 * SLACK, "{wait}: {:?}", since.elapsed());
+    }
+    // The two long ones, at one time.
+    let leader = cluster.leader(&names).await;
+    cluster.silence(&leader, "ask", true).await;
+    let tablets = cluster.admin().list_tablets("orders").await.expect("a list");
+    let since = Instant::now();
+    let digest = cluster.digest(&tablets[0]).await;
+    assert!(digest.digests.iter().all(|digest| !digest.error.is_empty()), "{digest:#?}");
+    assert!(since.elapsed() < Duration::from_secs(30) + SLACK, "{:?}", since.elapsed());
+}
