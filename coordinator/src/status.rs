@@ -58,6 +58,12 @@ fn no_leader() -> Status {
     outcome(refusal.retry_after(LEADER_RETRY).into(), ChangeOutcome::NotApplied)
 }
 
+/// There is a leader, and its cluster has not begun: the same to a caller, who comes again.
+pub(crate) fn not_begun() -> Status {
+    let refusal = Refusal::new(Reason::NoLeader, "the cluster has not begun");
+    outcome(refusal.retry_after(LEADER_RETRY).into(), ChangeOutcome::NotApplied)
+}
+
 /// An incarnation is fenced, or is not the admitted one.
 pub(crate) fn fenced(incarnation: Incarnation) -> Status {
     let message = format!("incarnation {incarnation} is not admitted");

@@ -45,6 +45,7 @@ pub(crate) enum Wait {
 
 impl Wait {
     /// All of them.
+    #[cfg(feature = "faults")]
     pub(crate) const ALL: [Wait; 14] = [
         Wait::Identify,
         Wait::Peer,

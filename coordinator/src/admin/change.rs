@@ -6,7 +6,7 @@
 use super::{AdminApi, views};
 use crate::limits::{REASON_MAX, REQUEST_ID_AHEAD};
 use crate::now::wall_millis;
-use crate::status::{Port, rejected_of, submit_error};
+use crate::status::{Port, not_begun, rejected_of, submit_error};
 use migrations::apply::check;
 use migrations::command::{Applied, Change, Command, Outcome, Rejected};
 use migrations::id::RequestId;
@@ -152,6 +152,8 @@ fn prepare(
         Seen::Before(outcome) => Prepared::Remembered(outcome.clone()),
         Seen::Reused => Prepared::Remembered(Err(Rejected::RequestIdReused)),
         Seen::Expired => Prepared::Remembered(Err(Rejected::RequestIdExpired)),
+        // A moment after the first election: proposed, it would be refused for good.
+        _ if topology.state().cluster.is_none() => return Err(not_begun()),
         _ => {
             let change = build().map_err(|refused| marked(refused, ChangeOutcome::NotApplied))?;
             // Not of an id that is remembered: the clock may have been set back since.
