@@ -12,6 +12,7 @@ mod migration;
 mod node;
 mod table;
 mod tablet;
+mod unsafely;
 mod values;
 
 pub(crate) use balance::{BalanceCommand, ScopeArgs};
@@ -26,6 +27,7 @@ pub(crate) use migration::MigrationCommand;
 pub(crate) use node::NodeCommand;
 pub(crate) use table::{CreateTableArgs, TableCommand};
 pub(crate) use tablet::TabletCommand;
+pub(crate) use unsafely::UnsafeCommand;
 pub(crate) use values::{Span, TabletName, WaitStage};
 
 use clap::{Parser, Subcommand};
@@ -148,6 +150,10 @@ pub(crate) enum ClientCommand {
     /// Barriers that wait, and who holds them up.
     #[command(before_help = "Example:\n  palisade barrier holders --tablet orders/17")]
     Barrier(On<BarrierCommand>),
+    /// What can lose data: the name of the thing has to be typed, and it is logged.
+    #[command(before_help = "Example:\n  \
+                       palisade unsafe accept-data-loss orders/17 --reason 'both burnt'")]
+    Unsafe(On<UnsafeCommand>),
     /// Rows, through the router.
     #[command(
         before_help = "Example:\n  palisade kv put orders k1 hello\n  palisade kv get orders k1"

@@ -12,6 +12,7 @@ mod migration;
 mod node;
 mod table;
 mod tablet;
+mod unsafely;
 mod wait;
 
 use crate::args::{ClientCommand, Color, ConnectArgs, Output, TabletName};
@@ -52,6 +53,7 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
         ClientCommand::Config(on) => config::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Raft(on) => cluster::raft(&session(&on.connect)?, on.command).await,
         ClientCommand::Barrier(on) => barrier::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Unsafe(on) => unsafely::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Kv(on) => kv::run(&session(&on.connect)?, on.command).await,
     }
 }

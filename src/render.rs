@@ -22,7 +22,7 @@ pub(crate) use json::{Described, json};
 pub(crate) use list::{Row, list, scope};
 pub(crate) use paint::{Paint, cut};
 pub(crate) use progress::{Progress, headline, verdict};
-pub(crate) use screens::{migration, node, purge, table, tablet};
+pub(crate) use screens::{migration, node, orphans, purge, table, tablet};
 pub(crate) use settings::{Setting, all as all_settings, settings, with_setting};
 pub(crate) use words::{short_id, stage, utc};
 

@@ -140,6 +140,14 @@ impl AdminClient {
         repair_tablet, MigrationServiceClient, RepairTabletRequest -> RepairTabletResponse
     }
     change! {
+        /// A dead replica is made anew on another node.
+        rebuild_replica, MigrationServiceClient, RebuildReplicaRequest -> RebuildReplicaResponse
+    }
+    change! {
+        /// Gives up the dead replicas of a tablet, for one transition of it.
+        accept_data_loss, MigrationServiceClient, AcceptDataLossRequest -> AcceptDataLossResponse
+    }
+    change! {
         /// Asks a migration to end without its aim.
         cancel_migration, MigrationServiceClient, CancelMigrationRequest -> CancelMigrationResponse
     }
@@ -159,6 +167,10 @@ impl AdminClient {
     change! {
         /// The node is to hold nothing any more.
         drain_node, NodeServiceClient, DrainNodeRequest -> DrainNodeResponse
+    }
+    change! {
+        /// The node goes for good.
+        remove_node, NodeServiceClient, RemoveNodeRequest -> RemoveNodeResponse
     }
     change! {
         /// Ends a drain.
@@ -254,6 +266,29 @@ impl AdminClient {
     /// The node of this name.
     pub async fn node(&self, name: &str) -> Result<pb::Node, ClientError> {
         self.get_node(pb::GetNodeRequest { name: name.to_owned() }).await
+    }
+
+    /// Copies that do not belong where they are, of one node or, if that is empty, of all.
+    pub async fn list_orphans(&self, node: &str) -> Result<pb::ListOrphansResponse, ClientError> {
+        let node = node.to_owned();
+        let call = |channel, timeout| {
+            let request = timed(pb::ListOrphansRequest { node: node.clone() }, timeout);
+            async move { NodeServiceClient::new(channel).list_orphans(request).await }
+        };
+        self.leader.read(self.leader.options.deadline, call).await
+    }
+
+    /// One node cuts its streams from and to another one; how many there were. What is cut is tried
+    /// again, so cutting twice does no harm.
+    pub async fn kill_connection(&self, node: &str, peer: &str) -> Result<u32, ClientError> {
+        let (node, peer) = (node.to_owned(), peer.to_owned());
+        let call = |channel, timeout| {
+            let request = pb::KillConnectionRequest { node: node.clone(), peer: peer.clone() };
+            let request = timed(request, timeout);
+            async move { BarrierServiceClient::new(channel).kill_connection(request).await }
+        };
+        let answer = self.leader.read(self.leader.options.deadline, call).await?;
+        Ok(answer.streams)
     }
 
     /// Removes tombstones that every replica has, on each replica. What is gone stays gone, so

@@ -11,5 +11,5 @@ mod registry;
 mod service;
 
 pub(crate) use order::{Everywhere, Orders};
-pub(crate) use registry::Agents;
+pub(crate) use registry::{Agents, AskError};
 pub(crate) use service::AgentApi;

@@ -113,7 +113,7 @@ reasons! {
     ClusterMismatch "CLUSTER_MISMATCH" FailedPrecondition
         "Look at the addresses: this is another cluster.",
     NodeMismatch "NODE_MISMATCH" FailedPrecondition
-        "Start the node on its own directory, or under a new name on an empty one.",
+        "Start the node on its own directory, or on an empty one under a new name or after its removal.",
     FormatTooNew "FORMAT_TOO_NEW" FailedPrecondition
         "Start the newer build again.",
     UpgradeRequired "UPGRADE_REQUIRED" FailedPrecondition

@@ -16,4 +16,14 @@ pub(crate) enum BarrierCommand {
         #[arg(long, add = complete::tablets())]
         tablet: Option<TabletName>,
     },
+    /// A node cuts its streams from and to another one; what is cut is tried again.
+    #[command(before_help = "Example:\n  palisade barrier kill-connection n4 --peer n1")]
+    KillConnection {
+        /// The node that cuts.
+        #[arg(add = complete::nodes())]
+        node: String,
+        /// The node at the other end.
+        #[arg(long, value_name = "NODE", add = complete::nodes())]
+        peer: String,
+    },
 }

@@ -47,6 +47,23 @@ pub(crate) enum ReplicaSetCommand {
         #[command(flatten)]
         job: JobArgs,
     },
+    /// A replica whose node is dead, or whose data is lost, made anew elsewhere.
+    #[command(
+        before_help = "Example:\n  palisade replica-set rebuild orders/17 --from n1 --to n4 --wait"
+    )]
+    Rebuild {
+        /// The tablet, TABLE/NUMBER or NUMBER.
+        #[arg(add = complete::tablets())]
+        tablet: TabletName,
+        /// The node whose replica is dead.
+        #[arg(long, value_name = "NODE", add = complete::nodes())]
+        from: String,
+        /// The node that gets one.
+        #[arg(long, value_name = "NODE", add = complete::nodes())]
+        to: String,
+        #[command(flatten)]
+        job: JobArgs,
+    },
     /// Let the replicas exchange what differs.
     #[command(before_help = "Example:\n  palisade replica-set repair orders/17 --wait")]
     Repair {

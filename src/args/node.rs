@@ -30,6 +30,27 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         hold: HoldArgs,
     },
+    /// It goes for good: at once if it holds nothing, a dead one once its replicas are rebuilt.
+    #[command(before_help = "Example:\n  palisade node remove n1 --reason 'it burnt' --wait")]
+    Remove {
+        /// Its name.
+        #[arg(add = complete::nodes())]
+        name: String,
+        /// Why, for those who look later.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+        #[command(flatten)]
+        hold: HoldArgs,
+    },
+    /// Copies that do not belong where they are, and drops that are owed.
+    #[command(before_help = "Example:\n  palisade node orphans")]
+    Orphans {
+        /// Only of this node.
+        #[arg(default_value = "", hide_default_value = true, add = complete::nodes())]
+        name: String,
+    },
     /// End a drain; what was moved stays where it is.
     #[command(before_help = "Example:\n  palisade node undrain n1")]
     Undrain {

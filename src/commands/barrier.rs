@@ -3,10 +3,18 @@
 use super::{Session, print};
 use crate::args::BarrierCommand;
 use crate::exit::{Exit, Failure};
+use proto::admin::v1 as pb;
 
 pub(super) async fn run(session: &Session, command: BarrierCommand) -> Result<Exit, Failure> {
     match command {
         BarrierCommand::List => session.show_all(&session.admin.list_barriers(0).await?),
+        BarrierCommand::KillConnection { node, peer } => {
+            let streams = session.admin.kill_connection(&node, &peer).await?;
+            let cut = pb::KillConnectionResponse { streams };
+            session.show(&cut, &node, || {
+                format!("{node} has cut {streams} streams from and to {peer}\n")
+            });
+        }
         BarrierCommand::Holders { tablet } => {
             let only = match &tablet {
                 Some(tablet) => {

@@ -14,14 +14,14 @@ use proto::reasons::Reason;
 const SUGGESTIONS_TRIED: usize = 16;
 
 /// What all requests for a job have.
-struct Asked {
-    request_id: String,
-    validate_only: bool,
-    tablet: u64,
-    reason: String,
+pub(super) struct Asked {
+    pub(super) request_id: String,
+    pub(super) validate_only: bool,
+    pub(super) tablet: u64,
+    pub(super) reason: String,
 }
 
-fn asked(tablet: &TabletName, job: &JobArgs) -> Asked {
+pub(super) fn asked(tablet: &TabletName, job: &JobArgs) -> Asked {
     let request_id = job.change.request_id.clone();
     Asked {
         request_id: request_id.unwrap_or_else(|| new_request_id().to_string()),
@@ -105,6 +105,7 @@ pub(super) async fn replica_set(
     let (tablet, job) = match &command {
         ReplicaSetCommand::Add { tablet, job, .. }
         | ReplicaSetCommand::Remove { tablet, job, .. }
+        | ReplicaSetCommand::Rebuild { tablet, job, .. }
         | ReplicaSetCommand::Repair { tablet, job } => (tablet.clone(), job.clone()),
     };
     session.check_name(&tablet).await?;
@@ -126,6 +127,17 @@ pub(super) async fn replica_set(
             };
             session.admin.remove_replica(request).await.map(|answer| answer.migration)
         }
+        ReplicaSetCommand::Rebuild { from, to, .. } => {
+            let request = pb::RebuildReplicaRequest {
+                request_id,
+                validate_only,
+                tablet: number,
+                from,
+                to,
+                reason,
+            };
+            session.admin.rebuild_replica(request).await.map(|answer| answer.migration)
+        }
         ReplicaSetCommand::Repair { .. } => {
             let request =
                 pb::RepairTabletRequest { request_id, validate_only, tablet: number, reason };
@@ -136,7 +148,7 @@ pub(super) async fn replica_set(
 }
 
 /// Says what was begun, and waits for it if that was asked for.
-async fn begun(
+pub(super) async fn begun(
     session: &Session,
     tablet: &TabletName,
     job: &JobArgs,

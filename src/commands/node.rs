@@ -6,6 +6,7 @@ use crate::args::{ChangeArgs, HoldArgs, NodeCommand};
 use crate::exit::{Exit, Failure};
 use crate::render::{self, Row};
 use proto::admin::v1 as pb;
+use proto::reasons::Reason;
 
 pub(super) async fn run(session: &Session, command: NodeCommand) -> Result<Exit, Failure> {
     match command {
@@ -16,6 +17,13 @@ pub(super) async fn run(session: &Session, command: NodeCommand) -> Result<Exit,
         }
         NodeCommand::Drain { name, reason, change, hold } => {
             return drain(session, name, reason, change, hold).await;
+        }
+        NodeCommand::Remove { name, reason, change, hold } => {
+            return remove(session, name, reason, change, hold).await;
+        }
+        NodeCommand::Orphans { name } => {
+            let found = session.admin.list_orphans(&name).await?;
+            session.show(&found, "orphans", || render::orphans(&found));
         }
         NodeCommand::Undrain { name, change } => undrain(session, name, change).await?,
     }
@@ -56,6 +64,60 @@ async fn drain(
         print(&format!("{name} holds nothing any more\n"));
     }
     ended
+}
+
+async fn remove(
+    session: &Session,
+    name: String,
+    reason: String,
+    change: ChangeArgs,
+    holds: HoldArgs,
+) -> Result<Exit, Failure> {
+    let request = pb::RemoveNodeRequest {
+        request_id: change.request_id.unwrap_or_default(),
+        validate_only: change.dry_run,
+        name: name.clone(),
+        reason,
+    };
+    let drain = format!("palisade node drain {name} --reason 'it is removed' --wait");
+    let answer = session.admin.remove_node(request).await.map_err(|error| {
+        let is_alive = error.reason() == Some(Reason::PlacementViolation);
+        let failure = unchanged(error);
+        if is_alive { failure.next(drain) } else { failure }
+    })?;
+    let node = answer.node;
+    if change.dry_run || !holds.wait || session.output.is_for_people() {
+        let shown = node.clone().unwrap_or_default();
+        session.show(&shown, &name, || match &node {
+            _ if change.dry_run => format!("{name} can be removed; nothing was done\n"),
+            None => format!("{name} is removed\n"),
+            Some(node) => {
+                let count = node.replica_count;
+                format!("{name} goes once its {count} replicas are rebuilt elsewhere\n")
+            }
+        });
+    }
+    if change.dry_run || !holds.wait || node.is_none() {
+        return Ok(Exit::Done);
+    }
+    let job = format!("the removal of {name}");
+    let next = format!("palisade node describe {name}     or: node undrain {name}");
+    hold(session, &holds, (&job, &next), async || gone(session, &name).await).await
+}
+
+/// How far a removal is: over once there is no such node.
+async fn gone(session: &Session, name: &str) -> Result<Left, Failure> {
+    match session.admin.node(name).await {
+        Ok(_) => {
+            let left = left(session, name).await?;
+            Ok(Left { is_over: false, ..left })
+        }
+        Err(error) if error.is_not_found() => {
+            let value = render::json(&pb::Node::default());
+            Ok(Left { is_over: true, lines: vec![format!("{name} is removed")], value })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What the node still holds, what takes it elsewhere, and why no more of it goes.

@@ -34,6 +34,10 @@ pub(crate) fn explain(known: Known<'_>, now_ms: u64) -> String {
     }
     if let Some(migration) = known.migration {
         lines.extend(of_attempts(migration));
+        if !migration.given_up.is_empty() {
+            let (nodes, why) = (migration.given_up.join(" "), &migration.given_up_reason);
+            lines.push(format!("  given up for its sake: {nodes} ({why})"));
+        }
         if let Some(pause) = known.pause {
             let why = if pause.reason.is_empty() { "nobody has said why" } else { &pause.reason };
             lines
@@ -65,15 +69,24 @@ fn set(known: Known<'_>, is_in: impl Fn(&pb::TabletReplica) -> bool) -> Vec<(Str
 }
 
 /// Why a replica's node can't answer.
-fn trouble(replica: &pb::TabletReplica, nodes: &[pb::Node]) -> Option<&'static str> {
+fn trouble(replica: &pb::TabletReplica, nodes: &[pb::Node]) -> Option<String> {
     let Some(node) = nodes.iter().find(|node| node.name == replica.node) else {
-        return Some("its node is not known");
+        return Some("its node is not known".to_owned());
     };
     if node.state() == pb::NodeState::Fenced {
-        return Some("its node is fenced: it serves again once a process is admitted anew");
+        let fenced = "its node is fenced: it serves again once a process is admitted anew";
+        return Some(fenced.to_owned());
     }
     let away = "its node is not attached: it may serve while its lease lasts, then it is fenced";
-    (!node.attached).then_some(away)
+    (!node.attached).then(|| away.to_owned())
+}
+
+/// Why its node is about to be fenced, though it serves.
+fn unfit(replica: &pb::TabletReplica, nodes: &[pb::Node]) -> Option<String> {
+    let node = nodes.iter().find(|node| node.name == replica.node)?;
+    let since = millis(node.unfit_ms);
+    (!node.unfit.is_empty())
+        .then(|| format!("its node is unfit for {since}, and is being fenced: {}", node.unfit))
 }
 
 fn of_replica(replica: &pb::TabletReplica, nodes: &[pb::Node]) -> String {
@@ -85,14 +98,16 @@ fn of_replica(replica: &pb::TabletReplica, nodes: &[pb::Node]) -> String {
     let draining = nodes.iter().any(|node| node.name == replica.node && node.draining);
     let mut notes = Vec::new();
     if replica.lost {
-        notes.push("its data is gone: it counts as away until it is rebuilt from the others");
+        let lost = "its data is gone: it counts as away until it is rebuilt from the others";
+        notes.push(lost.to_owned());
     }
     notes.extend(trouble(replica, nodes));
+    notes.extend(unfit(replica, nodes));
     if draining {
-        notes.push("its node is being drained");
+        notes.push("its node is being drained".to_owned());
     }
     if notes.is_empty() {
-        notes.push("up");
+        notes.push("up".to_owned());
     }
     format!("  {:12}  {role:6}  {}", replica.node, notes.join("; "))
 }
@@ -154,7 +169,7 @@ fn next_step(known: Known<'_>) -> String {
             format!("palisade migration wait {}", super::short_id(&migration.id))
         }
         (None, None, Some(replica)) => format!(
-            "palisade migrate {tablet} --from {} --to NODE     makes it anew elsewhere",
+            "palisade replica-set rebuild {tablet} --from {} --to NODE     makes it anew elsewhere",
             replica.node
         ),
         (None, None, None) => "nothing is to be done".to_owned(),

@@ -192,7 +192,8 @@ impl Row for pb::Node {
     const LIST: &'static str = "nodes";
     const HEADER: &'static [&'static str] =
         &["name", "state", "attached", "rack", "replicas", "draining"];
-    const WIDE: &'static [&'static str] = &["data", "stream", "incarnation", "drained because"];
+    const WIDE: &'static [&'static str] =
+        &["data", "stream", "incarnation", "drained because", "goes", "unfit"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -211,6 +212,11 @@ impl Row for pb::Node {
             self.stream_address.clone(),
             version(self.incarnation),
             or_dash(&self.drain_reason),
+            yes_no(self.leaving),
+            match self.unfit.as_str() {
+                "" => "-".to_owned(),
+                why => format!("for {}: {why}", millis(self.unfit_ms)),
+            },
         ]
     }
 

@@ -74,6 +74,21 @@ pub(crate) fn node(node: &pb::Node) -> String {
     facts(&names.zip(cells).collect::<Vec<_>>())
 }
 
+/// Copies that do not belong where they are.
+pub(crate) fn orphans(found: &pb::ListOrphansResponse) -> String {
+    let cells = |one: &pb::OrphanCopy| {
+        vec![one.node.clone(), one.tablet.to_string(), version(one.copy), one.why.clone()]
+    };
+    let mut text = match found.orphans.as_slice() {
+        [] => "no node that could be asked has a copy that it does not have to keep\n".to_owned(),
+        orphans => columns(&["node", "tablet", "copy", "why"], orphans.iter().map(cells)),
+    };
+    for one in &found.unknown {
+        let _ = writeln!(text, "{}: not known, {}", one.node, one.why);
+    }
+    text
+}
+
 /// A migration with all its stages.
 pub(crate) fn migration(migration: &pb::Migration, now_ms: u64) -> String {
     let mut text = facts(&[
@@ -88,6 +103,7 @@ pub(crate) fn migration(migration: &pb::Migration, now_ms: u64) -> String {
         ("begun by", if migration.by_balancer { "balancing" } else { "a request" }.to_owned()),
         ("reason", or_dash(&migration.reason)),
         ("note", or_dash(&migration.note)),
+        ("given up", or_dash(&migration.given_up.join(" "))),
     ]);
     text.push('\n');
     let mut progress = Progress::default();

@@ -8,6 +8,7 @@ mod data;
 mod demo;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod gone;
 mod kills;
 mod many;
 mod moves;

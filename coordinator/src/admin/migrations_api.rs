@@ -11,6 +11,7 @@ use migrations::stage::TransitionKind;
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::migration_service_server::MigrationService;
+use proto::status::Refusal;
 use std::collections::BTreeSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -26,10 +27,14 @@ struct Asked<'a> {
 
 /// The command that begins a transition, its names looked up in the newest state.
 fn start(topology: &Topology, asked: &Asked<'_>) -> Result<Change, Status> {
+    Ok(Change::Start(starting(topology, asked)?))
+}
+
+fn starting(topology: &Topology, asked: &Asked<'_>) -> Result<Start, Status> {
     bounded("reason", asked.note)?;
     let named = |name: Option<&str>| name.map(|name| names::node(topology, name)).transpose();
     let is_repair = asked.kind == TransitionKind::Repair;
-    Ok(Change::Start(Start {
+    Ok(Start {
         migration: fresh_migration(),
         tablet: names::tablet(topology, asked.tablet)?,
         kind: asked.kind,
@@ -38,7 +43,29 @@ fn start(topology: &Topology, asked: &Asked<'_>) -> Result<Change, Status> {
         session: is_repair.then(fresh_session),
         proposed_promise: is_repair.then(|| HybridTime::from_millis(wall_millis())),
         note: asked.note.to_owned(),
-    }))
+    })
+}
+
+/// The command that gives up the dead replicas of a tablet.
+fn accept(topology: &Topology, request: &pb::AcceptDataLossRequest) -> Result<Change, Status> {
+    let (from, to) = (request.from.as_str(), request.to.as_str());
+    let (tablet, note) = (request.tablet, request.reason.as_str());
+    bounded("reason", note)?;
+    let begins = |kind, to| {
+        let asked = Asked { kind, tablet, from: Some(from), to, note };
+        starting(topology, &asked).map(|start| Some(Box::new(start)))
+    };
+    let start = match (from.is_empty(), to.is_empty()) {
+        (true, true) => None,
+        (false, false) => begins(TransitionKind::Rebuild, Some(to))?,
+        (false, true) => begins(TransitionKind::RemoveReplica, None)?,
+        (true, false) => {
+            let problem = "a rebuild needs the node whose replica is dead";
+            return Err(Refusal::invalid_field("from", problem).into());
+        }
+    };
+    let tablet = names::tablet(topology, tablet)?;
+    Ok(Change::AcceptLoss { tablet, start, note: note.to_owned() })
 }
 
 impl AdminApi {
@@ -92,6 +119,35 @@ impl MigrationService for AdminApi {
         };
         let changed = self.change(request.into_inner(), build).await?;
         Ok(answer(&changed, pb::RemoveReplicaResponse { migration: self.begun(&changed) }))
+    }
+
+    async fn rebuild_replica(
+        &self,
+        request: Request<pb::RebuildReplicaRequest>,
+    ) -> Result<Response<pb::RebuildReplicaResponse>, Status> {
+        let build = |topology: &Topology, request: &pb::RebuildReplicaRequest| {
+            let (from, to) = (Some(request.from.as_str()), Some(request.to.as_str()));
+            let (tablet, note) = (request.tablet, request.reason.as_str());
+            start(topology, &Asked { kind: TransitionKind::Rebuild, tablet, from, to, note })
+        };
+        let changed = self.change(request.into_inner(), build).await?;
+        Ok(answer(&changed, pb::RebuildReplicaResponse { migration: self.begun(&changed) }))
+    }
+
+    async fn accept_data_loss(
+        &self,
+        request: Request<pb::AcceptDataLossRequest>,
+    ) -> Result<Response<pb::AcceptDataLossResponse>, Status> {
+        let request = request.into_inner();
+        let (tablet, reason) = (request.tablet, request.reason.clone());
+        let changed = self.change(request, accept).await?;
+        let migration = self.begun(&changed);
+        if let (Changed::Applied(_), Some(migration)) = (&changed, &migration) {
+            tracing::warn!(audit = true, tablet, name = migration.tablet_name, reason,
+                migration = migration.id, given_up = ?migration.given_up,
+                "the loss of a tablet's data was accepted");
+        }
+        Ok(answer(&changed, pb::AcceptDataLossResponse { migration }))
     }
 
     async fn repair_tablet(

@@ -3,17 +3,21 @@
 use super::change::{answer, bounded};
 use super::page::PageRequest;
 use super::{AdminApi, balance_api, names, views};
+use crate::agents::AskError;
 use crate::limits::PAGE_SIZE_DEFAULT;
 use crate::observed::TabletView;
 use migrations::barrier::asked;
 use migrations::command::Change;
 use migrations::id::{NodeId, TabletId};
 use migrations::topology::Topology;
+use migrations::version::CopyId;
 use proto::admin::v1 as pb;
 use proto::admin::v1::barrier_service_server::BarrierService;
 use proto::admin::v1::cluster_service_server::ClusterService;
 use proto::admin::v1::node_service_server::NodeService;
+use proto::agent::v1::{AskCopies, AskCutPeer, HeldCopy, PeerCut, answer, ask};
 use proto::convert;
+use proto::reasons::Reason;
 use proto::status::Refusal;
 use proto::types::v1 as types;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +117,11 @@ impl ClusterService for AdminApi {
     }
 }
 
+/// A node's agent can't be asked to do something.
+fn not_ready(name: &str, why: &str) -> Status {
+    Refusal::new(Reason::NodeNotReady, format!("{name}: {why}")).into()
+}
+
 impl AdminApi {
     /// All nodes.
     pub(super) fn nodes(&self, topology: &Topology) -> Vec<pb::Node> {
@@ -207,6 +216,54 @@ impl NodeService for AdminApi {
         Ok(answer(&changed, pb::DrainNodeResponse { node: self.node_as_it_is(&name) }))
     }
 
+    async fn remove_node(
+        &self,
+        request: Request<pb::RemoveNodeRequest>,
+    ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
+        let request = request.into_inner();
+        let (name, is_trial) = (request.name.clone(), request.validate_only);
+        let changed = self
+            .change(request, |topology, request| {
+                bounded("reason", &request.reason)?;
+                let node = names::node(topology, &request.name)?;
+                Ok(Change::RemoveNode { node, reason: request.reason.clone() })
+            })
+            .await?;
+        if !is_trial {
+            tracing::warn!(audit = true, node = name, "a node is removed");
+        }
+        Ok(answer(&changed, pb::RemoveNodeResponse { node: self.node_as_it_is(&name) }))
+    }
+
+    async fn list_orphans(
+        &self,
+        request: Request<pb::ListOrphansRequest>,
+    ) -> Result<Response<pb::ListOrphansResponse>, Status> {
+        let pb::ListOrphansRequest { node: only } = request.into_inner();
+        let nodes = self
+            .read(|topology| {
+                if !only.is_empty() {
+                    return Ok(vec![(names::node(topology, &only)?, only.clone())]);
+                }
+                let all = topology.state().nodes.iter();
+                Ok::<_, Status>(all.map(|(id, node)| (*id, node.name.clone())).collect())
+            })
+            .await??;
+        let mut found = pb::ListOrphansResponse::default();
+        let asked = nodes
+            .into_iter()
+            .map(|(id, name)| async move { (name.clone(), self.orphans(name, id).await) });
+        for (node, orphans) in futures::future::join_all(asked).await {
+            match orphans {
+                Ok(orphans) => found.orphans.extend(orphans),
+                Err(error) => {
+                    found.unknown.push(pb::UnknownHoldings { node, why: error.to_string() });
+                }
+            }
+        }
+        Ok(Response::new(found))
+    }
+
     async fn undrain_node(
         &self,
         request: Request<pb::UndrainNodeRequest>,
@@ -222,8 +279,54 @@ impl NodeService for AdminApi {
     }
 }
 
+impl AdminApi {
+    /// The copies on a node's disk that it does not have to keep, by what it says itself.
+    async fn orphans(&self, name: String, node: NodeId) -> Result<Vec<pb::OrphanCopy>, AskError> {
+        let question = ask::Question::Copies(AskCopies {});
+        let said = match self.agents.ask(node, question).await? {
+            answer::Outcome::Copies(said) => said.copies,
+            _ => return Err(AskError::NoAnswer),
+        };
+        Ok(self.group0.read(|machine| {
+            let orphan = |held: HeldCopy| {
+                let id = TabletId::from_u64(held.tablet)?;
+                let copy = CopyId(convert::version("copy", held.copy).ok()?);
+                let record = machine.topology.record(id);
+                let why = match &record {
+                    Some(record) if record.given(node) == Some(copy) => return None,
+                    Some(record) if record.both().contains(&node) => "its drop is owed",
+                    Some(_) => "the tablet has no replica there",
+                    None => "there is no such tablet",
+                };
+                let (node, why, copy) = (name.clone(), why.to_owned(), held.copy);
+                Some(pb::OrphanCopy { node, tablet: held.tablet, copy, why })
+            };
+            said.into_iter().filter_map(orphan).collect()
+        }))
+    }
+}
+
 #[tonic::async_trait]
 impl BarrierService for AdminApi {
+    async fn kill_connection(
+        &self,
+        request: Request<pb::KillConnectionRequest>,
+    ) -> Result<Response<pb::KillConnectionResponse>, Status> {
+        let pb::KillConnectionRequest { node, peer } = request.into_inner();
+        let found = self.read(|topology| {
+            Ok::<_, Status>((names::node(topology, &node)?, names::node(topology, &peer)?))
+        });
+        let (id, other) = found.await??;
+        let question = ask::Question::CutPeer(AskCutPeer { peer: other.as_u64() });
+        let streams = match self.agents.ask(id, question).await {
+            Ok(answer::Outcome::PeerCut(PeerCut { streams })) => streams,
+            Ok(_) => return Err(not_ready(&node, "it has answered something else")),
+            Err(error) => return Err(not_ready(&node, &error.to_string())),
+        };
+        tracing::warn!(audit = true, node, peer, streams, "streams are cut by order");
+        Ok(Response::new(pb::KillConnectionResponse { streams }))
+    }
+
     async fn list_barriers(
         &self,
         request: Request<pb::ListBarriersRequest>,

@@ -8,7 +8,9 @@ use migrations::id::{MigrationId, NodeId, TableId, TabletId};
 use migrations::replica_set::ReplicaSet;
 use migrations::stage::TransitionKind;
 use migrations::switch::Origin;
-use migrations::tablet::{EndReason, Ending, FinishedMigration, StageRecord, Table, Transition};
+use migrations::tablet::{
+    AcceptedLoss, EndReason, Ending, FinishedMigration, StageRecord, Table, Transition,
+};
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::types::v1 as types;
@@ -76,6 +78,7 @@ pub(super) fn node(
         draining: node.drain.is_some(),
         drain_reason: node.drain.as_ref().map_or_else(String::new, |drain| drain.reason.clone()),
         replica_count,
+        leaving: node.is_leaving,
         unfit: unfit.map_or_else(String::new, |unfit| unfit.why.to_string()),
         unfit_ms: unfit.map_or(0, |unfit| millis(unfit.since.elapsed())),
     })
@@ -143,6 +146,7 @@ pub(super) fn running(
     shown.note = transition.note.clone();
     shown.by_balancer = transition.origin == Origin::Balancer;
     shown.started_ms = transition.started_ms;
+    give_up(topology, &mut shown, transition.accepted_loss.as_ref());
     shown.version = Some(topology.version().into());
     Some(shown)
 }
@@ -166,8 +170,16 @@ pub(super) fn finished(topology: &Topology, over: &FinishedMigration) -> pb::Mig
     shown.by_balancer = over.origin == Origin::Balancer;
     shown.started_ms = over.started_ms;
     shown.ended_ms = over.ended_ms;
+    give_up(topology, &mut shown, over.accepted_loss.as_ref());
     shown.version = Some(topology.version().into());
     shown
+}
+
+/// Says which replicas were given up for the sake of a migration.
+fn give_up(topology: &Topology, shown: &mut pb::Migration, loss: Option<&AcceptedLoss>) {
+    let Some(loss) = loss else { return };
+    shown.given_up = names(topology, loss.nodes.iter().copied());
+    shown.given_up_reason = loss.note.clone();
 }
 
 /// A migration, running or remembered.

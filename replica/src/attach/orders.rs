@@ -308,6 +308,8 @@ impl One {
         let outcome = match ask.question {
             Some(pb::ask::Question::Purge(purge)) => self.purge(purge).await,
             Some(pb::ask::Question::Digest(digest)) => self.digest(digest).await,
+            Some(pb::ask::Question::Copies(pb::AskCopies {})) => self.copies().await,
+            Some(pb::ask::Question::CutPeer(pb::AskCutPeer { peer })) => self.cut(peer).await,
             None => Err((Reason::InvalidField, "a question that this build doesn't know".into())),
         };
         let outcome = outcome.unwrap_or_else(|(reason, detail)| {
@@ -353,6 +355,30 @@ impl One {
             bytes: 0,
             sum: digest.sum.0.to_be_bytes().to_vec().into(),
         }))
+    }
+
+    /// The copies on the disk.
+    async fn copies(&self) -> Answered {
+        let store = Arc::clone(self.agent.tablets.store());
+        let copies = tokio::task::spawn_blocking(move || store.copies());
+        let copies = copies.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
+        let held = |(tablet, copy): (TabletId, CopyId)| pb::HeldCopy {
+            tablet: tablet.as_u64(),
+            copy: Some(copy.0.into()),
+        };
+        let copies = copies.into_iter().map(held).collect();
+        Ok(pb::answer::Outcome::Copies(pb::Copies { copies }))
+    }
+
+    /// Cuts the streams from and to a peer.
+    async fn cut(&self, peer: u64) -> Answered {
+        let invalid = |error: proto::Malformed| (Reason::InvalidField, error.to_string());
+        let peer = convert::node_id("peer", peer).map_err(invalid)?;
+        let pulled = self.puller.stop_from(peer);
+        let served = self.agent.tablets.cuts().cut(peer);
+        let streams = u32::try_from(pulled + served).unwrap_or(u32::MAX);
+        tracing::warn!(%peer, streams, "streams are cut by order");
+        Ok(pb::answer::Outcome::PeerCut(pb::PeerCut { streams }))
     }
 
     async fn version_guard(

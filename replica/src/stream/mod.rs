@@ -6,6 +6,7 @@
 //! rate       the bound on bytes a second
 //! transport  how connections are tuned
 //! failure    why a stream failed, told apart where it arises
+//! cuts       streams out, by peer: so that they can be cut
 //! feed       a source's rows, page by page
 //! serve      the service: who is served what
 //! source     the source's end of one call
@@ -23,6 +24,7 @@
 pub mod codec;
 pub mod rate;
 pub mod transport;
+mod cuts;
 mod failure;
 mod feed;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod hold;
 mod pull;
 mod outcome;
 
+pub use cuts::Cuts;
 pub use failure::{Failure, Origin};
 pub use outcome::{Outcome, OutcomeQuery, ask_outcome};
 pub use pull::{PullOrder, Puller, StreamEvent, StreamId};

@@ -253,6 +253,14 @@ impl Puller {
         }
     }
 
+    /// Tells all calls to this source to end; how many there are.
+    pub fn stop_from(&self, source: NodeId) -> usize {
+        let calls = locked(&self.inner.calls);
+        let from = calls.values().filter(|live| live.stream.pair.source == source);
+        let from = from.filter(|live| !live.over.is_cancelled());
+        from.inspect(|live| live.stop.cancel()).count()
+    }
+
     fn stream_of(&self, order: &PullOrder) -> Option<(StreamId, super::Own)> {
         let own = self.inner.standing.own()?;
         let stream = StreamId {

@@ -236,9 +236,15 @@ impl StreamService for StreamApi {
         let (out, responses) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let (over, is_over) = oneshot::channel();
         // A task of its own: it gives the guard back whatever becomes of the handler.
+        let cut = self.tablets.cuts().enlist(pair.receiver);
         tokio::spawn(async move {
-            serving.run(machine, clock, requests, out).await;
-            let _hung_up = over.send(());
+            tokio::select! {
+                () = serving.run(machine, clock, requests, out) => {
+                    let _hung_up = over.send(());
+                }
+                // A read that is under way keeps the guard until it is over.
+                () = cut.ordered() => tracing::warn!(%tablet, peer = %pair.receiver, "stream cut"),
+            }
         });
         Ok(Response::new(until_over(responses, is_over)))
     }

@@ -21,6 +21,7 @@ use crate::guard::{VersionGate, VersionGuard};
 use crate::lock::{Mutex, RwLock, locked, spin_loop};
 use crate::sessions::{Session, Sessions};
 use crate::store::{Known, TabletStore};
+use crate::stream::Cuts;
 use arc_swap::ArcSwap;
 use migrations::agent::admit::{VersionRefused, admit_version};
 use migrations::agent::step;
@@ -75,6 +76,7 @@ pub struct Tablets {
     fitness: Fitness,
     /// What bounds its waits.
     settings: ArcSwap<Settings>,
+    cuts: Cuts,
 }
 
 /// One tablet on this agent.
@@ -129,7 +131,13 @@ impl Tablets {
         let tablets = RwLock::new(known.collect());
         let fitness = Fitness::new(Arc::clone(&sessions));
         let settings = ArcSwap::from_pointee(Settings::DEFAULT);
-        Tablets { store, sessions, clock, tablets, fitness, settings }
+        let cuts = Cuts::default();
+        Tablets { store, sessions, clock, tablets, fitness, settings, cuts }
+    }
+
+    /// The streams that are served from these tablets.
+    pub(crate) fn cuts(&self) -> &Cuts {
+        &self.cuts
     }
 
     /// Admits a data request, a purge or a cleanup at a version of a tablet.

@@ -1,0 +1,119 @@
+//! Nodes that are gone for good: removed, with what they held rebuilt elsewhere; and a majority of
+//! a tablet's replicas, given up.
+
+use crate::harness::{Cluster, Shape, soon};
+use proto::admin::v1 as pb;
+use proto::reasons::Reason;
+
+async fn fill(cluster: &Cluster, rows: u32) {
+    let router = cluster.router();
+    for row in 0..rows {
+        let key = row.to_be_bytes();
+        soon("a put", router.put("orders", &key, b"value")).await.expect("stored");
+    }
+}
+
+async fn check(cluster: &Cluster, rows: u32) {
+    let router = cluster.router();
+    for row in 0..rows {
+        let key = row.to_be_bytes();
+        let got = soon("a get", router.get("orders", &key)).await.expect("a majority answers");
+        assert!(got.is_some(), "row {row} is lost");
+    }
+}
+
+async fn fenced(cluster: &Cluster, names: &[String]) {
+    cluster
+        .nodes("the dead to be fenced", |nodes| {
+            let is_out = |name: &String| {
+                nodes.iter().any(|n| n.name == *name && n.state() == pb::NodeState::Fenced)
+            };
+            names.iter().all(is_out)
+        })
+        .await;
+}
+
+fn removal(name: &str) -> pb::RemoveNodeRequest {
+    let (name, reason) = (name.to_owned(), "it burnt".to_owned());
+    pb::RemoveNodeRequest { name, reason, ..Default::default() }
+}
+
+/// A node that is alive is not removed; a dead one is, once all that it held is rebuilt on the
+/// others. Its process stays out if it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_node_is_removed_once_its_replicas_are_rebuilt() {
+    let shape = Shape { agents: 4, balances: true, ..Shape::default() };
+    let mut cluster = Cluster::start_as(shape).await;
+    cluster.create_table("orders", 6).await;
+    fill(&cluster, 60).await;
+    let refused = cluster.admin().remove_node(removal("n1")).await.expect_err("it is alive");
+    assert_eq!(refused.reason(), Some(Reason::PlacementViolation), "{refused}");
+    cluster.kill("n1");
+    fenced(&cluster, &["n1".to_owned()]).await;
+    let trial = pb::RemoveNodeRequest { validate_only: true, ..removal("n1") };
+    let tried = cluster.admin().remove_node(trial).await.expect("it could be").node;
+    assert!(tried.is_some_and(|node| !node.leaving), "nothing was done");
+    let answer = cluster.admin().remove_node(removal("n1")).await.expect("it is dead");
+    assert!(answer.node.is_some_and(|node| node.leaving), "it goes once it holds nothing");
+    let is_gone = |nodes: &[pb::Node]| nodes.iter().all(|node| node.name != "n1");
+    cluster.nodes("n1 to be gone", is_gone).await;
+    for tablet in cluster.admin().list_tablets("orders").await.expect("they are there") {
+        assert_eq!(tablet.replicas.len(), 3, "{tablet:#?}");
+        cluster.replicas_agree(&tablet).await;
+    }
+    check(&cluster, 60).await;
+    let known = cluster.admin().list_migrations(false).await.expect("they are remembered");
+    assert!(known.iter().any(|one| one.note == "remove" && one.by_balancer), "{known:#?}");
+    cluster.restart("n1");
+    cluster.said("n1", "the node was removed").await;
+    let found = cluster.admin().list_orphans("").await.expect("all are asked");
+    assert_eq!((found.orphans, found.unknown), (Vec::new(), Vec::new()));
+}
+
+/// Two of three replicas are gone for good: a rebuild is held, until what only they had is given
+/// up. What the third has is served again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_majority_is_given_up_and_what_is_left_is_served() {
+    let mut cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    fill(&cluster, 40).await;
+    let repaired = cluster.repair(&tablet).await;
+    assert_eq!(repaired.state(), pb::MigrationState::Done, "so that all three have all");
+    let dead: Vec<String> = tablet.replicas[..2].iter().map(|one| one.node.clone()).collect();
+    let has = |node: &str| tablet.replicas.iter().any(|replica| replica.node == node);
+    let to = (1..=4).map(|number| format!("n{number}")).find(|node| !has(node));
+    for name in &dead {
+        cluster.kill(name);
+    }
+    fenced(&cluster, &dead).await;
+    let (from, to) = (dead[0].clone(), to.expect("one has no replica"));
+    let request = pb::RebuildReplicaRequest { tablet: tablet.id, from, to, ..Default::default() };
+    let begun = cluster.admin().rebuild_replica(request).await.expect("its node is dead");
+    let id = begun.migration.expect("a migration").id;
+    let accept = || pb::AcceptDataLossRequest {
+        tablet: tablet.id,
+        reason: "both burnt".to_owned(),
+        ..Default::default()
+    };
+    let accepted = cluster.admin().accept_data_loss(accept()).await.expect("two of three");
+    let given_up = accepted.migration.expect("the one that runs").given_up;
+    assert_eq!(given_up, dead);
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert_eq!(ended.given_up_reason, "both burnt");
+    check(&cluster, 40).await;
+    let refused = cluster.admin().accept_data_loss(accept()).await.expect_err("it is over");
+    assert_eq!(refused.reason(), Some(Reason::NotInTransition), "{refused}");
+    cluster.said("c1", "the loss of a tablet's data was accepted").await;
+}
+
+/// A node is told to cut its streams with another one. What runs is cut in the crate `replica`'s
+/// own tests; here the order finds its way, and a node that is not there is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_to_cut_a_connection_finds_its_node() {
+    let cluster = Cluster::start(2).await;
+    let cut = cluster.admin().kill_connection("n1", "n2").await.expect("n1 is attached");
+    assert_eq!(cut, 0, "nothing runs");
+    let refused = cluster.admin().kill_connection("n1", "n9").await.expect_err("no such node");
+    assert_eq!(refused.reason(), Some(Reason::NotFound), "{refused}");
+}
