@@ -27,6 +27,6 @@ pub(crate) enum UnsafeCommand {
         #[arg(long, value_name = "NAME")]
         confirm: Option<String>,
         #[command(flatten)]
-        job: JobArgs,
+        job: Box<JobArgs>,
     },
 }
