@@ -66,6 +66,17 @@ impl World {
         number
     }
 
+    /// The request that was settled last comes once more, under the id that it had; the number
+    /// that tells this time apart.
+    pub(crate) fn ask_once_more(&mut self, at: usize) -> Option<u64> {
+        let asked = Asked { tries: 5, ..self.asker.settled.last()?.clone() };
+        self.asker.next += 1;
+        let number = self.asker.next;
+        self.asker.asked.insert(number, asked);
+        self.submit(at, number);
+        Some(number)
+    }
+
     /// A UUIDv7 of the virtual time.
     fn request_id(&mut self) -> RequestId {
         let drawn = self.random.ids.uuid().as_u128();

@@ -92,6 +92,23 @@ impl Story {
         }
     }
 
+    /// It never hears a coordinator again, though it is heard; nobody expects it back.
+    pub fn deafen_to_coordinators_for_ever(&mut self, name: &str) {
+        let own = self.place(name);
+        for at in 0..self.world.coordinators.len() {
+            self.world.story.cut_for_ever.push((Place::Coordinator(at), own));
+        }
+        if let Place::Agent(at) = own {
+            self.world.gone.insert(at);
+        }
+        self.keep_cut_for_ever();
+    }
+
+    fn keep_cut_for_ever(&mut self) {
+        let for_ever = self.world.story.cut_for_ever.iter().copied();
+        self.world.network.cuts.extend(for_ever);
+    }
+
     /// It hears all, and nobody hears it.
     pub fn silence(&mut self, name: &str) {
         for other in self.everybody_but(name) {
@@ -117,10 +134,11 @@ impl Story {
         all.filter(|other| other != name).collect()
     }
 
-    /// All cuts heal.
+    /// All cuts heal that are not for ever.
     pub fn heal(&mut self) {
         self.world.say(|_| "all cuts heal".into());
         self.world.network.cuts.clear();
+        self.keep_cut_for_ever();
     }
 
     /// The agent's copy of a tablet is gone when it starts again, which it does at once.
@@ -162,6 +180,21 @@ impl Story {
         let name = format!("c{}", able.first().copied().unwrap_or_default());
         self.elect(&name, inherits);
         name
+    }
+
+    /// Cuts heal, whoever is down starts, and all agents are attached.
+    pub fn all_well(&mut self) -> Told {
+        self.heal();
+        for at in 0..self.world.agents.len() {
+            self.world.queue.after(1, Event::StartAgent(at));
+        }
+        for at in 0..self.world.coordinators.len() {
+            self.world.queue.after(1, Event::StartCoordinator(at));
+        }
+        let names: Vec<String> = self.world.agents.iter().map(|a| a.name.clone()).collect();
+        self.until("all are attached", |story| {
+            names.iter().all(|name| story.is_attached(name) && !story.is_fenced(name))
+        })
     }
 
     /// What is wrong is wrong no more, but for what is gone for ever.

@@ -7,7 +7,7 @@ use migrations::clock::HybridTime;
 use migrations::command::{Change, Command, Outcome, Start};
 use migrations::id::{MigrationId, NodeId, SessionId};
 use migrations::row::RowVersion;
-use migrations::stage::TransitionKind;
+use migrations::stage::{Stage, TransitionKind};
 
 /// An operation of a router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,32 @@ impl Story {
     /// What came of a request: nothing yet, or an outcome, or that nobody knows.
     pub fn answer(&self, asked: Asked) -> Option<Option<Outcome>> {
         self.world.story.answered.get(&asked.0).cloned()
+    }
+
+    /// The request that was settled last comes to the leader once more, late, under its id.
+    pub fn ask_once_more(&mut self) -> Told<Asked> {
+        let leader = self.world.group0.leader.unwrap_or_default();
+        let number = self.world.ask_once_more(leader);
+        number.map(Asked).ok_or_else(|| self.unmet("a request was settled"))
+    }
+
+    /// The command that has led a tablet out of a stage is proposed once more, as one who was
+    /// deposed would: it is committed, and applied or refused.
+    pub fn commit_again(&mut self, tablet: char, left: Stage) -> Told {
+        let id = self.tablet(tablet);
+        let is_it = |command: &&Command| match command {
+            Command::Advance(advance) => {
+                advance.expected.tablet == id && advance.expected.stage == left
+            }
+            _ => false,
+        };
+        let log = self.world.group0.log.iter();
+        let found = log.flat_map(|entry| entry.commands.iter()).rfind(is_it).cloned();
+        let command = found.ok_or_else(|| self.unmet("that command is in the log"))?;
+        let leader = self.world.group0.leader.unwrap_or_default();
+        let then = crate::coordinator::proposals::Then::Nothing;
+        self.world.propose(leader, command, then);
+        self.pass(50)
     }
 
     /// The leader is asked, and says yes.

@@ -45,6 +45,8 @@ pub enum Kind {
     Accepted,
     /// A chunk on its way.
     Chunk,
+    /// A source's sign of life.
+    KeepAlive,
     /// A source's last message.
     Complete,
     /// A receiver's last message.
@@ -55,6 +57,8 @@ pub enum Kind {
     Read,
     /// A replica's answer to a put or delete that it has taken.
     Written,
+    /// In a source: the next rows, before they are read.
+    Feed,
     /// In an agent: a chunk between its receipt and its guard.
     ChunkBeforeGuard,
     /// In an agent: a chunk inside of its guard, before the store.
@@ -150,6 +154,8 @@ pub(crate) struct Staging {
     holds: BTreeMap<Hold, Keeping>,
     /// Agents that never come back.
     pub(super) dead: BTreeSet<usize>,
+    /// Links that stay cut when all others heal.
+    pub(super) cut_for_ever: Vec<(Place, Place)>,
     pub(super) operated: BTreeMap<(usize, u64), Row>,
     pub(super) answered: BTreeMap<u64, Option<migrations::command::Outcome>>,
 }
@@ -204,6 +210,7 @@ fn seen(event: &Event) -> Option<Seen> {
         }
         Event::Agent { at, work, .. } => {
             let kind = match work {
+                Work::Feed(_) => Kind::Feed,
                 Work::Enter(_) => Kind::ChunkBeforeGuard,
                 Work::Ingest(_) => Kind::ChunkInGuard,
                 Work::Write(_) => Kind::WriteInGuard,
@@ -247,6 +254,7 @@ fn of_message(message: &Message) -> Option<(Kind, Option<Stage>)> {
         Message::Accepted { .. } => Kind::Accepted,
         Message::Chunk { .. } => Kind::Chunk,
         Message::Complete(_) => Kind::Complete,
+        Message::KeepAlive => Kind::KeepAlive,
         Message::Received => Kind::Received,
         Message::Request(request) if request.write.is_some() => Kind::Write,
         Message::Request(_) => Kind::Read,

@@ -1,6 +1,7 @@
 //! B: every stage, every failure.
 
 use super::each_seed;
+use migrations::command::{Applied, Rejected};
 use migrations::stage::Stage;
 use migrations::tablet::{EndReason, Ending};
 use palisade_sim::story::{Kind, Shape, Story, Told};
@@ -67,6 +68,89 @@ fn b9_what_only_the_leaving_one_and_another_have_is_merged_from_the_rest() -> To
     each_seed(|seed| {
         the_leaving_one_dies(seed, "b", "c")?;
         the_leaving_one_dies(seed, "c", "b")
+    })
+}
+
+/// There and back, with writes between; what belongs to the first cleanup comes late.
+#[test]
+fn b2_there_and_back_and_the_first_cleanup_is_late() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+        story.fill('A', 5)?;
+        let order = story.hold(Kind::Drop.to("a").first(1));
+        let reply = story.hold(Kind::Dropped.from("a").first(1));
+        let there = story.migrate('A', "a", "d")?;
+        story.until_held(order, 1)?;
+        story.repeat(order)?;
+        story.until_held(reply, 1)?;
+        story.repeat(reply)?;
+        story.until_ended(there, Ending::Done)?;
+        story.put("r0", "Abetween", "x")?;
+        let chunk = story.hold(Kind::ChunkBeforeGuard.to("a"));
+        let back = story.migrate('A', "d", "a")?;
+        story.until_held(chunk, 1)?;
+        story.repeat(order)?;
+        story.repeat(reply)?;
+        story.pass(50)?;
+        story.must("the copy that a has now stays", story.copies("a", 'A') == 1)?;
+        story.release(chunk);
+        story.until_stage('A', Stage::Cleanup)?;
+        story.repeat(reply)?;
+        story.until_ended(back, Ending::Done)?;
+        story.repeat(order)?;
+        story.must_have_seen("an order is refused")?;
+        story.swallow(order);
+        story.swallow(reply);
+        let mut story = story.end()?;
+        story.must("a has it", story.copies("a", 'A') == 1)?;
+        story.reads("r1", "Abetween", Some("x"))?;
+        story.must("d has nothing", story.copies("d", 'A') == 0)?;
+        story.reads_filled('A', 5)
+    })
+}
+
+#[test]
+fn b7_a_cancel_in_each_stage() -> Told {
+    each_seed(|seed| {
+        for stage in [
+            Stage::AllowWriteBothReadOld,
+            Stage::WriteBothReadOld,
+            Stage::Streaming,
+            Stage::WriteBothReadNew,
+            Stage::UseNew,
+            Stage::Cleanup,
+            Stage::EndMigration,
+        ] {
+            let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+            story.fill('A', 5)?;
+            let migration = story.migrate('A', "a", "d")?;
+            story.until_stage('A', stage)?;
+            // It stays there until the cancel is in.
+            let said = story.hold(Kind::Acknowledged.any());
+            let orders = story.hold(Kind::Drop.any());
+            let chunks = story.hold(Kind::Chunk.any());
+            let leader = story.leader().unwrap_or_default();
+            let asked = story.ask(&leader, palisade_sim::story::cancel_of(migration));
+            story.until("the cancel has its outcome", |s| s.answer(asked).is_some())?;
+            let outcome = story.answer(asked).flatten();
+            [said, orders, chunks].into_iter().for_each(|hold| story.release(hold));
+            story.until_over(migration)?;
+            let ending = story.ending(migration).map(|(ending, _)| ending);
+            let (expected, is_taken, keeps) = match stage.is_past_no_return() {
+                true => (Ending::Done, Some(Err(Rejected::PastPointOfNoReturn)), "bcd"),
+                false => (Ending::Cancelled, Some(Ok(Applied::Migration(migration))), "abc"),
+            };
+            let is_yes = matches!((&outcome, &is_taken), (Some(Ok(_)), Some(Ok(_))));
+            let what = format!("{stage}: the cancel's outcome is {outcome:?}");
+            story.must(&what, is_yes || outcome == is_taken)?;
+            story.must(&format!("{stage}: it ends as {ending:?}"), ending == Some(expected))?;
+            let mut story = story.end()?;
+            story.must(&format!("{keeps} have it"), story.replicas('A') == keeps)?;
+            let other = if expected == Ending::Done { "a" } else { "d" };
+            story.must(&format!("{other} is clean"), story.copies(other, 'A') == 0)?;
+            story.reads_filled('A', 5)?;
+        }
+        Ok(())
     })
 }
 

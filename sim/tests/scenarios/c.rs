@@ -167,6 +167,163 @@ fn cut_off_late(seed: u64) -> Told {
     story.pass(500)
 }
 
+/// A write of one tablet is stuck inside of its guard on c.
+#[test]
+fn c2_one_stuck_drain_holds_up_no_other_tablet() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc", "abc"]).seed(seed))?;
+        story.fill('A', 3)?;
+        story.fill('B', 3)?;
+        let stuck = story.hold(Kind::WriteInGuard.to("c").first(1));
+        let write = story.begin_put("r0", "Ax", "x");
+        story.until_held(stuck, 1)?;
+        let first = story.migrate('A', "a", "d")?;
+        let second = story.migrate('B', "a", "d")?;
+        story.until_ended(second, Ending::Done)?;
+        let is_waiting = story.finished(first).is_none() && story.waits_for('A') == "c";
+        story.must("A waits for c, and says so", is_waiting)?;
+        story.release(stuck);
+        story.until_ended(first, Ending::Done)?;
+        story.must("the write was acknowledged", story.is_done(write))?;
+        story.end().map(drop)
+    })
+}
+
+#[test]
+fn c3_a_dead_node_that_takes_no_part_costs_no_time() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc", "abe"]).agents(5).seed(seed))?;
+        story.fill('A', 5)?;
+        let begun = story.now_ms();
+        story.lose_for_ever("e");
+        let migration = story.migrate('A', "a", "d")?;
+        story.until_ended(migration, Ending::Done)?;
+        let took = story.now_ms() - begun;
+        story.must("nobody has waited for its fence", !story.is_fenced("e") && took < 500)?;
+        story.end().map(drop)
+    })
+}
+
+/// c dies for good while it is asked.
+#[test]
+fn c4_a_dead_participant_is_waited_for_a_lease_and_no_longer() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+        story.fill('A', 5)?;
+        let migration = story.migrate('A', "a", "d")?;
+        story.until_stage('A', Stage::WriteBothReadNew)?;
+        story.lose_for_ever("c");
+        let begun = story.now_ms();
+        story.until("c is fenced", |s| s.is_fenced("c"))?;
+        let took = story.now_ms() - begun;
+        // The lease is a second, the bound of the drift 20 in a thousand.
+        story.must(&format!("fenced after {took} ms"), (500..=2_020).contains(&took))?;
+        story.must("it was waited for", story.finished(migration).is_none())?;
+        story.until_ended(migration, Ending::Done)?;
+        let mut story = story.end()?;
+        story.reads_filled('A', 5)
+    })
+}
+
+/// d is cut off again and again, with a clock that is slow while the leaders' are fast.
+fn fenced_again_and_again(seed: u64) -> Told {
+    let shape = Shape::of(&["abc"]).seed(seed).drift("d", -9_900);
+    let shape = ["c0", "c1", "c2"].into_iter().fold(shape, |shape, c| shape.drift(c, 9_900));
+    let mut story = Story::begin(&shape)?;
+    for round in 0..6 {
+        for coordinator in ["c0", "c1", "c2"] {
+            story.cut("d", coordinator);
+        }
+        story.until("d is fenced", |s| s.is_fenced("d"))?;
+        story.must(&format!("round {round}: its lease is over"), !story.has_lease("d"))?;
+        story.heal();
+        story.until("d is back", |s| !s.is_fenced("d") && s.has_lease("d"))?;
+        story.pass(17 * (round + 1))?;
+    }
+    story.end().map(drop)
+}
+
+#[test]
+fn c4_a_fence_waits_out_the_lease_with_its_drift() -> Told {
+    each_seed(fenced_again_and_again)
+}
+
+#[test]
+fn c5_a_node_that_sleeps_through_its_lease_wakes_to_nothing() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+        story.fill('A', 9)?;
+        let chunk = story.hold(Kind::ChunkBeforeGuard.to("d").first(1));
+        let migration = story.migrate('A', "a", "d")?;
+        story.until_held(chunk, 1)?;
+        story.pause("d", 3_000);
+        story.until("d is fenced", |s| s.is_fenced("d"))?;
+        // It is the first thing that d does when it wakes.
+        story.release(chunk);
+        story.until("the chunk is refused", |s| s.saw("a late chunk is refused"))?;
+        story.must("d is still out", story.is_fenced("d"))?;
+        story.until("it is admitted anew", |s| !s.is_fenced("d") && s.is_attached("d"))?;
+        story.must("drained", story.saw("an agent drains for its admission"))?;
+        story.must("and cleaned", story.copies("d", 'A') == 0)?;
+        story.until_ended(migration, Ending::Reverted)?;
+        story.end().map(drop)
+    })
+}
+
+/// c is away while one tablet has moved, and another one is being moved.
+#[test]
+fn c9_an_agent_that_is_far_behind_opens_what_is_open_and_nothing_else() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc", "abc"]).seed(seed))?;
+        story.fill('A', 5)?;
+        story.fill('B', 5)?;
+        let chunk = story.hold(Kind::ChunkBeforeGuard.to("d"));
+        let first = story.migrate('A', "a", "d")?;
+        story.until_held(chunk, 1)?;
+        story.must("c has A's session", story.has_session("c", 'A'))?;
+        story.kill("c");
+        story.release(chunk);
+        story.until_ended(first, Ending::Done)?;
+        let chunk = story.hold(Kind::ChunkBeforeGuard.to("d"));
+        let second = story.migrate('B', "a", "d")?;
+        story.until_held(chunk, 1)?;
+        story.start("c");
+        story.until("c is back", |s| s.is_attached("c"))?;
+        story.until("with B's session", |s| s.has_session("c", 'B'))?;
+        story.must("and none of A", story.open_sessions("c", 'A') == 0)?;
+        story.swallow(chunk);
+        story.until_ended(second, Ending::Done)?;
+        let mut story = story.end()?;
+        story.reads_filled('A', 5)?;
+        story.reads_filled('B', 5)
+    })
+}
+
+/// The leader is cut off from the other coordinators, and d from those: the deposed one and d
+/// have only one another.
+fn a_deposed_leader_and_its_agent(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 3)?;
+    let leader = story.leader().unwrap_or_default();
+    let deposed = story.hold(Kind::Deposed.any());
+    story.cut_off_from_coordinators(&leader);
+    for other in ["c0", "c1", "c2"].into_iter().filter(|other| *other != leader) {
+        story.cut("d", other);
+    }
+    story.until("another one leads", |s| s.leader().is_some_and(|new| new != leader))?;
+    story.must("it believes that it leads", story.believes_it_leads(&leader))?;
+    story.until("d is fenced", |s| s.is_fenced("d"))?;
+    story.must("its lease is over", !story.has_lease("d"))?;
+    story.must_have_seen("a renewal is not answered, since leadership is not confirmed")?;
+    story.release(deposed);
+    story.end().map(drop)
+}
+
+#[test]
+fn c10_a_deposed_leader_answers_no_renewal() -> Told {
+    each_seed(a_deposed_leader_and_its_agent)
+}
+
 #[cfg(feature = "mutants")]
 mod controls {
     use super::*;
@@ -176,5 +333,15 @@ mod controls {
     #[test]
     fn c12_control_without_the_rule_on_majorities_a_write_is_lost() {
         without(Rule::NoSilentMajority, 9, cut_off_late);
+    }
+
+    #[test]
+    fn c4_control_a_fence_that_waits_no_drift_out_comes_under_a_lease() {
+        without(Rule::WaitsOutTheDrift, 13, fenced_again_and_again);
+    }
+
+    #[test]
+    fn c10_control_a_leader_that_asks_nobody_extends_a_lease_past_its_fence() {
+        without(Rule::LeadershipConfirmed, 13, a_deposed_leader_and_its_agent);
     }
 }

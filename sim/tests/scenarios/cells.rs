@@ -102,8 +102,8 @@ fn strike(story: &mut Story, name: &'static str, fate: Fate) -> Told {
     Ok(())
 }
 
-fn cell(stage: Stage, whom: Whom, fate: Fate, seed: u64) -> Told {
-    let mut story = Story::begin(&Shape::of(&["abc"]).agents(5).seed(seed))?;
+fn cell(stage: Stage, whom: Whom, fate: Fate, shape: &Shape) -> Told {
+    let mut story = Story::begin(shape)?;
     story.fill('A', KEYS)?;
     let (migration, is_cancelled) = reach(&mut story, stage)?;
     let is_repair = REPAIR.contains(&stage);
@@ -153,13 +153,17 @@ fn cell(stage: Stage, whom: Whom, fate: Fate, seed: u64) -> Told {
     story.must(&format!("{left_out} has no copy"), is_clean)
 }
 
+fn usual(seed: u64) -> Shape {
+    Shape::of(&["abc"]).agents(5).seed(seed)
+}
+
 fn all_cells(stages: &[Stage]) -> Told {
     let cells = SEEDS.flat_map(|seed| stages.iter().map(move |stage| (seed, stage)));
     for (seed, stage) in cells {
         for whom in WHOM {
             for fate in FATES {
                 let name = format!("{stage} × {whom:?} × {fate:?}, seed {seed}");
-                cell(*stage, whom, fate, seed).map_err(|untold| untold.of(&name))?;
+                cell(*stage, whom, fate, &usual(seed)).map_err(|untold| untold.of(&name))?;
             }
         }
     }
@@ -179,4 +183,22 @@ fn b1_the_last_stages_with_every_failure() -> Told {
 #[test]
 fn b10_the_stages_of_a_repair_with_every_failure() -> Told {
     all_cells(&REPAIR)
+}
+
+/// Clocks at their bound, and beyond it, where only INV-13 is not held to.
+#[test]
+fn c11_clocks_at_their_bound_and_beyond_it_break_nothing() -> Told {
+    for (ppm, is_beyond) in [(9_900, false), (-9_900, false), (200_000, true), (-200_000, true)] {
+        for stage in MIGRATION.into_iter().chain(REPAIR) {
+            for whom in WHOM {
+                let fate = Fate::CutFromTheLeader;
+                let fast = usual(1).drift("a", ppm).drift("d", -ppm);
+                let shape = fast.drift("c0", ppm).drift("c1", -ppm).drift("b", ppm / 2);
+                let shape = if is_beyond { shape.beyond_the_drift_bound() } else { shape };
+                let name = format!("{stage} × {whom:?} × {fate:?}, drift {ppm} ppm");
+                cell(stage, whom, fate, &shape).map_err(|untold| untold.of(&name))?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -124,6 +124,102 @@ fn g9_acknowledgements_of_two_versions_are_not_added_up() -> Told {
     each_seed(acknowledged_under_two_versions)
 }
 
+/// Tablets move to and fro while values that nobody else writes are written, in every stage.
+fn writers_while_tablets_move(seed: u64, has_faults: bool) -> Told {
+    let shape = Shape::of(&["abc", "bcd", "cde"]).agents(5).seed(seed);
+    let mut story = Story::begin(&shape)?;
+    let moves = [('A', "a", "d"), ('B', "b", "e"), ('C', "c", "a"), ('A', "b", "e")];
+    let mut written = Vec::new();
+    for (round, (tablet, from, to)) in moves.into_iter().enumerate() {
+        let migration = story.migrate(tablet, from, to)?;
+        if has_faults {
+            let (struck, cut) = [("a", "b"), ("c", "d"), ("e", "c"), ("d", "a")][round];
+            story.kill(struck);
+            story.cut("c0", cut);
+        }
+        let mut number = 0;
+        while story.finished(migration).is_none() {
+            let key = format!("{}{round}.{number}", ['A', 'B', 'C'][number % 3]);
+            written.push((key.clone(), story.begin_put("r0", &key, &key)));
+            number += 1;
+            story.pass(if has_faults { 60 } else { 4 })?;
+            if has_faults && number == 30 {
+                story.all_well()?;
+            }
+        }
+        story.all_well()?;
+    }
+    let acknowledged: Vec<String> =
+        written.iter().filter(|(_, op)| story.is_done(*op)).map(|(key, _)| key.clone()).collect();
+    let count = acknowledged.len();
+    story.must(&format!("{count} writes were acknowledged"), count >= 20)?;
+    let mut story = story.end()?;
+    for key in acknowledged {
+        story.reads("r1", &key, Some(&key))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn g1_no_number_is_lost_or_invented_while_tablets_move() -> Told {
+    each_seed(|seed| writers_while_tablets_move(seed, false))
+}
+
+#[test]
+fn g2_what_is_acknowledged_is_readable_after_kills_and_cuts() -> Told {
+    each_seed(|seed| writers_while_tablets_move(seed, true))
+}
+
+/// Replicas are taken out one by one, and each write is on a bare majority with the next to go.
+fn shrink(seed: u64) -> Told {
+    for (tablet, removals) in [
+        ("abcde", [("a", ["d", "e"]), ("b", ["e", "e"])]),
+        ("abc", [("a", ["c", "c"]), ("b", ["f", "f"])]),
+    ] {
+        let mut story = Story::begin(&Shape::of(&[tablet]).agents(6).seed(seed))?;
+        for (leaving, missing) in removals {
+            let holds = missing.map(|name| story.hold(Kind::Write.to(name)));
+            story.put("r0", &format!("A{leaving}"), leaving)?;
+            holds.into_iter().for_each(|hold| story.swallow(hold));
+            let removal = story.remove('A', leaving)?;
+            story.until_ended(removal, Ending::Done)?;
+        }
+        let mut story = story.end()?;
+        for (leaving, _) in removals {
+            story.reads("r1", &format!("A{leaving}"), Some(leaving))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn g6_writes_of_bare_majorities_survive_five_to_three_and_three_to_one() -> Told {
+    each_seed(shrink)
+}
+
+/// r0's clock is ahead of r1's, within the bound; they write and delete one key in turn.
+fn clocks_apart(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.move_wall_clock("r0", 200);
+    story.move_wall_clock("r1", -200);
+    for round in 0..4 {
+        let value = round.to_string();
+        story.put("r0", "Ax", &value)?;
+        // Its hybrid clock has heard of nobody.
+        story.kill("r1");
+        story.pass(20)?;
+        story.delete("r1", "Ax")?;
+        story.reads("r0", "Ax", None)?;
+    }
+    story.must_have_seen("a timestamp is behind")?;
+    story.end().map(drop)
+}
+
+#[test]
+fn g7_no_acknowledged_delete_is_hidden_by_an_older_write_of_a_fast_clock() -> Told {
+    each_seed(clocks_apart)
+}
+
 #[cfg(feature = "mutants")]
 mod controls {
     use super::*;
@@ -138,5 +234,15 @@ mod controls {
     #[test]
     fn g9_control_added_up_they_lose_the_write() {
         without(Rule::OneVersionPerOperation, 9, acknowledged_under_two_versions);
+    }
+
+    #[test]
+    fn g6_control_a_removal_without_streams_loses_the_write() {
+        without(Rule::RemovalMerges, 9, shrink);
+    }
+
+    #[test]
+    fn g7_control_old_timestamps_that_are_taken_hide_the_delete() {
+        without(Rule::OldTimestampsRefused, 6, clocks_apart);
     }
 }

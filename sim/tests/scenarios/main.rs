@@ -8,7 +8,9 @@ mod a;
 mod b;
 mod cells;
 mod c;
+mod d;
 mod e;
+mod f;
 mod g;
 mod h;
 
