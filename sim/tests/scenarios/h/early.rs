@@ -72,7 +72,10 @@ fn h4_a_repair_by_a_fast_clock_promises_no_future() -> Told {
         let promise = story.promise_ms('A');
         let now = story.wall_ms("a");
         story.must(&format!("T, {promise}, is no later than {now}"), promise <= now)?;
+        // All three have heard of the version that holds now.
+        story.pass(20)?;
         story.put("r0", "Ax", "after")?;
+        story.pass(20)?;
         // c misses the delete, and keeps the value.
         let missed = story.hold(Kind::Write.to("c"));
         story.delete("r0", "Ax")?;
