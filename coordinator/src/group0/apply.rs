@@ -12,6 +12,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
 use super::StateMachine;
+use super::blocking::blocking;
 use super::error::FatalReason;
 use super::snapshot::Snapshots;
 use super::types::{Answer, Group0Types, LogId, SnapshotMeta, StoredMembership};
@@ -150,12 +151,12 @@ impl<S: StateMachine> RaftSnapshotBuilder<Group0Types> for Image<S> {
         };
         let meta = SnapshotMeta { last_log_id: last, last_membership: membership };
         let snapshots = Arc::clone(&self.snapshots);
-        let written = blocking(move || {
+        let saved = written(move || {
             let body = machine.snapshot();
             snapshots.save(&meta, &body)?;
             Ok(Snapshot { meta, snapshot: body })
         });
-        written.await.map_err(|error| self.state.failed(error))
+        saved.await.map_err(|error| self.state.failed(error))
     }
 }
 
@@ -200,7 +201,7 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
         }
         let snapshots = Arc::clone(&self.snapshots);
         let saved = meta.clone();
-        blocking(move || snapshots.save(&saved, &body))
+        written(move || snapshots.save(&saved, &body))
             .await
             .map_err(|error| self.state.failed(error))?;
         *self.state.applied.write().unwrap_or_else(PoisonError::into_inner) =
@@ -212,13 +213,13 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let snapshots = Arc::clone(&self.snapshots);
         let loaded =
-            blocking(move || snapshots.load()).await.map_err(|error| self.state.failed(error))?;
+            written(move || snapshots.load()).await.map_err(|error| self.state.failed(error))?;
         Ok(loaded.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }
 
-async fn blocking<T: Send + 'static>(
+async fn written<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
+    blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }

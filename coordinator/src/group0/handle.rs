@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
+use openraft::storage::RaftLogStorage;
 use proto::raft::v1::raft_service_server::RaftServiceServer;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use super::StateMachine;
 use super::apply::{Applier, State};
+use super::blocking::blocking;
 use super::directory::{self, Lock};
 use super::error::{BootstrapError, FatalReason, OpenError, ProposeError, ReadError};
 use super::follow::{self, Leadership, Standing, Status};
@@ -73,11 +75,22 @@ impl<S: StateMachine> Group0<S> {
     ///
     /// Every [`OpenError`]. The directory is free again.
     pub async fn open(options: Options, empty: S) -> Result<Self, OpenError> {
-        let config = Arc::new(options.raft_config()?);
         let asked = options.clone();
-        let (files, state) = tokio::task::spawn_blocking(move || open_files(&asked, &empty))
+        let (files, state) = blocking(move || open_files(&asked, &empty))
             .await
             .map_err(|e| OpenError::Raft(e.to_string()))??;
+        let log = files.log.clone();
+        Self::start(options, files, state, log).await
+    }
+
+    /// Starts Raft over what was opened, and this log.
+    async fn start(
+        options: Options,
+        files: Files,
+        state: State<S>,
+        log: impl RaftLogStorage<Group0Types>,
+    ) -> Result<Self, OpenError> {
+        let config = Arc::new(options.raft_config()?);
         let state = Arc::new(state);
         let raft_id = files.identity.raft_id();
         let pace = Pace {
@@ -87,16 +100,17 @@ impl<S: StateMachine> Group0<S> {
         };
         let peers = Peers::new(Arc::clone(&files.identity), pace);
         let applier = Applier::new(Arc::clone(&state), Arc::clone(&files.snapshots));
-        let raft = openraft::Raft::new(raft_id, config, peers, files.log.clone(), applier)
-            .await
-            .map_err(|fatal| match state.fatal().borrow().clone() {
-                Some(FatalReason::FormatTooNew(source)) => {
-                    OpenError::FormatTooNew { path: options.data_dir.join("log"), source }
+        let raft =
+            openraft::Raft::new(raft_id, config, peers, log, applier).await.map_err(|fatal| {
+                match state.fatal().borrow().clone() {
+                    Some(FatalReason::FormatTooNew(source)) => {
+                        OpenError::FormatTooNew { path: options.data_dir.join("log"), source }
+                    }
+                    Some(FatalReason::Storage(reason) | FatalReason::Panicked(reason)) => {
+                        OpenError::Raft(reason)
+                    }
+                    None => OpenError::Raft(fatal.to_string()),
                 }
-                Some(FatalReason::Storage(reason) | FatalReason::Panicked(reason)) => {
-                    OpenError::Raft(reason)
-                }
-                None => OpenError::Raft(fatal.to_string()),
             })?;
         let stop = CancellationToken::new();
         let (leadership_sender, leadership) = watch::channel(None);
@@ -177,7 +191,7 @@ impl<S: StateMachine> Group0<S> {
         change: impl FnOnce(&Identity) -> Result<(), BindError> + Send + 'static,
     ) -> Result<(), BootstrapError> {
         let identity = Arc::clone(&self.inner.files.identity);
-        let changed = tokio::task::spawn_blocking(move || change(&identity)).await;
+        let changed = blocking(move || change(&identity)).await;
         match changed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(BindError::Other(cluster))) => Err(BootstrapError::OtherCluster(cluster)),
@@ -338,7 +352,7 @@ impl<S: StateMachine> Group0<S> {
         let stopped = inner.raft.shutdown().await;
         let (log, snapshots) = (inner.files.log.clone(), Arc::clone(&inner.files.snapshots));
         let identity = Arc::clone(&inner.files.identity);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = blocking(move || {
             identity.close();
             snapshots.close();
             log.close()
@@ -397,6 +411,16 @@ impl<S: StateMachine> Group0<S> {
 
 #[cfg(test)]
 impl<S: StateMachine> Group0<S> {
+    /// As [`open`](Self::open), with a log that is not in the directory.
+    pub(super) async fn open_with(
+        options: Options,
+        empty: S,
+        log: impl RaftLogStorage<Group0Types>,
+    ) -> Result<Self, OpenError> {
+        let (files, state) = open_files(&options, &empty)?;
+        Self::start(options, files, state, log).await
+    }
+
     /// What the tests look at, or break.
     pub(super) fn inner(&self) -> &Inner<S> {
         &self.inner

@@ -17,6 +17,7 @@
 
 mod apply;
 mod begin;
+mod blocking;
 mod directory;
 mod error;
 mod follow;
@@ -28,6 +29,8 @@ mod log;
 mod options;
 mod propose;
 mod read;
+#[cfg(test)]
+mod simulated;
 mod snapshot;
 #[cfg(test)]
 mod tests;

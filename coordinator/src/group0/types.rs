@@ -12,6 +12,12 @@ use prost::Message as _;
 
 use super::error::Damaged;
 
+/// What Raft's tasks run on. Tests draw its random numbers from a seed, where there is one.
+#[cfg(test)]
+type Runtime = super::simulated::Runtime;
+#[cfg(not(test))]
+type Runtime = openraft_rt_tokio::TokioRuntime;
+
 openraft::declare_raft_types!(
     /// group0's Raft: opaque entries, at most one leader in each term.
     pub(super) Group0Types:
@@ -19,6 +25,7 @@ openraft::declare_raft_types!(
         R = Answer,
         Node = Member,
         LeaderId = leader_id_std::LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = Runtime,
 );
 
 pub(super) type LogId = LogIdOf<Group0Types>;

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keeps every entry in order, and answers how many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Journal(Vec<Vec<u8>>);
+pub(super) struct Journal(pub(super) Vec<Vec<u8>>);
 
 /// An entry that this build doesn't know.
 const NEWER: &[u8] = b"newer";
@@ -69,7 +69,7 @@ fn options(dir: &Path) -> Options {
     Options { raft_id: Some(1), ..Options::new(dir, member("c1", "127.0.0.1:7401")).fast() }
 }
 
-fn member(name: &str, raft_address: &str) -> Member {
+pub(super) fn member(name: &str, raft_address: &str) -> Member {
     Member {
         name: name.into(),
         raft_address: raft_address.into(),

@@ -10,6 +10,7 @@ use tonic::transport::Endpoint;
 use uuid::Uuid;
 
 use super::super::types::Member;
+use super::dial;
 
 /// A coordinator, as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| error.to_string())?
             .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+        let channel = dial::connected(&endpoint).await.map_err(|error| error.to_string())?;
         let answer = RaftServiceClient::new(channel).identify(pb::IdentifyRequest {}).await;
         answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
     };

@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::super::identity::Identity;
 use super::super::types::{Group0Types, Member};
 use super::Pace;
+use super::dial;
 use super::peer::Peer;
 
 /// What one stream, and all streams of a connection, may have in flight.
@@ -69,7 +70,7 @@ impl Link {
                 .keep_alive_timeout(pace.append)
                 .keep_alive_while_idle(true)
         });
-        let channel = || endpoint.as_ref().ok().map(Endpoint::connect_lazy);
+        let channel = || endpoint.as_ref().ok().map(dial::lazy);
         Link {
             identity,
             target,

@@ -3,6 +3,7 @@
 //! Every request names the cluster and the Raft id that it is meant for; `serve` refuses what is
 //! meant for somebody else before Raft sees it. Retries are Raft's.
 
+mod dial;
 mod form;
 #[cfg(test)]
 mod fuzz;

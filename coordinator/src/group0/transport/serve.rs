@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::super::StateMachine;
 use super::super::apply::Applier;
+use super::super::blocking::blocking;
 use super::super::identity::{BindError, Identity};
 use super::super::types::{Group0Types, Member};
 use super::{APPENDS_IN_FLIGHT, MESSAGE_BYTES, form, receive};
@@ -62,7 +63,7 @@ async fn check(identity: &Arc<Identity>, to: Option<&pb::Addressee>) -> Result<(
         return Ok(());
     }
     let binding = Arc::clone(identity);
-    let bound = tokio::task::spawn_blocking(move || binding.bind(cluster)).await;
+    let bound = blocking(move || binding.bind(cluster)).await;
     match bound {
         Ok(Ok(())) => {
             tracing::info!(%cluster, "belongs to this cluster from now on");
