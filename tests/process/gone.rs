@@ -1,8 +1,10 @@
 //! Nodes that are gone for good: removed, with what they held rebuilt elsewhere; and a majority of
 //! a tablet's replicas, given up.
 
+use crate::harness::steps::step;
 use crate::harness::{Cluster, Shape, soon};
 use proto::admin::v1 as pb;
+use proto::faults::v1::Step;
 use proto::reasons::Reason;
 
 async fn fill(cluster: &Cluster, rows: u32) {
@@ -107,13 +109,28 @@ async fn a_lost_majority_is_given_up_and_what_is_left_is_served() {
     cluster.said("c1", "the loss of a tablet's data was accepted").await;
 }
 
-/// A node is told to cut its streams with another one. What runs is cut in the crate `replica`'s
-/// own tests; here the order finds its way, and a node that is not there is refused.
+/// A node is told to cut its streams with another one: what runs to that one ends, and the move
+/// ends all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_to_cut_a_connection_finds_its_node() {
-    let cluster = Cluster::start(2).await;
-    let cut = cluster.admin().kill_connection("n1", "n2").await.expect("n1 is attached");
-    assert_eq!(cut, 0, "nothing runs");
-    let refused = cluster.admin().kill_connection("n1", "n9").await.expect_err("no such node");
+async fn what_runs_between_two_nodes_is_cut() {
+    let cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    fill(&cluster, 20).await;
+    let has: Vec<String> = tablet.replicas.iter().map(|one| one.node.clone()).collect();
+    let free = (1..=4).map(|n| format!("n{n}")).find(|n| !has.contains(n)).expect("one is free");
+    let admin = cluster.admin();
+    let none = admin.kill_connection(&has[0], &free).await.expect("it is attached");
+    assert_eq!(none, 0, "nothing runs yet");
+    let record = step(&free, tablet.id, Step::Record);
+    cluster.hold(&record).await;
+    let id = cluster.migrate(&tablet, &has[0], &free).await;
+    cluster.held(&record).await;
+    let cut = admin.kill_connection(&has[0], &free).await.expect("it is attached");
+    assert_eq!(cut, 1, "the stream that it serves");
+    cluster.let_go(&record).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    check(&cluster, 20).await;
+    let refused = admin.kill_connection(&has[0], "n9").await.expect_err("no such node");
     assert_eq!(refused.reason(), Some(Reason::NotFound), "{refused}");
 }
