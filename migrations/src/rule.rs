@@ -1,4 +1,4 @@
-//! Rules of the protocol that a test can undo, one at a time, to see that it would notice. Built
+//! Rules of the protocol that a test can undo, to see that it would notice. Built
 //! only with the feature `mutants`; without it no rule is ever undone, and the question costs
 //! nothing.
 //!
@@ -54,11 +54,55 @@ pub enum Rule {
     DrainedBeforeAdmission,
     /// An agent acknowledges only once nothing older is inside.
     DrainedBeforeAcknowledged,
+    /// `cleanup_target` is left, and its drop ordered, only after its barrier.
+    BarrierBeforeTargetCleanup,
+    /// The store checks a session's work in the work's own transaction.
+    StoreChecksWork,
+    /// A guard travels with its work until that is stored.
+    GuardUntilStored,
+    /// A call that ends before `Complete` is a failed attempt.
+    CompleteIsSaid,
+    /// `Received` and the report come once rows and outcome are durable.
+    ReceivedOnceDurable,
+    /// The receiver sums what its store reports, not what was sent.
+    SumOfWhatIsStored,
+    /// A drop order names a copy, and no other one goes.
+    DroppedByCopy,
+    /// A purge is made outside of transitions only.
+    PurgedAtRest,
+    /// Remembered requests are in snapshots.
+    RequestsInSnapshot,
+    /// Apply reads no clock.
+    ClockOfProposer,
+    /// Steps 1 to 3 of a barrier are one step, under the tablet's lock.
+    StepsAreOne,
+    /// The full state is read at or after the admission.
+    FullStateAfterAdmission,
+    /// What a full state does not list is dropped only if its floor is not above.
+    LeftOutByFloor,
+    /// A leader answers nothing before it has applied an entry of its own.
+    OwnEntryFirst,
+    /// One call for each session, source and receiver, for ever.
+    OneCallForEver,
+    /// What a copy holds is never cleared.
+    NeverCleared,
+    /// An admission drops nothing that the full state gives.
+    AdmissionKeepsGiven,
+    /// An operation that begins anew draws a new timestamp.
+    FreshTimestamp,
+    /// An agent counts its lease from when it sent the renewal.
+    LeaseFromSending,
+    /// A stage is left by evidence, never because time has passed.
+    EvidenceNotTime,
+    /// Agents that have nothing to do with a tablet are not asked.
+    OnlyConcernedAsked,
+    /// A process drops at its admission what the full state does not give it.
+    CleanupAtAdmission,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 23] = [
+    pub const ALL: [Rule; 45] = [
         Rule::FreshSessionOnRetry,
         Rule::SessionClearedOnWayBack,
         Rule::EvidenceChecked,
@@ -82,6 +126,28 @@ impl Rule {
         Rule::LeadershipConfirmed,
         Rule::DrainedBeforeAdmission,
         Rule::DrainedBeforeAcknowledged,
+        Rule::BarrierBeforeTargetCleanup,
+        Rule::StoreChecksWork,
+        Rule::GuardUntilStored,
+        Rule::CompleteIsSaid,
+        Rule::ReceivedOnceDurable,
+        Rule::SumOfWhatIsStored,
+        Rule::DroppedByCopy,
+        Rule::PurgedAtRest,
+        Rule::RequestsInSnapshot,
+        Rule::ClockOfProposer,
+        Rule::StepsAreOne,
+        Rule::FullStateAfterAdmission,
+        Rule::LeftOutByFloor,
+        Rule::OwnEntryFirst,
+        Rule::OneCallForEver,
+        Rule::NeverCleared,
+        Rule::AdmissionKeepsGiven,
+        Rule::FreshTimestamp,
+        Rule::LeaseFromSending,
+        Rule::EvidenceNotTime,
+        Rule::OnlyConcernedAsked,
+        Rule::CleanupAtAdmission,
     ];
 }
 
@@ -102,16 +168,19 @@ mod chosen {
     use core::cell::Cell;
 
     std::thread_local! {
-        static UNDONE: Cell<Option<Rule>> = const { Cell::new(None) };
+        static UNDONE: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Undoes a rule in this thread, or none.
-    pub fn undo(rule: Option<Rule>) {
-        UNDONE.set(rule);
+    const _: () = assert!(Rule::ALL.len() <= 64);
+
+    /// Undoes these rules in this thread, and no other: one, several where each covers for the
+    /// other, or none.
+    pub fn undo(rules: impl IntoIterator<Item = Rule>) {
+        UNDONE.set(rules.into_iter().fold(0, |undone, rule| undone | 1 << rule as u64));
     }
 
     /// Whether a rule is undone in this thread.
     pub fn is_undone(rule: Rule) -> bool {
-        UNDONE.get() == Some(rule)
+        UNDONE.get() & 1 << rule as u64 != 0
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Router { at: usize, what: RouterWork },
     /// The operator and the balancer ask for something.
     Ask,
+    /// Whatever was switched off is switched on again, until it is.
+    Lift,
     /// The leader is looked at: whether another one is needed.
     Watch,
     /// A fault happens.

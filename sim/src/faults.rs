@@ -199,6 +199,7 @@ impl World {
         self.say(|_| "faults stop".into());
         self.has_faults = false;
         self.has_workload = false;
+        self.queue.after(MILLI, Event::Lift);
         self.cuts.clear();
         self.network.cuts.clear();
         let now = self.queue.now;

@@ -19,6 +19,7 @@ pub mod plan;
 mod random;
 mod router;
 pub mod story;
+mod switches;
 mod time;
 mod world;
 

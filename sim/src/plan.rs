@@ -170,6 +170,8 @@ pub(crate) struct Plan {
     pub(crate) has_second_table: bool,
     /// One agent never comes back after the faults, and one hears nothing from coordinators.
     pub(crate) has_left_out: bool,
+    /// The operator pauses, drains and switches balancing off; the core's balancer moves tablets.
+    pub(crate) has_switches: bool,
     pub(crate) focus: Focus,
     /// The longest time between two faults.
     pub(crate) pause: Time,
@@ -213,6 +215,7 @@ impl Plan {
             },
             has_second_table: shape.chance(400),
             has_left_out: agents > 5 && shape.chance(300),
+            has_switches: shape.chance(400),
             focus: match shape.below(10) {
                 0..=2 => Focus::Purges,
                 3..=5 => Focus::Sizes,

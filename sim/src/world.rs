@@ -242,6 +242,7 @@ impl World {
             Event::StartCoordinator(at) => self.start_coordinator(at),
             Event::Router { at, what } => self.router_work(at, what),
             Event::Ask => self.ask(),
+            Event::Lift => self.lift(),
             Event::Watch => self.watch_leader(),
             Event::Fault => self.fault(),
             Event::Heal { number } => self.heal(number),
@@ -392,6 +393,7 @@ impl World {
                 })
         };
         is_idle
+            && topology.state().pause.is_none()
             && leading.by_node.len() + self.gone.len() >= self.agents.len()
             && self.agents.iter().enumerate().all(is_back)
             && self.coordinators.iter().all(|c| c.applied == self.group0.log.len())

@@ -67,7 +67,7 @@ impl World {
     fn append(&mut self, at: usize, proposals: Vec<Proposal>, term: u64) {
         let proposed_ms = self.coordinators[at].clock.wall_ms(self.queue.now);
         let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
-        let entry = Rc::new(Entry { proposed_ms, commands });
+        let entry = self.through_the_log(&Entry { proposed_ms, commands });
         self.group0.log.push(Rc::clone(&entry));
         let outcomes = self.check_committed(&entry);
         for other in 0..self.coordinators.len() {

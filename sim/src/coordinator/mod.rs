@@ -4,6 +4,7 @@
 pub(crate) mod attachments;
 pub(crate) mod group0;
 pub(crate) mod proposals;
+mod snapshot;
 
 use crate::event::{Confirmed, Duty, Event};
 use crate::message::{Conn, Message, Place, Record};
@@ -16,6 +17,7 @@ use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::rule::{Rule, is_undone};
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
+use snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -30,6 +32,8 @@ pub(crate) struct Coordinator {
     pub(crate) applied: usize,
     pub(crate) topology: Topology,
     pub(crate) leading: Option<Leading>,
+    /// On its disk, beside the log.
+    kept: Snapshot,
     picture: Option<(TopologyVersion, Rc<Vec<Record>>)>,
 }
 
@@ -58,6 +62,7 @@ impl Coordinator {
             applied: 0,
             topology: Topology::default(),
             leading: None,
+            kept: Snapshot::default(),
             picture: None,
         }
     }
@@ -96,6 +101,7 @@ impl World {
 
     /// Applies entries of the log that are committed.
     pub(crate) fn apply_up_to_date(&mut self, at: usize) {
+        self.may_be_sent_snapshot(at);
         while self.coordinators[at].applied < self.group0.log.len() {
             let entry = Rc::clone(&self.group0.log[self.coordinators[at].applied]);
             let coordinator = &mut self.coordinators[at];
@@ -107,6 +113,7 @@ impl World {
                 leading.is_for_all |= applied.is_for_all;
             }
             self.check_applied(at);
+            self.may_take_snapshot(at);
         }
         let Some(leading) = &mut self.coordinators[at].leading else { return };
         let has_news =
@@ -191,7 +198,12 @@ impl World {
     pub(crate) fn start_coordinator(&mut self, at: usize) {
         if !self.coordinators[at].is_up {
             self.coordinators[at].is_up = true;
-            self.say(|_| format!("c{at} starts"));
+            let kept = self.coordinators[at].kept.clone();
+            if kept.is_some() {
+                self.mark("a coordinator starts from a snapshot");
+            }
+            self.install(at, kept);
+            self.say(|world| format!("c{at} starts, at entry {}", world.coordinators[at].applied));
             self.coordinator_after(at, MILLI, Duty::Apply);
         }
     }
