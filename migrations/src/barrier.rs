@@ -42,10 +42,17 @@ pub fn check_acknowledged(
     if stage.barrier() == BarrierWhen::Never {
         return Ok(());
     }
+    if stage == Stage::CleanupTarget && is_undone(Rule::BarrierBeforeTargetCleanup) {
+        return Ok(());
+    }
     let has_acknowledged = |node: NodeId| {
         acknowledged.iter().any(|said| said.node == node && counts(topology, tablet, said))
     };
-    for node in asked(tablet) {
+    let asked = match is_undone(Rule::OnlyConcernedAsked) {
+        false => asked(tablet),
+        true => topology.state().nodes.keys().copied().collect(),
+    };
+    for node in asked {
         let is_out = topology.node(node).and_then(Node::admitted).is_none();
         if !is_out && !has_acknowledged(node) {
             return Err(Rejected::EvidenceMissing(node));

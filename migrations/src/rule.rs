@@ -68,6 +68,8 @@ pub enum Rule {
     SumOfWhatIsStored,
     /// A drop order names a copy, and no other one goes.
     DroppedByCopy,
+    /// A drop order is obeyed at exactly its version.
+    DropAtItsVersion,
     /// A purge is made outside of transitions only.
     PurgedAtRest,
     /// Remembered requests are in snapshots.
@@ -102,7 +104,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 45] = [
+    pub const ALL: [Rule; 46] = [
         Rule::FreshSessionOnRetry,
         Rule::SessionClearedOnWayBack,
         Rule::EvidenceChecked,
@@ -133,6 +135,7 @@ impl Rule {
         Rule::ReceivedOnceDurable,
         Rule::SumOfWhatIsStored,
         Rule::DroppedByCopy,
+        Rule::DropAtItsVersion,
         Rule::PurgedAtRest,
         Rule::RequestsInSnapshot,
         Rule::ClockOfProposer,

@@ -52,24 +52,15 @@ impl World {
             self.order_purge(at);
             return;
         }
-<<<<<<< HEAD
-        let Some(change) = self.choose(at) else { return };
+        if self.plan.has_switches {
+            self.balance(at);
+        }
+        let Some(change) = self.flip(at).or_else(|| self.choose(at)) else { return };
         self.ask_of(at, change);
     }
 
     /// Asks a coordinator for a change, under an id of its own; the number that tells it apart.
     pub(crate) fn ask_of(&mut self, at: usize, change: Change) -> u64 {
-=======
-        if self.plan.has_switches {
-            self.balance(at);
-        }
-        let Some(change) = self.flip(at).or_else(|| self.choose(at)) else { return };
-        self.ask_for(at, change);
-    }
-
-    /// Makes a request of it.
-    pub(crate) fn ask_for(&mut self, at: usize, change: Change) {
->>>>>>> 8a81aa0 (sim: entries and snapshots go through the product's encoding; pauses, drains and the core's balancer)
         let stamp = RequestStamp { id: self.request_id(), digest: 1, caller: "operator".into() };
         self.asker.next += 1;
         let number = self.asker.next;

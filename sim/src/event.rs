@@ -3,7 +3,7 @@
 use crate::agent::work::Work;
 use crate::coordinator::proposals::Ended;
 use crate::message::Packet;
-use migrations::id::NodeId;
+use migrations::id::{DirectoryId, NodeId};
 use migrations::lease::Instant;
 use migrations::version::Incarnation;
 
@@ -17,6 +17,10 @@ pub(crate) enum Event {
     Coordinator { at: usize, life: u64, work: Duty },
     /// An agent's process starts.
     StartAgent(usize),
+    /// An agent's process crashes.
+    CrashAgent(usize),
+    /// A machine gets an empty directory.
+    NewDirectory { at: usize, instead_of: DirectoryId },
     /// A coordinator's process starts.
     StartCoordinator(usize),
     /// A router does its next operation, or polls, or gives an attempt up.

@@ -38,6 +38,7 @@ impl World {
             Fault::PauseCoordinator,
             Fault::Elect,
             Fault::LoseCopy,
+            Fault::OldDirectory,
         ];
         let drawn = self.random.faults.pick(&acting);
         let Some(fault) = drawn.filter(|fault| self.has(*fault)) else { return };
@@ -52,6 +53,7 @@ impl World {
             Fault::CrashAgent => self.crash_agent(agent, false, None),
             Fault::Reboot => self.crash_agent(agent, true, None),
             Fault::LoseCopy => self.lose_copy(agent),
+            Fault::OldDirectory => self.meddle_with_directory(agent),
             Fault::CrashCoordinator => {
                 self.mark_stages("the leader crashes", |_| true);
                 self.kill_coordinator(coordinator);
@@ -134,6 +136,13 @@ impl World {
         }
         let links = self.directed(own, &others);
         self.cut(links, 5 * SECOND);
+    }
+
+    /// A crash that was decided on a moment ago.
+    pub(crate) fn crash_soon(&mut self, at: usize) {
+        if self.has(Fault::CrashAgent) {
+            self.crash_agent(at, false, None);
+        }
     }
 
     fn crash_agent(&mut self, at: usize, is_reboot: bool, damaged: Option<(TabletId, CopyId)>) {

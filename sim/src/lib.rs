@@ -10,6 +10,7 @@ mod agent;
 mod asker;
 pub mod batch;
 mod coordinator;
+mod directories;
 mod event;
 mod faults;
 mod invariants;

@@ -45,11 +45,17 @@ pub enum Fault {
     StaleRouter,
     /// Disks take long to sync.
     SlowDisk,
+    /// Stores leave a row of a chunk out, and say which rows they have taken.
+    LeaveRowOut,
+    /// Agents stand still between two steps of theirs, while others of their tasks go on.
+    Preempt,
+    /// Old copies of data directories are put back; second processes start on copies.
+    OldDirectory,
 }
 
 impl Fault {
     /// All classes, in the order in which the shrinker takes them away.
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 22] = [
         Fault::Loss,
         Fault::Repeat,
         Fault::Reorder,
@@ -69,6 +75,9 @@ impl Fault {
         Fault::BreakDrift,
         Fault::StaleRouter,
         Fault::SlowDisk,
+        Fault::LeaveRowOut,
+        Fault::Preempt,
+        Fault::OldDirectory,
     ];
 
     /// Its name on the command line.
@@ -93,6 +102,9 @@ impl Fault {
             Fault::BreakDrift => "break-drift",
             Fault::StaleRouter => "stale-router",
             Fault::SlowDisk => "slow-disk",
+            Fault::LeaveRowOut => "leave-row-out",
+            Fault::Preempt => "preempt",
+            Fault::OldDirectory => "old-directory",
         }
     }
 
@@ -119,6 +131,11 @@ impl Faults {
         self.0 & fault.bit() != 0
     }
 
+    /// These and another one.
+    pub const fn with(self, fault: Fault) -> Faults {
+        Faults(self.0 | fault.bit())
+    }
+
     /// These but one.
     pub const fn without(self, fault: Fault) -> Faults {
         Faults(self.0 & !fault.bit())
@@ -135,15 +152,25 @@ impl Faults {
 pub struct Options {
     /// Classes of faults that the run may have; which of them it has follows from the seed.
     pub allowed: Faults,
+    /// Classes that it has in any case.
+    pub forced: Faults,
     /// A part of the time with faults, in thousandths.
     pub span_per_mille: u64,
+    /// The time with faults, in seconds of virtual time; 0 leaves it to the seed.
+    pub seconds: u64,
     /// Whether the trace is kept.
     pub is_traced: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { allowed: Faults::ALL, span_per_mille: 1_000, is_traced: false }
+        Options {
+            allowed: Faults::ALL,
+            forced: Faults::default(),
+            span_per_mille: 1_000,
+            seconds: 0,
+            is_traced: false,
+        }
     }
 }
 
@@ -197,11 +224,12 @@ impl Plan {
         let likely = if shape.chance(250) { 150 } else { 550 };
         for fault in Fault::ALL {
             let is_on = shape.chance(if fault == Fault::BreakDrift { 100 } else { likely });
-            if is_on && options.allowed.has(fault) {
+            if (is_on && options.allowed.has(fault)) || options.forced.has(fault) {
                 faults = Faults(faults.0 | fault.bit());
             }
         }
-        let seconds = shape.between(15, 40);
+        let drawn = shape.between(15, 40);
+        let seconds = if options.seconds > 0 { options.seconds } else { drawn };
         Plan {
             coordinators,
             agents: agents as usize,

@@ -235,7 +235,9 @@ impl World {
             Aim::Put(value) => Some(Some(value.clone())),
             Aim::Delete => Some(None),
         };
-        operating.row = value.map(|value| RowVersion { timestamp, value });
+        let drawn = value.map(|value| RowVersion { timestamp, value });
+        let kept = operating.row.take().filter(|_| is_undone(Rule::FreshTimestamp));
+        operating.row = kept.or(drawn);
         operating.found = None;
         operating.attempt = attempt;
         let targets = machine.targets();

@@ -90,7 +90,7 @@ impl World {
         let all = 0..self.coordinators.len();
         let leading: Vec<usize> = all.filter(|c| self.coordinators[*c].leading.is_some()).collect();
         if let Some(at) = self.random.workload.pick(&leading) {
-            self.ask_for(at, Change::Resume);
+            self.ask_of(at, Change::Resume);
         }
     }
 }

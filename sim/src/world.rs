@@ -6,6 +6,7 @@ use crate::asker::Asker;
 use crate::coordinator::Coordinator;
 use crate::coordinator::group0::Group0;
 use crate::coordinator::proposals::{Proposal, Then};
+use crate::directories::Directories;
 use crate::event::{Event, RouterWork};
 use crate::faults::Cut;
 use crate::invariants::{Broken, Oracles};
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) agents: Vec<Agent>,
     pub(crate) routers: Vec<Router>,
     pub(crate) asker: Asker,
+    pub(crate) directories: Directories,
     pub(crate) cuts: Vec<Cut>,
     /// Agents that are not expected back.
     pub(crate) gone: BTreeSet<usize>,
@@ -100,6 +102,7 @@ impl World {
             agents,
             routers,
             asker: Asker::default(),
+            directories: Directories::default(),
             cuts: Vec::new(),
             gone: BTreeSet::new(),
             has_faults: false,
@@ -239,6 +242,8 @@ impl World {
             Event::StartAgent(at) if self.story.is_dead(at) => {}
             Event::StartAgent(0) if self.gone.contains(&0) => {}
             Event::StartAgent(at) => self.start_agent(at),
+            Event::NewDirectory { at, instead_of } => self.new_directory(at, instead_of),
+            Event::CrashAgent(at) => self.crash_soon(at),
             Event::StartCoordinator(at) => self.start_coordinator(at),
             Event::Router { at, what } => self.router_work(at, what),
             Event::Ask => self.ask(),
@@ -402,7 +407,8 @@ impl World {
     /// Whether the rule on majorities holds a transition: too many of a set are gone for good.
     pub(crate) fn is_held_by_majority(&self, id: TabletId) -> bool {
         let Some(record) = self.oracles.topology.record(id) else { return false };
-        let is_gone = |node| self.agent_of(node).is_some_and(|at| self.gone.contains(&at));
+        // A node without a machine is gone, too: that has come in again as another one.
+        let is_gone = |node| self.agent_of(node).is_none_or(|at| self.gone.contains(&at));
         let is_removal = record.transition.as_ref().is_some_and(|transition| {
             let is_removal = transition.kind == TransitionKind::RemoveReplica;
             is_removal && record.next().nodes().any(is_gone)

@@ -93,7 +93,8 @@ pub fn admit_purge(
     }
     let may_purge = now.is_some_and(|record| {
         let is_its = record.version == version && is_current;
-        is_its && record.transition.is_none() && promise <= record.promise
+        let is_at_rest = record.transition.is_none() || is_undone(Rule::PurgedAtRest);
+        is_its && is_at_rest && promise <= record.promise
     });
     if may_purge { Ok(()) } else { Err(PurgeRefused::NotNow) }
 }
@@ -121,6 +122,9 @@ pub fn admit_work(
 ) -> Result<(), WorkRefused> {
     if !is_lease_held {
         return Err(WorkRefused::LeaseExpired);
+    }
+    if is_undone(Rule::StoreChecksWork) {
+        return Ok(());
     }
     if record.and_then(TabletRecord::session) != Some(session) {
         return Err(WorkRefused::SessionUnknown);

@@ -6,6 +6,7 @@ use crate::id::{MigrationId, NodeId, SessionId};
 use crate::position::Position;
 use crate::record::{StreamPair, TabletRecord};
 use crate::row::RowSum;
+use crate::rule::{Rule, is_undone};
 use crate::version::{CopyId, Incarnation, TopologyVersion};
 
 /// How a stream stands, as its receiver has it on record.
@@ -78,7 +79,8 @@ pub fn begin(
     begin: Call,
 ) -> Begun {
     let Call { call, source: _, source_copy } = begin;
-    if let Some(stream) = before.filter(|stream| stream.session == session) {
+    let is_first = |s: &&StreamOnRecord| s.session != session || is_undone(Rule::OneCallForEver);
+    if let Some(stream) = before.filter(|stream| !is_first(stream)) {
         return Begun::OnRecord(stream.clone());
     }
     // Going on is only for the same copies within one transition.

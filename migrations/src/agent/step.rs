@@ -137,7 +137,9 @@ pub fn admit_drop(
     floor: Floor,
 ) -> Result<(), NotDropped> {
     // A version that came during the drain decides anew.
-    floor.admit(record.version)?;
+    if !is_undone(Rule::DropAtItsVersion) {
+        floor.admit(record.version)?;
+    }
     if record.given(own) == Some(copy) {
         return Err(NotDropped::Given(copy));
     }
@@ -147,5 +149,5 @@ pub fn admit_drop(
 /// Whether a full state that was read at `read_at` and does not list a tablet speaks of it: only
 /// what has a floor at or below is absent by it.
 pub fn is_left_out(floor: Floor, read_at: TopologyVersion) -> bool {
-    floor.version() <= read_at
+    floor.version() <= read_at || is_undone(Rule::LeftOutByFloor)
 }

@@ -4,14 +4,17 @@
 use super::full_state::FullState;
 use super::jobs::Task;
 use super::work::Work;
+use crate::event::Event;
 use crate::message::{Conn, Message, Order, Place, Record};
-use crate::time::MILLI;
+use crate::plan::Fault;
+use crate::time::{MICRO, MILLI};
 use crate::world::World;
 use migrations::command::Admit;
 use migrations::driver::Event as Said;
 use migrations::id::{AdmissionToken, NodeId};
 use migrations::lease::Instant;
 use migrations::node::{NodeLocation, ProcessProof};
+use migrations::rule::{Rule, is_undone};
 use migrations::state::FEATURE_LEVEL;
 use migrations::version::{Incarnation, TopologyVersion};
 use std::collections::BTreeMap;
@@ -62,7 +65,6 @@ impl World {
     fn greeting(&mut self, at: usize) -> Admit {
         let drawn = AdmissionToken::from_uuid(self.random.ids.uuid());
         let agent = &mut self.agents[at];
-        let lost = agent.running.as_ref().map(super::Process::lost).unwrap_or_default();
         let is_admitted = agent.running.as_ref().is_some_and(|p| p.admitted.is_some());
         let token = match (agent.disk.tokens.first().copied(), is_admitted) {
             (Some(token), true) => token,
@@ -75,6 +77,12 @@ impl World {
         if let Some(process) = &mut agent.running {
             process.asking = Some(token);
         }
+        self.admit_of(at, token)
+    }
+
+    pub(crate) fn admit_of(&self, at: usize, token: AdmissionToken) -> Admit {
+        let agent = &self.agents[at];
+        let lost = agent.running.as_ref().map(super::Process::lost).unwrap_or_default();
         Admit {
             name: agent.name.clone(),
             directory: agent.disk.directory,
@@ -168,7 +176,11 @@ impl World {
             process.admitted = Some(admitted);
             process.is_given_up = false;
             process.lease = Default::default();
+            if is_undone(Rule::AdmissionKeepsGiven) {
+                self.empty_pending(at, admitted.0, &records);
+            }
         }
+        let Some(process) = self.process_mut(at) else { return };
         let Some(attachment) = &mut process.attachment else { return };
         attachment.is_welcome = true;
         attachment.silent_since = now;
@@ -178,6 +190,16 @@ impl World {
         self.report_event(at, Said::HasFullState { node: admitted.0 });
         self.begin_full_state(at, conn);
         self.renew(at, conn);
+    }
+
+    /// With the rule undone that an admission drops nothing that the full state gives: the copies
+    /// of pending replicas are made anew.
+    fn empty_pending(&mut self, at: usize, own: NodeId, records: &[Record]) {
+        for record in records {
+            if let Some(pending) = record.pending().filter(|pending| pending.node == own) {
+                self.clear(at, record.tablet, pending.copy);
+            }
+        }
     }
 
     fn obey(&mut self, at: usize, conn: Conn, order: Order) {
@@ -208,6 +230,13 @@ impl World {
     }
 
     pub(crate) fn report_event(&mut self, at: usize, event: Said) {
+        // What was just said has to be true after a crash: the worst moment for one.
+        let likely = if matches!(event, Said::Streamed { .. }) { 20 } else { 3 };
+        if self.has(Fault::CrashAgent) && self.random.faults.chance(likely) {
+            self.mark("a process crashes just after its word");
+            let delay = self.random.faults.between(0, 1_500) * MICRO;
+            self.queue.after(delay, Event::CrashAgent(at));
+        }
         self.report(at, Message::Said(Rc::new(event)));
     }
 
@@ -231,11 +260,12 @@ impl World {
 
     pub(crate) fn renewed(&mut self, at: usize, incarnation: Incarnation, sent: Instant) {
         let (now, terms) = (self.queue.now, self.settings.lease);
+        let (heard, is_late) = (self.local(at), is_undone(Rule::LeaseFromSending));
         let Some(process) = self.process_mut(at) else { return };
         if process.admitted.is_none_or(|(_, own)| own != incarnation) || process.is_given_up {
             return;
         }
-        process.lease.renewed(terms, sent);
+        process.lease.renewed(terms, if is_late { heard } else { sent });
         if let Some(attachment) = &mut process.attachment {
             attachment.silent_since = now;
         }

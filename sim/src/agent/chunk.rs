@@ -40,7 +40,7 @@ impl World {
         let Some((rows, bytes)) = pull.pending.pop_front() else {
             if pull.sent.is_some() {
                 pull.is_writing = true;
-                self.wait_for_sync(at, AfterSync::Stored(session, source));
+                self.once_durable(at, AfterSync::Stored(session, source));
             }
             return;
         };
@@ -101,9 +101,19 @@ impl World {
         self.fail(at, chunk.session, chunk.source, reason);
     }
 
+    /// A row that the store does not take, though it was sent.
+    fn left_out(&mut self, rows: &Rows) -> Option<Position> {
+        if !self.has(Fault::LeaveRowOut) || !self.random.disk.chance(20) {
+            return None;
+        }
+        self.mark("a store leaves a row out");
+        rows.first().map(|(position, _)| position.clone())
+    }
+
     pub(crate) fn ingest(&mut self, at: usize, chunk: InChunk) {
         let Some(guard) = chunk.guard else { return };
         let id = chunk.tablet;
+        let left_out = self.left_out(&chunk.rows);
         let admitted = self.check_work(at, id, guard);
         let entry = self.agents[at].disk.live.tablets.get(&id);
         let copy = entry.and_then(|entry| entry.copies.get(&guard.copy));
@@ -118,9 +128,13 @@ impl World {
         let is_newer = |(position, row): &&(Position, RowVersion)| {
             merge(copy.rows.get(position), row) == Merged::Stored
         };
-        let rows: Vec<_> = chunk.rows.iter().filter(is_newer).cloned().collect();
+        let taken = chunk.rows.iter().filter(|(position, _)| Some(position) != left_out.as_ref());
+        let rows: Vec<_> = taken.clone().filter(is_newer).cloned().collect();
         let mut progress = chunk.before.clone();
-        progress.sum.add_all(chunk.rows.iter().map(|(p, row)| (p.as_slice(), row)));
+        match is_undone(Rule::SumOfWhatIsStored) {
+            false => progress.sum.add_all(taken.map(|(p, row)| (p.as_slice(), row))),
+            true => progress.sum.add_all(chunk.rows.iter().map(|(p, row)| (p.as_slice(), row))),
+        }
         progress.rows += chunk.rows.len() as u64;
         progress.bytes += chunk.bytes;
         progress.after = chunk.rows.last().map(|(position, _)| position.clone());

@@ -1,6 +1,7 @@
 //! Requests of routers, and purges.
 
 use super::disk::Write;
+use super::tablets::VersionGate;
 use super::work::{AfterSync, Work};
 use crate::message::{Answer, Message, Place, Request};
 use crate::time::MILLI;
@@ -11,6 +12,7 @@ use migrations::floor::Floor;
 use migrations::id::{NodeId, TabletId};
 use migrations::router::{Access, Refused};
 use migrations::row::{WriteStep, admit_write};
+use migrations::rule::{Rule, is_undone};
 use migrations::version::TopologyVersion;
 use std::rc::Rc;
 
@@ -19,6 +21,8 @@ use std::rc::Rc;
 pub(crate) struct Writing {
     pub(crate) request: Rc<Request>,
     gate: u64,
+    /// As it was when it was entered.
+    held: VersionGate,
 }
 
 impl World {
@@ -62,17 +66,22 @@ impl World {
         };
         let tablet = process.tablets.get_mut(&request.tablet);
         let Some(tablet) = tablet else { return };
-        let addressed = tablet.gate(gate).zip(own);
-        if !addressed.is_some_and(|(gate, own)| admit::is_addressed(&gate.record, own, access)) {
+        let addressed = tablet.gate(gate).cloned().zip(own);
+        let its =
+            |(held, own): &(VersionGate, NodeId)| admit::is_addressed(&held.record, *own, access);
+        let Some((held, _)) = addressed.filter(its) else {
             tablet.leave_version(gate);
             self.refuse_version(at, request, VersionRefused::NotReplica);
             return;
+        };
+        if access == Access::Write && is_undone(Rule::GuardUntilStored) {
+            tablet.leave_version(gate);
         }
         let request = Rc::clone(request);
         let delay = self.guarded_delay();
         let work = match access {
             Access::Read => Work::Read { request, gate },
-            Access::Write => Work::Write(Writing { request, gate }),
+            Access::Write => Work::Write(Writing { request, gate, held }),
         };
         self.agent_after(at, delay, work);
     }
@@ -132,11 +141,10 @@ impl World {
 
     /// The store's part of a put or delete.
     pub(crate) fn write(&mut self, at: usize, writing: Writing) {
-        let Writing { request, gate } = &writing;
+        let Writing { request, held, .. } = &writing;
         let Some(row) = request.write.clone() else { return };
         let id = request.tablet;
         let Some(tablet) = self.tablet_mut(at, id) else { return };
-        let Some(held) = tablet.gate(*gate).cloned() else { return };
         let is_refused = Floor::at(tablet.refuse_below).admit(held.record.version).is_err();
         let entry = self.agents[at].disk.live.tablets.get(&id);
         let found = entry.and_then(|entry| Some((entry, entry.copies.get(&held.copy)?)));
@@ -155,7 +163,7 @@ impl World {
                 if step == WriteStep::Store {
                     let (copy, position) = (held.copy, request.position.clone());
                     self.agents[at].disk.write(Write::Row { tablet: id, copy, position, row });
-                    self.check_written(at, id, &held);
+                    self.check_written(at, id, held);
                 }
                 self.wait_for_sync(at, AfterSync::Written(writing));
             }
@@ -164,20 +172,23 @@ impl World {
                     self.mark("a timestamp is behind");
                 }
                 self.refuse_request(at, request, why);
-                if let Some(tablet) = self.tablet_mut(at, id) {
-                    tablet.leave_version(*gate);
-                }
+                self.leave_write(at, &writing);
             }
         }
     }
 
     /// It is durable.
     pub(crate) fn written(&mut self, at: usize, writing: &Writing) {
-        let Writing { request, gate } = writing;
-        if let Some(tablet) = self.tablet_mut(at, request.tablet) {
-            tablet.leave_version(*gate);
+        self.leave_write(at, writing);
+        self.answer(at, &writing.request, Answer::Written);
+    }
+
+    /// The guard of a write is given back, unless it was before the write.
+    fn leave_write(&mut self, at: usize, writing: &Writing) {
+        let tablet = self.tablet_mut(at, writing.request.tablet);
+        if let Some(tablet) = tablet.filter(|_| !is_undone(Rule::GuardUntilStored)) {
+            tablet.leave_version(writing.gate);
         }
-        self.answer(at, request, Answer::Written);
     }
 
     /// Removes tombstones at or below T, where the tablet is at rest.

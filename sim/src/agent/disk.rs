@@ -86,7 +86,7 @@ pub(crate) enum Write {
 }
 
 /// A disk, with the directory's identity, which is small and synced at once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) directory: DirectoryId,
     pub(crate) node: Option<(NodeId, Incarnation)>,
@@ -247,6 +247,16 @@ impl Disk {
         self.hardened = self.written;
         self.durable.reopen();
         self.live = self.durable.clone();
+    }
+
+    /// A copy of the directory: what is durable now, as a process would find it.
+    pub(crate) fn copied(&self) -> Disk {
+        let mut durable = self.durable.clone();
+        durable.reopen();
+        let mut copy = Disk { live: durable.clone(), durable, ..self.clone() };
+        copy.unsynced.clear();
+        copy.hardened = copy.written;
+        copy
     }
 
     /// A copy is damaged: it can't be read any more. Only while no process uses the disk.

@@ -64,6 +64,9 @@ impl World {
                 }
                 let unlisted = process.tablets.keys().filter(|id| !full.records.contains_key(id));
                 tasks.extend(unlisted.map(|tablet| Task::LeaveOut { tablet: *tablet, read_at }));
+                if is_undone(Rule::CleanupAtAdmission) {
+                    tasks.clear();
+                }
                 Some(Phase::Drop)
             }
             Phase::Drop => {

@@ -5,6 +5,7 @@ use super::disk::Write;
 use super::tablets::{Draining, Held, Session, Tablet};
 use super::work::Work;
 use crate::message::{Conn, Message, Record};
+use crate::plan::Fault;
 use crate::time::{MILLI, Time};
 use crate::world::World;
 use migrations::agent::step::{self, CopyState, Durable, NotDropped, TakeOn};
@@ -58,6 +59,11 @@ pub(crate) enum State {
     /// Floor and record are written; nothing is opened before they are durable.
     Syncing {
         place: u64,
+        taken: TakeOn,
+    },
+    /// Durable, and not switched to yet.
+    Durable {
+        until: Time,
         taken: TakeOn,
     },
     Draining {
@@ -167,13 +173,18 @@ impl World {
             }
             (Task::Forget { read_at }, State::Begin) => self.begin_forget(at, *read_at),
             (task, State::Begin) => self.begin_take_on(at, id, task),
-            (task, State::Syncing { place, taken }) => {
+            (_, State::Syncing { place, taken }) => {
                 let is_durable = self.agents[at].disk.hardened >= place;
                 if !is_durable && !is_undone(Rule::FloorIsDurable) {
                     return Next::Wait(State::Syncing { place, taken });
                 }
-                self.switch(at, task, taken)
+                let until = self.stands_still(at);
+                Next::Go(State::Durable { until, taken })
             }
+            (_, State::Durable { until, taken }) if self.queue.now < until => {
+                Next::Wait(State::Durable { until, taken })
+            }
+            (task, State::Durable { taken, .. }) => self.switch(at, task, taken),
             (task, State::Draining { of, since }) => self.drain(at, task, of, since),
             (task, State::Drained) => self.after_drain(at, id, task),
             (task, State::Removing { place, copies }) => {
@@ -227,6 +238,9 @@ impl World {
         }
         let taken = step::take_on(&record, own, Durable { floor, copies: &copies }, clock);
         let Ok(taken) = taken else {
+            if matches!(task, Task::Drop { .. }) {
+                return Next::Go(State::Drained);
+            }
             self.refuse(at, task, FailureReason::StaleVersion);
             return Next::Over;
         };
@@ -235,10 +249,24 @@ impl World {
             return self.after_taken(at, task, copy);
         }
         tablet.done = None;
-        tablet.locked_by = Some(id);
+        if !is_undone(Rule::StepsAreOne) {
+            tablet.locked_by = Some(id);
+        }
         let TakeOn { home, promise, .. } = taken;
         self.agents[at].disk.write(Write::Record { record, home, promise });
         Next::Go(State::Syncing { place: self.sync(at), taken })
+    }
+
+    /// Whether a task stands still before its next step, and until when. It keeps its locks.
+    fn stands_still(&mut self, at: usize) -> Time {
+        let now = self.queue.now;
+        if !self.has(Fault::Preempt) || !self.random.disk.chance(60) {
+            return now;
+        }
+        let pause = self.random.disk.between(1, 400) * MILLI;
+        self.agent_after(at, pause, Work::JobsDue);
+        self.mark("a task stands still between two steps of a barrier");
+        now + pause
     }
 
     /// Steps 2 and 3.
@@ -280,7 +308,7 @@ impl World {
                 let of = tablet.map(|tablet| tablet.to_drain(Some(record.version)));
                 let of = vec![(record.tablet, of.unwrap_or_default())];
                 let since = self.queue.now;
-                self.agent_after(at, self.drain_deadline() + MILLI, Work::DrainDue);
+                self.agent_after(at, self.drain_deadline() + MILLI, Work::JobsDue);
                 Next::Go(State::Draining { of, since })
             }
             Task::Pull { record, pair, source } => {
@@ -377,7 +405,7 @@ impl World {
                     self.refuse(at, task, reason);
                     return Next::Over;
                 }
-                copies.retain(|found| found == copy);
+                copies.retain(|found| found == copy || is_undone(Rule::DroppedByCopy));
                 record.version
             }
             Task::LeaveOut { read_at, .. } if step::is_left_out(floor, *read_at) => {

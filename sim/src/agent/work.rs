@@ -28,8 +28,8 @@ pub(crate) enum Work {
         gate: u64,
     },
     Write(Writing),
-    /// Looks whether what drains is to be forced.
-    DrainDue,
+    /// Looks at all jobs: what drains may have to be forced, what stood still goes on.
+    JobsDue,
     // Streams.
     Revoke,
     Enter(InChunk),
@@ -79,7 +79,7 @@ impl World {
             Work::AheadDue => self.look_at_ahead(at),
             Work::Read { request, gate } => self.read(at, &request, gate),
             Work::Write(writing) => self.write(at, writing),
-            Work::DrainDue => {}
+            Work::JobsDue => {}
             Work::Revoke => self.revoke(at),
             Work::Enter(chunk) => self.enter_chunk(at, chunk),
             Work::Ingest(chunk) => self.ingest(at, chunk),
@@ -99,12 +99,16 @@ impl World {
             waiting.into_iter().partition(|(place, _)| *place <= hardened);
         process.waiting = rest;
         for (_, after) in due {
-            match after {
-                AfterSync::Written(writing) => self.written(at, &writing),
-                AfterSync::OnRecord(session, source) => self.call(at, session, source),
-                AfterSync::Stored(session, source) => self.stored(at, session, source),
-                AfterSync::Recorded(session, source) => self.recorded(at, session, source),
-            }
+            self.after_sync(at, after);
+        }
+    }
+
+    pub(super) fn after_sync(&mut self, at: usize, after: AfterSync) {
+        match after {
+            AfterSync::Written(writing) => self.written(at, &writing),
+            AfterSync::OnRecord(session, source) => self.call(at, session, source),
+            AfterSync::Stored(session, source) => self.stored(at, session, source),
+            AfterSync::Recorded(session, source) => self.recorded(at, session, source),
         }
     }
 

@@ -7,8 +7,9 @@ use crate::world::World;
 use migrations::command::{Admit, Applied, Command, Outcome, Rejected};
 use migrations::driver::{Effect, Event as Heard};
 use migrations::id::{NodeId, SessionId, TabletId};
+use migrations::rule::{Rule, is_undone};
 use migrations::topology::Topology;
-use migrations::version::{CopyId, Incarnation};
+use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use std::rc::Rc;
 
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Attachment {
     stage: Greeting,
     tries: u32,
     admit: Rc<Admit>,
+    /// With the rule undone that the full state is read after the admission.
+    early: Option<(TopologyVersion, Vec<Record>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,11 @@ fn living(topology: &Topology, admit: &Admit, is_living: bool) -> Option<(NodeId
     is_it.then_some((id, known))
 }
 
+/// What concerns a node, and the version that it is read at.
+fn full_state(topology: &Topology, node: NodeId) -> (TopologyVersion, Vec<Record>) {
+    (topology.version(), topology.records_of(node).into_iter().map(Rc::new).collect())
+}
+
 impl World {
     /// A message of an agent on its attachment.
     pub(crate) fn heard_of_agent(&mut self, at: usize, agent: usize, conn: Conn, said: Message) {
@@ -79,6 +87,8 @@ impl World {
             }
             let is_living = living(topology, &admit, is_living).is_some();
             let known = topology.node_named(&admit.name).map(|(id, _)| id);
+            let early = known.filter(|_| is_undone(Rule::FullStateAfterAdmission));
+            let early = early.map(|node| full_state(topology, node));
             let driver = self.coordinators[at].leading.as_ref().map(|leading| &leading.driver);
             let must_wait = known.zip(driver).is_some_and(|(node, driver)| !driver.may_admit(node));
             if !is_living && must_wait {
@@ -91,7 +101,7 @@ impl World {
                 true => Greeting::Confirming { is_living },
                 false => Greeting::Draining,
             };
-            let attachment = Attachment { agent, stage, tries: 0, admit };
+            let attachment = Attachment { agent, stage, tries: 0, admit, early };
             if let Some(leading) = &mut self.coordinators[at].leading {
                 leading.attachments.insert(conn, attachment);
             }
@@ -147,7 +157,7 @@ impl World {
             self.refuse_greeting(at, conn);
             return;
         }
-        self.apply_up_to_date(at);
+        self.apply_own_entry(at);
         if !is_living {
             self.propose_admission(at, conn);
             return;
@@ -191,18 +201,22 @@ impl World {
     pub(super) fn admitted(&mut self, at: usize, conn: Conn, outcome: Option<Outcome>) {
         let Some(leading) = &self.coordinators[at].leading else { return };
         let Some(attachment) = leading.attachments.get(&conn) else { return };
+        let (agent, tries) = (attachment.agent, attachment.tries);
         match outcome {
             Some(Ok(Applied::Admitted { node, incarnation })) => {
                 self.mark("a process is admitted");
                 self.welcome(at, conn, node, incarnation);
             }
-            Some(Err(Rejected::FreshSessionMissing(_))) if attachment.tries < TRIES => {
+            Some(Err(Rejected::FreshSessionMissing(_))) if tries < TRIES => {
                 self.mark("an admission is proposed anew");
                 self.propose_admission(at, conn);
             }
             outcome => {
                 if let Some(Err(Rejected::NodeNotFenced(_))) = outcome {
                     self.mark("a process waits until its predecessor is fenced");
+                }
+                if let Some(Err(Rejected::NodeMismatch)) = outcome {
+                    self.directory_refused(agent);
                 }
                 self.refuse_greeting(at, conn);
             }
@@ -217,10 +231,10 @@ impl World {
             self.refuse_greeting(at, conn);
             return;
         }
-        let version = topology.version();
-        let records: Vec<Record> = topology.records_of(node).into_iter().map(Rc::new).collect();
+        let read = full_state(topology, node);
         let Some(leading) = &mut coordinator.leading else { return };
         let Some(attachment) = leading.attachments.get_mut(&conn) else { return };
+        let (version, records) = attachment.early.take().unwrap_or(read);
         attachment.stage = Greeting::Full { node, incarnation };
         let to = Place::Agent(attachment.agent);
         let records = Rc::new(records);

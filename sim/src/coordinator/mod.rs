@@ -12,7 +12,9 @@ use crate::time::{Clock, MICRO, MILLI, Time};
 use crate::world::World;
 use attachments::Attachment;
 use migrations::apply::apply;
+use migrations::command::Entry;
 use migrations::driver::{Driver, Event as Heard};
+use migrations::evidence::Acknowledgement;
 use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::rule::{Rule, is_undone};
 use migrations::topology::Topology;
@@ -86,6 +88,9 @@ impl World {
             Duty::Tick { term: of } if term == Some(of) => {
                 let now = self.coordinators[at].clock.instant(self.queue.now);
                 self.lead(at, Heard::Tick(now));
+                if is_undone(Rule::EvidenceNotTime) {
+                    self.take_time_for_answers(at);
+                }
                 self.coordinator_after(at, TICK, Duty::Tick { term: of });
             }
             Duty::Ended(ended) => self.proposal_ended(at, ended),
@@ -104,8 +109,15 @@ impl World {
         self.may_be_sent_snapshot(at);
         while self.coordinators[at].applied < self.group0.log.len() {
             let entry = Rc::clone(&self.group0.log[self.coordinators[at].applied]);
+            let own_ms = self.coordinators[at].clock.wall_ms(self.queue.now);
             let coordinator = &mut self.coordinators[at];
-            let applied = apply(&mut coordinator.topology, &entry);
+            let applied = match is_undone(Rule::ClockOfProposer) {
+                false => apply(&mut coordinator.topology, &entry),
+                true => {
+                    let read = Entry { proposed_ms: own_ms, ..(*entry).clone() };
+                    apply(&mut coordinator.topology, &read)
+                }
+            };
             coordinator.applied += 1;
             if let Some(leading) = &mut coordinator.leading {
                 leading.touched.extend(applied.touched.iter().copied());
@@ -152,7 +164,7 @@ impl World {
     /// A leadership begins: it has applied an entry of its own.
     pub(crate) fn begin_to_lead(&mut self, at: usize, term: u64) {
         self.step_down(at);
-        self.apply_up_to_date(at);
+        self.apply_own_entry(at);
         let now = self.coordinators[at].clock.instant(self.queue.now);
         let coordinator = &mut self.coordinators[at];
         coordinator.leading = Some(Leading {
@@ -169,6 +181,14 @@ impl World {
         self.coordinator_after(at, 0, Duty::Tick { term });
     }
 
+    /// A leader orders and answers nothing before it has applied an entry of its own leadership,
+    /// and with it all before.
+    pub(super) fn apply_own_entry(&mut self, at: usize) {
+        if !is_undone(Rule::OwnEntryFirst) {
+            self.apply_up_to_date(at);
+        }
+    }
+
     pub(crate) fn step_down(&mut self, at: usize) {
         let Some(leading) = self.coordinators[at].leading.take() else { return };
         self.say(|_| format!("c{at} leads no more, term {}", leading.term));
@@ -177,6 +197,31 @@ impl World {
             self.send(from, to, Some(conn), Message::Ended);
             self.close(conn, from);
         }
+    }
+
+    /// With the rule undone that time is no evidence: who has not answered for long has.
+    fn take_time_for_answers(&mut self, at: usize) {
+        let now_ms = self.coordinators[at].clock.wall_ms(self.queue.now);
+        let coordinator = &self.coordinators[at];
+        let Some(leading) = &coordinator.leading else { return };
+        let topology = &coordinator.topology;
+        let mut said = Vec::new();
+        for tablet in topology.in_transition() {
+            let stages = topology.transition(tablet).map(|transition| &transition.stages);
+            let entered = stages.and_then(|stages| stages.last()).map(|last| last.entered_ms);
+            if entered.is_none_or(|entered| now_ms < entered + 1_000) {
+                continue;
+            }
+            for node in leading.driver.waiting_for(topology, tablet) {
+                let admitted = topology.node(node).and_then(|node| node.admitted());
+                let version = topology.tablet(tablet).map(|tablet| tablet.version);
+                let (Some(incarnation), Some(version)) = (admitted, version) else { continue };
+                let (promised, at_ms) = (None, now_ms);
+                let of = Acknowledgement { node, incarnation, version, promised, at_ms };
+                said.push(Heard::Acknowledged { tablet, said: of });
+            }
+        }
+        said.into_iter().for_each(|said| self.lead(at, said));
     }
 
     pub(crate) fn kill_coordinator(&mut self, at: usize) {

@@ -45,6 +45,10 @@ impl World {
 
     pub(super) fn inv_02_write(&mut self, at: usize, id: TabletId, gate: &VersionGate) {
         let directory = self.agents[at].disk.directory;
+        // An old copy of a directory knows nothing of what was promised: its node counts as lost.
+        if self.directories.is_old(directory) {
+            return;
+        }
         let promised = self.oracles.promised.get(&(directory, id)).copied();
         if promised.is_some_and(|promised| gate.record.version < promised) {
             let (name, version) = (self.agents[at].name.clone(), gate.record.version);

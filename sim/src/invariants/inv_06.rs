@@ -161,7 +161,8 @@ impl World {
         acknowledged: Option<&RowVersion>,
         found: Option<&RowVersion>,
     ) {
-        if self.oracles.excused.contains(&id) {
+        let is_clouded = self.directories.clouded.contains(&id);
+        if self.oracles.excused.contains(&id) || is_clouded {
             return;
         }
         let key = || String::from_utf8_lossy(position).into_owned();

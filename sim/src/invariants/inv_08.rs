@@ -21,7 +21,9 @@ impl World {
             Some(record) => {
                 let replica = record.replicas.on(node);
                 let floor = self.agents[at].disk.live.floor(*id).version();
-                replica.is_none_or(|replica| replica.copy != *copy) && floor >= record.version
+                // Its newest full state was read at its admission or later, and spoke of this.
+                let known = floor.max(incarnation.0);
+                replica.is_none_or(|replica| replica.copy != *copy) && known >= record.version
             }
             None => false,
         });

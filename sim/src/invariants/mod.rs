@@ -132,6 +132,9 @@ impl World {
                     self.inv_10_expected(&earlier, command);
                     self.inv_13_fence(&earlier, command);
                     self.inv_02_admission(command);
+                    if let Command::Admit(admit) = command {
+                        self.admitted_second(&earlier, admit);
+                    }
                     self.tell_command(command);
                 }
                 Err(why) => self.say(|_| format!("group0 refuses: {why}")),
