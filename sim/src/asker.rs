@@ -147,9 +147,13 @@ impl World {
         for node in nodes {
             self.order(at, node, Order::Purge { tablet: id, version, promise });
         }
-        if self.random.workload.chance(300) {
+        let is_focus = self.plan.focus == Focus::Purges;
+        if self.random.workload.chance(if is_focus { 600 } else { 300 }) {
+            // Whoever starts anew has heard of no clock: the slowest one is the most behind of T.
+            let routers = 0..self.routers.len();
+            let slowest = routers.min_by_key(|at| self.routers[*at].clock.wall_off_ms);
             let router = self.random.workload.below(self.routers.len() as u64) as usize;
-            self.restart_router(router);
+            self.restart_router(slowest.filter(|_| is_focus).unwrap_or(router));
         }
     }
 

@@ -34,49 +34,87 @@ pub struct Batch {
 
 /// Rare states that a batch of a thousand seeds has to reach; one that does not tests less than it
 /// says. Edges back and edges that need a fault are among them.
-pub const MARKS: [&str; 42] = [
+pub const MARKS: [&str; 80] = [
     "a cancel is asked for",
     "a chunk is held between its receipt and its guard",
+    "a coordinator starts from a snapshot",
     "a copy is damaged",
     "a copy is marked as lost",
     "a deposed leader proposes",
+    "a directory is copied",
     "a drain is forced",
+    "a follower is sent a snapshot",
     "a full state leaves a tablet out",
     "a late chunk is refused",
     "a lease runs out",
+    "a machine comes in again, empty",
     "a node is fenced",
+    "a process crashes just after its word",
     "a process is admitted",
     "a process waits until its predecessor is fenced",
     "a renewal is not answered, since leadership is not confirmed",
     "a request id comes a second time",
-    "a source crashes in streaming",
-    "a source crashes in write_both_read_new",
-    "a source crashes in write_both_read_old",
+    "a second process asks for admission",
     "a source refuses a call",
+    "a store leaves a row out",
     "a stream is resumed",
     "a successor commits what a deposed leader has proposed",
     "a table is dropped",
-    "a target crashes in allow_write_both_read_old",
-    "a target crashes in cleanup_target",
-    "a target crashes in streaming",
-    "a target crashes in use_new",
-    "a target crashes in write_both_read_new",
-    "a target crashes in write_both_read_old",
+    "a task stands still between two steps of a barrier",
+    "an admission is proposed anew",
     "an agent catches up with a router",
     "an agent hears that it is fenced",
+    "an old directory is put back",
+    "an old directory is refused",
+    "an order for a call that is on record is answered with its state",
     "an order is refused",
+    "nobody knows what became of a proposal",
+    "one is dead and one is deaf for ever",
+    "the balancer empties a drained node",
+    "the balancer levels",
+    "tombstones are purged",
     "edge allow_write_both_read_old -> cleanup_target",
     "edge open_repair -> end_repair",
+    "edge repair -> open_repair",
     "edge streaming -> cleanup_target",
     "edge streaming -> write_both_read_old",
     "edge write_both_read_new -> write_both_read_old_fallback",
     "edge write_both_read_old -> cleanup_target",
-    "nobody knows what became of a proposal",
-    "the leader crashes in cleanup",
+    "edge write_both_read_old_fallback -> cleanup_target",
+    "a source crashes in allow_write_both_read_old",
+    "a target crashes in allow_write_both_read_old",
+    "the leader crashes in allow_write_both_read_old",
+    "a source crashes in write_both_read_old",
+    "a target crashes in write_both_read_old",
+    "the leader crashes in write_both_read_old",
+    "a source crashes in streaming",
+    "a target crashes in streaming",
     "the leader crashes in streaming",
-    "the leader crashes in use_new",
+    "a source crashes in write_both_read_new",
+    "a target crashes in write_both_read_new",
     "the leader crashes in write_both_read_new",
-    "tombstones are purged",
+    "a source crashes in write_both_read_old_fallback",
+    "a target crashes in write_both_read_old_fallback",
+    "the leader crashes in write_both_read_old_fallback",
+    "a source crashes in use_new",
+    "a target crashes in use_new",
+    "the leader crashes in use_new",
+    "a source crashes in cleanup",
+    "a target crashes in cleanup",
+    "the leader crashes in cleanup",
+    "a source crashes in end_migration",
+    "a target crashes in end_migration",
+    "the leader crashes in end_migration",
+    "a source crashes in cleanup_target",
+    "a target crashes in cleanup_target",
+    "the leader crashes in cleanup_target",
+    "a source crashes in revert_migration",
+    "a target crashes in revert_migration",
+    "the leader crashes in revert_migration",
+    "the leader crashes in open_repair",
+    "the leader crashes in repair",
+    "the leader crashes in end_repair",
+    "a source crashes in repair",
 ];
 
 impl Batch {
@@ -148,19 +186,13 @@ pub fn shrink(failure: &Failure) -> Failure {
 impl Failure {
     /// The line that repeats it.
     pub fn repeat(&self) -> String {
-        let mut line =
-            format!("cargo run --release -p palisade-sim -- --seed {:#x} --trace", self.seed);
-        let left_out: Vec<&str> = Fault::ALL
-            .into_iter()
-            .filter(|fault| !self.options.allowed.has(*fault))
-            .map(Fault::name)
-            .collect();
-        if !left_out.is_empty() {
-            line += &format!(" --without {}", left_out.join(","));
-        }
-        if self.options.span_per_mille != 1_000 {
-            line += &format!(" --span {}", self.options.span_per_mille);
-        }
-        line
+        let (seed, flags) = (self.seed, self.options.flags());
+        format!("cargo run --release -p palisade-sim -- --seed {seed:#x} --trace{flags}")
     }
+}
+
+/// Whether a seed runs alike a second time, to the byte of its trace.
+pub fn is_repeated(seed: u64, options: &Options) -> bool {
+    let options = Options { is_traced: true, ..*options };
+    run(seed, &options) == run(seed, &options)
 }

@@ -22,8 +22,6 @@ pub(crate) struct Directories {
     copies: BTreeMap<usize, Disk>,
     /// Those that group0 has to refuse.
     old: BTreeSet<DirectoryId>,
-    /// Tablets that an old one may serve until it is refused: at its floors, as of then.
-    pub(crate) clouded: BTreeSet<TabletId>,
 }
 
 impl Directories {
@@ -65,11 +63,17 @@ impl World {
         self.say(|world| format!("{}: an old directory is put back", world.agents[at].name));
         self.mark("an old directory is put back");
         self.lose_all(node);
-        self.directories.clouded.extend(copy.live.tablets.keys().copied());
         self.directories.old.insert(copy.directory);
         self.agents[at].disk = copy;
         let pause = self.random.faults.between(20, 600) * MILLI;
         self.queue.after(pause, Event::StartAgent(at));
+    }
+
+    /// Whether a node's word rests on an old directory, or its machine has come in as another one:
+    /// then nothing that was acknowledged or read with it counts.
+    pub(crate) fn is_word_of_old(&self, node: NodeId) -> bool {
+        let at = self.agent_of(node);
+        at.is_none_or(|at| self.directories.is_old(self.agents[at].disk.directory))
     }
 
     /// Copies that group0 gives a node.
@@ -123,11 +127,11 @@ impl World {
     }
 
     /// group0 takes a directory for an old copy of itself.
-    pub(crate) fn directory_refused(&mut self, at: usize) {
-        let directory = self.agents[at].disk.directory;
+    pub(crate) fn directory_refused(&mut self, at: usize, directory: DirectoryId) {
         if !self.directories.is_old(directory) {
-            let name = self.agents[at].name.clone();
-            self.broken(14, || format!("{name} is refused, and its directory is no copy"));
+            // A greeting from before the newest admission of the same directory: it is over.
+            self.mark("a late greeting is refused");
+            return;
         }
         self.mark("an old directory is refused");
         self.queue.after(200 * MILLI, Event::NewDirectory { at, instead_of: directory });

@@ -1,7 +1,7 @@
 //! The network: delay, loss, repetition, overtaking, cuts.
 
 use crate::event::Event;
-use crate::message::{Conn, Message, Packet, Place};
+use crate::message::{Conn, Message, Order, Packet, Place};
 use crate::plan::Fault;
 use crate::time::{MICRO, MILLI, SECOND, Time};
 use crate::world::World;
@@ -88,9 +88,12 @@ impl World {
         }
         let is_call =
             !matches!(message, Message::Order(_) | Message::Said(_) | Message::Request(_));
+        // What drops a copy is worth the most when it comes very late.
+        let is_drop = matches!(message, Message::Order(Order::Drop { .. }));
+        let (likely, longest) = if is_drop { (400, 9_000) } else { (30, 2_000) };
         let packet = Packet { from, to, conn, message };
-        if !is_call && self.has(Fault::Repeat) && self.random.network.chance(30) {
-            let again = at + self.random.network.between(1, 2_000) * MILLI;
+        if !is_call && self.has(Fault::Repeat) && self.random.network.chance(likely) {
+            let again = at + self.random.network.between(1, longest) * MILLI;
             self.queue.at(again, Event::Deliver(packet.clone()));
         }
         self.queue.at(at, Event::Deliver(packet));

@@ -154,6 +154,8 @@ pub struct Options {
     pub allowed: Faults,
     /// Classes that it has in any case.
     pub forced: Faults,
+    /// Whether repairs and purges are asked for more than other things; else by seed.
+    pub is_purging: bool,
     /// A part of the time with faults, in thousandths.
     pub span_per_mille: u64,
     /// The time with faults, in seconds of virtual time; 0 leaves it to the seed.
@@ -167,10 +169,78 @@ impl Default for Options {
         Options {
             allowed: Faults::ALL,
             forced: Faults::default(),
+            is_purging: false,
             span_per_mille: 1_000,
             seconds: 0,
             is_traced: false,
         }
+    }
+}
+
+/// A number, decimal or `0x…`.
+///
+/// # Errors
+/// In words, if it is none.
+pub fn parse_number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| format!("{text}: {error}"))
+}
+
+impl Options {
+    /// Takes a flag of the command line, or of a line of `sim/regressions`, with its value.
+    ///
+    /// # Errors
+    /// In words, if there is no such flag or the value is none of its.
+    pub fn set(&mut self, flag: &str, value: &str) -> Result<(), String> {
+        let faults = || value.split(',').map(|name| Fault::from_name(name).ok_or(name));
+        let unknown = |name| format!("no fault: {name}");
+        match flag {
+            "--span" => self.span_per_mille = parse_number(value)?.min(1_000),
+            "--focus" if value == "purges" => self.is_purging = true,
+            "--minutes" => self.seconds = parse_number(value)?.saturating_mul(60),
+            "--without" => {
+                for fault in faults() {
+                    self.allowed = self.allowed.without(fault.map_err(unknown)?);
+                }
+            }
+            "--with" => {
+                for fault in faults() {
+                    self.forced = self.forced.with(fault.map_err(unknown)?);
+                }
+            }
+            other => return Err(format!("not known: {other}")),
+        }
+        Ok(())
+    }
+
+    /// The flags that choose these.
+    pub fn flags(&self) -> String {
+        let names = |faults: Vec<Fault>| {
+            let names: Vec<&str> = faults.into_iter().map(Fault::name).collect();
+            names.join(",")
+        };
+        let mut flags = String::new();
+        let left_out: Vec<Fault> =
+            Fault::ALL.into_iter().filter(|f| !self.allowed.has(*f)).collect();
+        if !left_out.is_empty() {
+            flags += &format!(" --without {}", names(left_out));
+        }
+        if self.forced != Faults::default() {
+            flags += &format!(" --with {}", names(self.forced.iter().collect()));
+        }
+        if self.is_purging {
+            flags += " --focus purges";
+        }
+        if self.span_per_mille != 1_000 {
+            flags += &format!(" --span {}", self.span_per_mille);
+        }
+        if self.seconds > 0 {
+            flags += &format!(" --minutes {}", self.seconds / 60);
+        }
+        flags
     }
 }
 
@@ -245,6 +315,7 @@ impl Plan {
             has_left_out: agents > 5 && shape.chance(300),
             has_switches: shape.chance(400),
             focus: match shape.below(10) {
+                _ if options.is_purging => Focus::Purges,
                 0..=2 => Focus::Purges,
                 3..=5 => Focus::Sizes,
                 _ => Focus::Even,

@@ -147,7 +147,7 @@ impl World {
         }
         let tablets: Vec<TabletId> = self.routers[at].picture.keys().copied().collect();
         // What was purged just now is what a slow clock could bring back.
-        let may_be_hot = self.plan.focus == Focus::Purges && self.random.workload.chance(300);
+        let may_be_hot = self.plan.focus == Focus::Purges && self.random.workload.chance(500);
         let hot = self.oracles.last_purged.clone().filter(|_| may_be_hot);
         let tablet = hot.as_ref().map(|(tablet, _)| *tablet);
         let Some(tablet) = tablet.or_else(|| self.random.workload.pick(&tablets)) else { return };
@@ -363,8 +363,12 @@ impl World {
     /// A majority of each set has agreed.
     fn done(&mut self, at: usize, number: u64) {
         let Some(operating) = self.routers[at].operations.remove(&number) else { return };
-        let Operating { tablet, position, row, found, acknowledged, .. } = operating;
+        let Operating { tablet, position, row, found, acknowledged, agreed, .. } = operating;
         self.story.operated(at, number, row.as_ref().or(found.as_ref()));
+        if agreed.iter().any(|node| self.is_word_of_old(*node)) {
+            self.mark("an old directory has a say in an operation");
+            return;
+        }
         match row {
             Some(row) => {
                 self.say(|_| format!("r{at}: acknowledged: {}", written(&position, &row)));

@@ -2,15 +2,11 @@
 //! seeds of bugs that were found by it.
 
 use palisade_sim::batch::{Batch, seeds};
-use palisade_sim::plan::{Fault, Options};
+use palisade_sim::plan::{Fault, Options, parse_number};
 use palisade_sim::run;
 
-/// Seeds that once failed, with what was wrong.
-const REGRESSIONS: [u64; 2] = [
-    // A delete that nobody had acknowledged reached every replica by a repair and was purged: the
-    // oracle took it for a lost write.
-    0x63, 0x2a21,
-];
+/// Seeds that once failed, a line each: the seed and its flags.
+const REGRESSIONS: &str = include_str!("../regressions");
 
 fn in_threads(from: u64, count: u64) -> Batch {
     let workers: Vec<_> = (0..2)
@@ -41,7 +37,7 @@ fn every_invariant_holds_in_every_seed() {
     assert!(batch.operations.0 > 20_000, "hardly anything is written: {:?}", batch.operations);
     // All of them take a thousand seeds: `sim --seeds 1000` says so. Most are reached by these.
     let unreached = batch.unreached();
-    assert!(unreached.len() <= 6, "never reached: {unreached:?}");
+    assert!(unreached.len() <= 14, "never reached: {unreached:?}");
 }
 
 #[test]
@@ -78,6 +74,26 @@ fn moving_tablets_without_any_fault_loses_nothing() {
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    let batch = seeds(REGRESSIONS.into_iter(), &Options::default());
+    let lines = REGRESSIONS.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let mut runs = 0;
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let seed = parse_number(words.next().expect("a line is not empty")).expect(line);
+        let mut options = Options::default();
+        while let Some(flag) = words.next() {
+            options.set(flag, words.next().unwrap_or_default()).expect(line);
+        }
+        check(&seeds(std::iter::once(seed), &options));
+        runs += 1;
+    }
+    assert!(runs >= 4, "nothing was read: {runs}");
+}
+
+/// A run may be as long as one likes: one of three minutes, with what happens in them.
+#[test]
+fn a_long_run_holds() {
+    let options = Options { seconds: 180, ..Options::default() };
+    let batch = seeds(std::iter::once(21), &options);
     check(&batch);
+    assert!(batch.migrations > 200, "tablets hardly move: {}", batch.migrations);
 }

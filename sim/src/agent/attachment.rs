@@ -269,6 +269,7 @@ impl World {
         if let Some(attachment) = &mut process.attachment {
             attachment.silent_since = now;
         }
+        self.inv_13_held(at);
         self.look_at_lease_now(at);
     }
 

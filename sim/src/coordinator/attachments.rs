@@ -202,6 +202,7 @@ impl World {
         let Some(leading) = &self.coordinators[at].leading else { return };
         let Some(attachment) = leading.attachments.get(&conn) else { return };
         let (agent, tries) = (attachment.agent, attachment.tries);
+        let directory = attachment.admit.directory;
         match outcome {
             Some(Ok(Applied::Admitted { node, incarnation })) => {
                 self.mark("a process is admitted");
@@ -216,7 +217,7 @@ impl World {
                     self.mark("a process waits until its predecessor is fenced");
                 }
                 if let Some(Err(Rejected::NodeMismatch)) = outcome {
-                    self.directory_refused(agent);
+                    self.directory_refused(agent, directory);
                 }
                 self.refuse_greeting(at, conn);
             }

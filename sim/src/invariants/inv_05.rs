@@ -1,6 +1,6 @@
 //! INV-5: the floor of a tablet on a data directory never falls, also when the copy is dropped, and
 //! is durable before it is acknowledged. A copy that is damaged takes its floor along; without it
-//! the directory opens no session.
+//! the directory opens no session. So does an old copy of a directory, which group0 refuses.
 
 use crate::message::Record;
 use crate::world::World;
@@ -37,6 +37,7 @@ impl World {
 
     fn has_damaged(&self, at: usize) -> bool {
         let own = self.agents[at].own();
-        self.oracles.damaged.iter().any(|(node, _, _)| Some(*node) == own)
+        let is_old = self.directories.is_old(self.agents[at].disk.directory);
+        is_old || self.oracles.damaged.iter().any(|(node, _, _)| Some(*node) == own)
     }
 }

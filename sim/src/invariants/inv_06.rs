@@ -128,6 +128,10 @@ impl World {
     fn look_up(&self, record: &TabletRecord, node: NodeId, position: &Position) -> Found {
         let Some(at) = self.agent_of(node) else { return Found::Refuses };
         let id = record.tablet;
+        // Its floors have fallen, and nobody but group0 can tell: docs/PROTOCOL.md, "Limits".
+        if self.directories.is_old(self.agents[at].disk.directory) {
+            return Found::Refuses;
+        }
         let disk = &self.agents[at].disk.live;
         let Some(given) = record.given(node) else { return Found::Refuses };
         if self.is_lost(id, node, given, false) {
@@ -161,8 +165,7 @@ impl World {
         acknowledged: Option<&RowVersion>,
         found: Option<&RowVersion>,
     ) {
-        let is_clouded = self.directories.clouded.contains(&id);
-        if self.oracles.excused.contains(&id) || is_clouded {
+        if self.oracles.excused.contains(&id) {
             return;
         }
         let key = || String::from_utf8_lossy(position).into_owned();
