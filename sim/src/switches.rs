@@ -8,7 +8,6 @@ use crate::world::World;
 use migrations::balancer::{self, Limits, Why};
 use migrations::command::{Change, Command, Start};
 use migrations::id::{MigrationId, NodeId, TableId};
-use migrations::stage::TransitionKind;
 use migrations::switch::{BalanceScope, BalanceSwitch};
 
 impl World {
@@ -20,6 +19,11 @@ impl World {
         let state = self.coordinators[at].topology.state();
         let nodes: Vec<NodeId> = state.nodes.keys().copied().collect();
         let tables: Vec<TableId> = state.tables.keys().copied().collect();
+        // Their machines have come in again under other names.
+        let without = state.nodes.iter().filter(|(id, node)| {
+            !node.is_leaving && node.admitted().is_none() && self.agent_of(**id).is_none()
+        });
+        let without: Vec<NodeId> = without.map(|(id, _)| *id).collect();
         let drained: Vec<NodeId> =
             state.nodes.iter().filter(|(_, n)| n.drain.is_some()).map(|(id, _)| *id).collect();
         let switched: Vec<BalanceScope> = state.balancing.keys().copied().collect();
@@ -30,6 +34,10 @@ impl World {
         match dice {
             // A pause is short, a drain is not.
             _ if is_paused => Some(Change::Resume),
+            _ if !without.is_empty() => {
+                let node = workload.pick(&without)?;
+                Some(Change::RemoveNode { node, reason: reason() })
+            }
             0 | 1 => Some(Change::Pause { reason: reason() }),
             2..=4 if drained.is_empty() => {
                 let node = workload.pick(&nodes)?;
@@ -60,16 +68,21 @@ impl World {
         let now_ms = self.coordinators[at].clock.wall_ms(self.queue.now);
         let limits = Limits { moves: 2, per_node: 2 };
         let plan = balancer::plan(&self.coordinators[at].topology, limits, now_ms);
+        for node in balancer::emptied(&self.coordinators[at].topology) {
+            self.mark("a removed node is forgotten");
+            self.propose(at, Command::Forget { node }, Then::Nothing);
+        }
         for planned in plan.moves {
             let Some(migration) = MigrationId::from_uuid(self.random.ids.uuid()) else { continue };
             self.mark(match planned.why {
                 Why::Drain => "the balancer empties a drained node",
                 Why::Level => "the balancer levels",
+                Why::Remove => "the balancer rebuilds what a removed node held",
             });
             let start = Box::new(Start {
                 migration,
                 tablet: planned.tablet,
-                kind: TransitionKind::Migrate,
+                kind: planned.kind,
                 from: Some(planned.from),
                 to: Some(planned.to),
                 session: None,
