@@ -312,7 +312,7 @@ impl Plan {
                 shape.between(3, 9)
             },
             has_second_table: shape.chance(400),
-            has_left_out: agents > 5 && shape.chance(300),
+            has_left_out: agents > 5 && shape.chance(300) && options.allowed != Faults::default(),
             has_switches: shape.chance(400),
             focus: match shape.below(10) {
                 _ if options.is_purging => Focus::Purges,
