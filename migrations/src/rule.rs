@@ -82,8 +82,6 @@ pub enum Rule {
     FullStateAfterAdmission,
     /// What a full state does not list is dropped only if its floor is not above.
     LeftOutByFloor,
-    /// A leader answers nothing before it has applied an entry of its own.
-    OwnEntryFirst,
     /// One call for each session, source and receiver, for ever.
     OneCallForEver,
     /// What a copy holds is never cleared.
@@ -104,7 +102,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 46] = [
+    pub const ALL: [Rule; 45] = [
         Rule::FreshSessionOnRetry,
         Rule::SessionClearedOnWayBack,
         Rule::EvidenceChecked,
@@ -142,7 +140,6 @@ impl Rule {
         Rule::StepsAreOne,
         Rule::FullStateAfterAdmission,
         Rule::LeftOutByFloor,
-        Rule::OwnEntryFirst,
         Rule::OneCallForEver,
         Rule::NeverCleared,
         Rule::AdmissionKeepsGiven,

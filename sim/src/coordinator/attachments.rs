@@ -157,7 +157,7 @@ impl World {
             self.refuse_greeting(at, conn);
             return;
         }
-        self.apply_own_entry(at);
+        self.apply_up_to_date(at);
         if !is_living {
             self.propose_admission(at, conn);
             return;

@@ -164,7 +164,7 @@ impl World {
     /// A leadership begins: it has applied an entry of its own.
     pub(crate) fn begin_to_lead(&mut self, at: usize, term: u64) {
         self.step_down(at);
-        self.apply_own_entry(at);
+        self.apply_up_to_date(at);
         let now = self.coordinators[at].clock.instant(self.queue.now);
         let coordinator = &mut self.coordinators[at];
         coordinator.leading = Some(Leading {
@@ -179,14 +179,6 @@ impl World {
         });
         self.say(|_| format!("c{at} leads, term {term}"));
         self.coordinator_after(at, 0, Duty::Tick { term });
-    }
-
-    /// A leader orders and answers nothing before it has applied an entry of its own leadership,
-    /// and with it all before.
-    pub(super) fn apply_own_entry(&mut self, at: usize) {
-        if !is_undone(Rule::OwnEntryFirst) {
-            self.apply_up_to_date(at);
-        }
     }
 
     pub(crate) fn step_down(&mut self, at: usize) {
