@@ -27,7 +27,7 @@ pub mod attach;
 mod faults_api;
 mod options;
 mod server;
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
 mod interleavings;
 
 pub use options::ReplicaArgs;

@@ -3,8 +3,9 @@
 use crate::guard::{TopologyGuard, VersionGuard};
 use crate::lock::{Mutex, locked};
 use crate::store::{
-    Begun, Call, Chunk, DataError, Digest, Durable, Home, IngestError, Ingested, Known, Page,
-    PurgeError, Purged, StepError, StoreError, StreamOnRecord, StreamState, TabletStore,
+    Begun, Call, Chunk, DataError, Digest, Durable, Home, IngestError, Ingested, Known, NoRoom,
+    Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord, StreamState,
+    TabletStore,
 };
 use crate::tablets::StepPermit;
 use migrations::clock::HybridTime;
@@ -14,6 +15,7 @@ use migrations::record::TabletRecord;
 use migrations::row::{RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One tablet's floor, record and copies; what of the floor is durable.
 #[derive(Debug, Default)]
@@ -76,12 +78,16 @@ impl TabletStore for SlowDisk {
     fn durable(&self) -> Durable {
         let (durable, end) = Durable::by_hand();
         let (floor, of_disk) = (self.floor_written(), Arc::clone(&self.durable));
-        shuttle::thread::spawn(move || {
+        let sync = move || {
             let mut on_disk = locked(&of_disk);
             *on_disk = floor.max(*on_disk);
             drop(on_disk);
             end();
-        });
+        };
+        #[cfg(feature = "shuttle")]
+        shuttle::thread::spawn(sync);
+        #[cfg(not(feature = "shuttle"))]
+        sync();
         durable
     }
 
@@ -147,6 +153,14 @@ impl TabletStore for SlowDisk {
         _: Option<&[u8]>,
         _: usize,
     ) -> Result<Page, IngestError> {
+        no_rows()
+    }
+
+    fn size(&self, _: &TopologyGuard, _: Duration) -> Result<Option<u64>, IngestError> {
+        no_rows()
+    }
+
+    fn reserve(&self, _: u64) -> Result<Reservation, NoRoom> {
         no_rows()
     }
 

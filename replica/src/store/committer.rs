@@ -87,7 +87,7 @@ impl Durable {
     }
 }
 
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
 impl Durable {
     /// A wait, and what ends it.
     pub(crate) fn by_hand() -> (Durable, impl FnOnce() + Send + 'static) {
