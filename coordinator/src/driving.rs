@@ -17,6 +17,7 @@ use migrations::command::Command;
 use migrations::driver::{Driver, Effect, Event, Unfit};
 use migrations::id::{MigrationId, NodeId, SessionId, TabletId};
 use migrations::lease::Instant;
+use migrations::node::Node;
 use migrations::version::{Incarnation, TopologyVersion};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -226,8 +227,12 @@ impl DriverLoop {
         match input {
             Input::Event(event) => self.handle(leading, event),
             Input::Renew { node, incarnation, at, answer } => {
+                // Looked at here once more: what the caller has seen may be older than a fence.
+                let is_in = self.group0.read(|machine| {
+                    machine.topology.node(node).and_then(Node::admitted) == Some(incarnation)
+                });
                 let renewal = match leading.driver.unfit(node, incarnation) {
-                    _ if leading.driver.may_renew(node, incarnation) => Renewal::Yes,
+                    _ if is_in && leading.driver.may_renew(node, incarnation) => Renewal::Yes,
                     Some((why, _)) => Renewal::Unfit(why),
                     None => Renewal::Fenced,
                 };
@@ -258,6 +263,15 @@ impl DriverLoop {
         if leading.told != everywhere {
             leading.told = everywhere;
             self.agents.tell_all(everywhere);
+        }
+        let has_nodes =
+            |changes: &Vec<Change>| changes.iter().any(|change| !change.nodes.is_empty());
+        if changes.as_ref().is_none_or(has_nodes) {
+            // Whoever is out learns it, also if its attachment came while the fence was under way.
+            self.group0.read(|machine| {
+                let admitted = |node| machine.topology.node(node).and_then(Node::admitted);
+                self.agents.end_all_but(admitted);
+            });
         }
         self.handle(leading, committed(changes));
     }

@@ -140,7 +140,7 @@ impl Driver {
                 }
             }
             Event::Renewed { node, incarnation, at } => self.leases.renewed(node, incarnation, at),
-            Event::HasFullState { node } => self.fitness.has_full_state(node),
+            Event::HasFullState { node } => self.fitness.has_full_state(node, self.now),
             Event::Received { node, ticket } => self.fitness.received(node, ticket),
             Event::Unfit { node, incarnation, why } => {
                 self.fitness.unfit(node, incarnation, why, self.now);

@@ -175,4 +175,10 @@ async fn h12_a_copy_that_can_not_be_dropped_makes_the_node_unfit() {
     assert!(matches!(failed, Err(DropError::Store(_))), "{failed:?}");
     let unfit = agent.tablets.fitness().unfit().expect("it is");
     assert_eq!(unfit.reason, Reason::DiskError, "{unfit}");
+    // The order comes again: the copy is still there, and nobody says that it has gone.
+    let again = agent.tablets.drop_copy(&record, copy(5), node(OWN)).await;
+    assert!(matches!(again, Err(DropError::Store(_))), "{again:?}");
+    faults.set(DiskFault::Drops, false);
+    agent.tablets.drop_copy(&record, copy(5), node(OWN)).await.expect("it can be dropped now");
+    agent.tablets.probe().await.expect("nothing is wrong any more");
 }

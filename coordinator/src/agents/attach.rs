@@ -62,6 +62,11 @@ pub(super) async fn serve(
     let end = CancellationToken::new();
     let (orders, mut waiting) = Agents::channel();
     let attachment = api.agents.attach(node, incarnation, orders, end.clone());
+    // It may have been fenced while it was greeted. From here on a fence ends its attachment.
+    if !is_admitted(&api, node, incarnation) {
+        api.agents.detach(node, attachment);
+        return Err(fenced(incarnation));
+    }
     tracing::info!(peer = %node, %incarnation, "agent attached");
     send_newer(&api, node, version);
     api.driver.report(Event::Attached { node, attachment }).await;
@@ -99,6 +104,11 @@ pub(super) async fn serve(
         api.driver.report(Event::Detached { node, attachment }).await;
     }
     ended
+}
+
+fn is_admitted(api: &AgentApi, node: NodeId, incarnation: Incarnation) -> bool {
+    let now = api.group0.read(|m| m.topology.node(node).and_then(Node::admitted));
+    now == Some(incarnation)
 }
 
 async fn next(said: &mut Streaming<AttachRequest>, wait: Wait) -> Result<Said, Status> {
@@ -221,8 +231,7 @@ fn send_newer(api: &AgentApi, node: NodeId, version: TopologyVersion) {
 
 /// Why this side has ended an attachment: fenced, or another one has taken its place.
 fn ended_here(api: &AgentApi, node: NodeId, incarnation: Incarnation) -> Status {
-    let admitted = api.group0.read(|machine| machine.topology.node(node).and_then(Node::admitted));
-    if admitted == Some(incarnation) {
+    if is_admitted(api, node, incarnation) {
         return Refusal::new(Reason::NodeNotReady, "a newer attachment has taken its place").into();
     }
     fenced(incarnation)

@@ -106,6 +106,15 @@ impl Agents {
         number
     }
 
+    /// Ends each attachment whose process is not the admitted one.
+    pub(crate) fn end_all_but(&self, admitted: impl Fn(NodeId) -> Option<Incarnation>) {
+        for (node, attachment) in &*lock(&self.inner.attached) {
+            if admitted(*node) != Some(attachment.incarnation) {
+                attachment.end.cancel();
+            }
+        }
+    }
+
     /// Takes an attachment out, unless a newer one is there; whether it was there.
     pub(super) fn detach(&self, node: NodeId, number: u64) -> bool {
         let mut attached = lock(&self.inner.attached);

@@ -30,8 +30,8 @@ struct Reach {
     asked: Option<u64>,
     /// Orders have gone out behind that question, or with none out.
     is_owed_one: bool,
-    /// It has the full state, and does not attach before that is worked off.
-    is_working_off: bool,
+    /// Since when it has the full state; it does not attach before that is worked off.
+    working_off_since: Option<Instant>,
 }
 
 /// What an unfit node has to wait for before it is admitted anew.
@@ -47,6 +47,9 @@ pub(super) struct Fitness {
     reach: BTreeMap<NodeId, Reach>,
     unfit: BTreeMap<(NodeId, Incarnation), (Unfit, Instant)>,
     past: BTreeMap<NodeId, Past>,
+    /// Who is admitted, and since when as far as this leader has seen: nobody owes anything from
+    /// before.
+    admitted: BTreeMap<NodeId, (Incarnation, Instant)>,
     tickets: u64,
     looked: Option<Instant>,
     scanned: Option<Instant>,
@@ -93,8 +96,10 @@ impl Fitness {
     }
 
     /// A node has the full state: from here on it owes to work it off, which takes its time.
-    pub(super) fn has_full_state(&mut self, node: NodeId) {
-        self.reach.entry(node).or_default().is_working_off = true;
+    pub(super) fn has_full_state(&mut self, node: NodeId, now: Instant) {
+        let reach = self.reach.entry(node).or_default();
+        reach.working_off_since = Some(now);
+        reach.silent_since.get_or_insert(now);
     }
 
     /// A node has what was sent before the question of this ticket.
@@ -161,10 +166,33 @@ impl Fitness {
         self.past.retain(|_, past| now <= after(past.until, base.saturating_mul(FORGOTTEN_AFTER)));
     }
 
+    /// Sees who is admitted now.
+    fn see_admitted(&mut self, topology: &Topology, now: Instant) {
+        let nodes = &topology.state().nodes;
+        self.admitted.retain(|id, _| nodes.contains_key(id));
+        for (id, node) in nodes {
+            match (node.admitted(), self.admitted.get(id)) {
+                (Some(incarnation), Some((known, _))) if *known == incarnation => {}
+                (Some(incarnation), _) => {
+                    self.admitted.insert(*id, (incarnation, now));
+                }
+                (None, _) => {
+                    self.admitted.remove(id);
+                }
+            }
+        }
+    }
+
+    /// From when on a node owes what has been waited for since then.
+    fn owes_since(&self, node: NodeId, since: Instant) -> Instant {
+        self.admitted.get(&node).map_or(since, |(_, admitted)| since.max(*admitted))
+    }
+
     /// Those who hold a lease, and of whose orders none has come for the length of one. It counts
     /// half a lease more: what they have said may wait here to be heard.
     fn unreached(&mut self, topology: &Topology, now: Instant) -> Vec<(NodeId, Incarnation)> {
         let terms = topology.state().settings.lease;
+        let patience = patience(&topology.state().settings);
         let mut found = Vec::new();
         for (node, reach) in &mut self.reach {
             let Some(since) = reach.silent_since else { continue };
@@ -176,7 +204,10 @@ impl Fitness {
                 continue;
             }
             let is_late = now > terms.half_after(terms.leader_deadline(since));
-            if let Some(incarnation) = admitted.filter(|_| is_late && !reach.is_working_off) {
+            // What it delays is found out by its tablets first; this is for what none waits for.
+            let is_working_off =
+                reach.working_off_since.is_some_and(|since| now <= after(since, 2 * patience));
+            if let Some(incarnation) = admitted.filter(|_| is_late && !is_working_off) {
                 found.push((*node, incarnation));
             }
         }
@@ -238,6 +269,7 @@ impl Driver {
             }
         }
         self.fitness.settle(topology, now);
+        self.fitness.see_admitted(topology, now);
         for (node, incarnation) in self.fitness.unreached(topology, now) {
             self.fitness.unfit(node, incarnation, Unfit::Unreachable, now);
         }
@@ -248,7 +280,9 @@ impl Driver {
         let mut found = Vec::new();
         for (id, gathered) in &self.gathered {
             if now > after(gathered.since, patience) {
-                found.extend(overdue(topology, *id, gathered, now, patience));
+                let is_late =
+                    |node, since| now > after(self.fitness.owes_since(node, since), patience);
+                found.extend(overdue(topology, *id, gathered, is_late));
             }
         }
         for (node, incarnation, why) in found {
@@ -262,8 +296,7 @@ fn overdue(
     topology: &Topology,
     id: TabletId,
     gathered: &Gathered,
-    now: Instant,
-    patience: u64,
+    is_late: impl Fn(NodeId, Instant) -> bool,
 ) -> Vec<(NodeId, Incarnation, Unfit)> {
     let Some(tablet) = topology.tablet(id) else { return Vec::new() };
     let Some(transition) = &tablet.transition else { return Vec::new() };
@@ -277,19 +310,21 @@ fn overdue(
         for node in barrier::asked(tablet) {
             let said = gathered.acknowledged.get(&node);
             let has_said = said.is_some_and(|said| barrier::counts(topology, tablet, said));
-            if let Some(incarnation) = admitted(node).filter(|_| !has_said) {
+            let owes = !has_said && is_late(node, gathered.since);
+            if let Some(incarnation) = admitted(node).filter(|_| owes) {
                 found.push((node, incarnation, Unfit::Silent(id)));
             }
         }
     }
-    if gathered.drops_since.is_some_and(|since| now > after(since, patience)) {
+    if let Some(since) = gathered.drops_since {
         for replica in barrier::to_drop(stage, &tablet.replicas, &transition.record.next) {
             let node = replica.node;
             let has_dropped = gathered
                 .drops
                 .get(&node)
                 .is_some_and(|said| Some(said.incarnation) == admitted(node));
-            if let Some(incarnation) = admitted(node).filter(|_| !has_dropped) {
+            let owes = !has_dropped && is_late(node, since);
+            if let Some(incarnation) = admitted(node).filter(|_| owes) {
                 found.push((node, incarnation, Unfit::KeepsCopy(id)));
             }
         }

@@ -140,6 +140,37 @@ fn h12_a_node_that_never_acknowledges_is_fenced() {
     assert_eq!(run.fenced, [3]);
 }
 
+/// A transition that a dead majority has held for long: who comes back owes its acknowledgement
+/// from then on, and not since the stage began.
+#[test]
+fn h12_a_node_that_comes_back_to_a_held_transition_has_its_time() {
+    let mut run = Run::new(Cluster::in_stage(Stage::UseNew));
+    run.cluster.fence(2).expect("admitted");
+    run.cluster.fence(3).expect("admitted");
+    run.attach();
+    run.pass(3 * (DRAIN + LEASE));
+    run.wedged = Some(2);
+    run.cluster.admit(2).expect("it is fenced");
+    run.give(Event::Attached { node: node(2), attachment: 99 });
+    run.pass(DRAIN + LEASE);
+    assert_eq!((run.why(2), &run.fenced[..]), (None, &[][..]), "it has the time that each has");
+    run.pass(LEASE);
+    assert_eq!(run.why(2), Some(Unfit::Silent(tablet(1))));
+}
+
+/// The full state has come and is never worked off, by a node that no barrier waits for.
+#[test]
+fn h12_a_full_state_that_is_never_worked_off_has_its_bound() {
+    let mut run = Run::new(Cluster::new(5, 3, 1));
+    run.attach();
+    run.mute = Some(2);
+    run.give(Event::HasFullState { node: node(2) });
+    run.pass(DRAIN + LEASE);
+    assert_eq!(run.why(2), None);
+    run.pass(DRAIN + 3 * LEASE);
+    assert_eq!(run.fenced, [2]);
+}
+
 /// A drop that fails for good, and one that is never reported.
 #[test]
 fn h12_a_node_that_can_not_drop_a_copy_is_fenced() {

@@ -89,18 +89,28 @@ impl SledStore {
     }
 
     pub(super) fn drop_tree_of(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
-        #[cfg(feature = "faults")]
-        self.faults.check(DiskFault::Drops, "drop a copy")?;
-        {
-            let entry = self.entry(tablet);
+        let entry = self.entry(tablet);
+        let was_there = {
             let mut entry = locked(&entry);
-            entry.copies.remove(&copy);
             if entry.given == Some(copy) {
                 entry.given = None;
             }
-        }
+            entry.copies.remove(&copy)
+        };
         // Not under the lock: a large copy takes long, and whoever lists copies would wait with
         // all tablets locked. Nobody finds the copy any more, and its number never comes again.
+        let dropped = self.drop_tree(tablet, copy);
+        // What could not be dropped is there: the next order has to drop it, and not to say that
+        // it has gone.
+        if let (Err(_), Some(kept)) = (&dropped, was_there) {
+            locked(&entry).copies.insert(copy, kept);
+        }
+        dropped
+    }
+
+    fn drop_tree(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
+        #[cfg(feature = "faults")]
+        self.faults.check(DiskFault::Drops, "drop a copy")?;
         self.db.drop_tree(layout::tree_name(tablet, copy))?;
         Ok(())
     }
