@@ -188,9 +188,17 @@ impl Stage {
             }
             _ => {}
         }
+        let begun = || self.cluster.logged("n1").matches("a stream out began").count();
+        let before = begun();
         self.cluster.let_go(&at).await;
         if wait == "stream_last_word" {
-            self.cluster.said("n1", "a stream out began").await;
+            // This one, not one of those before it.
+            let began = async {
+                while begun() == before {
+                    tokio::task::yield_now().await;
+                }
+            };
+            soon("a stream to begin", began).await;
             let request = pb::CancelMigrationRequest { id: id.clone(), ..Default::default() };
             self.cluster.admin().cancel_migration(request).await.expect("it streams");
         }
