@@ -16,7 +16,7 @@ pub(crate) use balance::disabled;
 pub(crate) use start::check_pending;
 
 use crate::command::{Applied, Change, Command, Entry, Outcome, Rejected};
-use crate::id::{NodeId, TabletId};
+use crate::id::{NodeId, SessionId, TabletId};
 use crate::invariant::{self, Broken};
 use crate::lease::Instant;
 use crate::problem::{Field, Problem};
@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::switch::{BalanceScope, Origin};
 use crate::topology::Topology;
 use crate::version::TopologyVersion;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// What came of an entry.
@@ -82,6 +82,35 @@ pub fn apply(topology: &mut Topology, entry: &Entry) -> AppliedEntry {
         topology.state.version = at;
     }
     applied
+}
+
+/// The first step of a restored state: every tablet gets the first version of the new era, and
+/// what has a session begins its attempt anew with the fresh one.
+pub(crate) fn begin_era(
+    topology: &mut Topology,
+    fresh: &BTreeMap<TabletId, SessionId>,
+    now_ms: u64,
+) {
+    let at = topology.state.version.next();
+    let tablets: Vec<TabletId> = topology.state.tablets.keys().copied().collect();
+    let mut work = Work {
+        topology,
+        at,
+        now_ms,
+        touched: BTreeSet::new(),
+        is_wider: true,
+        nodes: BTreeSet::new(),
+        is_for_all: true,
+    };
+    for id in tablets {
+        let transition = work.topology.transition(id);
+        let restarts = transition.filter(|transition| transition.record.session.is_some());
+        match restarts.and_then(|transition| transition.record.stage.retry_from()) {
+            Some(stage) => work.enter(id, stage, fresh.get(&id).copied(), None),
+            None => work.touch(id, |_| {}),
+        }
+    }
+    topology.state.version = at;
 }
 
 /// What `apply` would say of a change now, nothing done: `validate_only`.

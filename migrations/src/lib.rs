@@ -35,6 +35,7 @@ pub mod topology;
 pub mod barrier;
 pub mod streams;
 pub mod apply;
+pub mod restore;
 pub mod driver;
 pub mod router;
 pub mod retry;

@@ -141,6 +141,13 @@ impl<T> RequestMemory<T> {
         }
     }
 
+    /// Raises the common horizon: what is not remembered and at or below it is refused from here on.
+    pub(crate) fn raise_horizon(&mut self, horizon: RequestId) {
+        self.horizon = self.horizon.max(Some(horizon));
+        let common = self.horizon;
+        self.caller_horizons.retain(|_, own| Some(*own) > common);
+    }
+
     fn forget(&mut self, id: RequestId) {
         let Some(kept) = self.remembered.remove(&id) else { return };
         if let Some(own) = self.of_caller.get_mut(&kept.caller) {

@@ -13,11 +13,19 @@ use crate::topology::Topology;
 use crate::version::{CopyId, Incarnation};
 use alloc::vec::Vec;
 
+/// Whether a number is of an era before the newest restore: whoever has it has not been admitted
+/// to the cluster that the restore made.
+fn is_before_restore(topology: &Topology, incarnation: Incarnation) -> bool {
+    incarnation.0.era() < topology.version().era()
+}
+
 /// Which node a process may become, or why it may not.
 fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, Rejected> {
     let Some((id, node)) = topology.node_named(&admit.name) else {
         let is_elsewhere = topology.state.nodes.values().any(|n| n.directory == admit.directory);
-        let was_admitted = admit.known_incarnation.is_some();
+        // One that came in after what was restored had been saved is a new one here.
+        let known = admit.known_incarnation;
+        let was_admitted = known.is_some_and(|known| !is_before_restore(topology, known));
         return match (is_elsewhere, was_admitted) {
             (true, _) => Err(Rejected::NodeMismatch),
             (false, true) => Err(Rejected::NodeRemoved),
@@ -26,8 +34,16 @@ fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, 
     };
     // A directory that knows neither the newest incarnation nor its token is an old copy of
     // itself: what it promised since is not in it.
-    let is_newest = admit.known_incarnation == Some(node.incarnation)
-        || admit.held_tokens.contains(&node.token);
+    let is_known = match is_before_restore(topology, node.incarnation) {
+        // Its first admission here. What it learned after the state was saved is above.
+        true => {
+            let known = admit.known_incarnation;
+            let known = known.filter(|known| is_before_restore(topology, *known));
+            known >= Some(node.incarnation)
+        }
+        false => admit.known_incarnation == Some(node.incarnation),
+    };
+    let is_newest = is_known || admit.held_tokens.contains(&node.token);
     if node.directory != admit.directory || !is_newest {
         return Err(Rejected::NodeMismatch);
     }

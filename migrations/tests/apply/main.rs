@@ -17,6 +17,7 @@ mod refusals;
 mod removal;
 mod repair;
 mod requests;
+mod restore;
 mod scale;
 mod sequences;
 mod switches;
