@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 16] = [
+const PROTOS: [&str; 17] = [
     "palisade/types/v1/types.proto",
     "palisade/agent/v1/agent.proto",
     "palisade/stream/v1/stream.proto",
@@ -12,6 +12,7 @@ const PROTOS: [&str; 16] = [
     "palisade/admin/v1/cluster.proto",
     "palisade/admin/v1/migration.proto",
     "palisade/admin/v1/node.proto",
+    "palisade/admin/v1/snapshot.proto",
     "palisade/admin/v1/table.proto",
     "palisade/admin/v1/tablet.proto",
     "palisade/admin/v1/topology.proto",

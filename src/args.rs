@@ -10,6 +10,7 @@ mod kv;
 mod migrate;
 mod migration;
 mod node;
+mod snapshot;
 mod table;
 mod tablet;
 mod unsafely;
@@ -25,6 +26,7 @@ pub(crate) use kv::{KvCommand, LoadArgs, WorkloadArgs};
 pub(crate) use migrate::{MigrateArgs, ReplicaSetCommand};
 pub(crate) use migration::MigrationCommand;
 pub(crate) use node::NodeCommand;
+pub(crate) use snapshot::{ReplicaCommand, ReplicaOffline, RestoreArgs, SnapshotCommand};
 pub(crate) use table::{CreateTableArgs, TableCommand};
 pub(crate) use tablet::TabletCommand;
 pub(crate) use unsafely::UnsafeCommand;
@@ -85,7 +87,7 @@ pub(crate) enum Command {
     #[command(
         before_help = "Example:\n  palisade replica --name n1 --data n1 --coordinators c1:7402"
     )]
-    Replica(Box<replica::ReplicaArgs>),
+    Replica(ReplicaCommand),
     #[command(flatten)]
     Client(ClientCommand),
     /// Clusters by name: which coordinators, and which of them is meant.
@@ -147,6 +149,13 @@ pub(crate) enum ClientCommand {
     /// The coordinators, as the Raft group that they are.
     #[command(before_help = "Example:\n  palisade raft status")]
     Raft(On<RaftCommand>),
+    /// All that group0 holds, as a file; and a new cluster from one.
+    #[command(before_help = "Example:\n  palisade snapshot save group0.snapshot\n  \
+                       palisade snapshot restore group0.snapshot --data c1 --name c1")]
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
     /// Barriers that wait, and who holds them up.
     #[command(before_help = "Example:\n  palisade barrier holders --tablet orders/17")]
     Barrier(On<BarrierCommand>),
@@ -191,8 +200,13 @@ mod tests {
     #[test]
     fn a_servers_own_flags_are_not_taken_for_the_clients() {
         let line = "palisade replica --name n1 --data d --coordinators c1:7402";
-        let Command::Replica(args) = parse(line) else { panic!("{line}") };
+        let Command::Replica(command) = parse(line) else { panic!("{line}") };
+        let ReplicaCommand::Run(args) = command else { panic!("{line}") };
         assert_eq!(args.coordinators, ["c1:7402"]);
+        let line = "palisade replica adopt --data d --cluster 7b0c52a1-7a3c-4f0e-9e55-0b6a4f6e2c11";
+        let Command::Replica(command) = parse(line) else { panic!("{line}") };
+        assert!(matches!(command, ReplicaCommand::Offline(ReplicaOffline::Adopt { .. })));
+        assert!(Cli::try_parse_from(["palisade", "replica"]).is_err());
         let line = "palisade table list --coordinators c1:7400,c2:7400";
         let Command::Client(ClientCommand::Table(on)) = parse(line) else { panic!("{line}") };
         assert_eq!(on.connect.coordinators, ["c1:7400", "c2:7400"]);

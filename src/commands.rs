@@ -10,6 +10,7 @@ mod kv;
 mod migrate;
 mod migration;
 mod node;
+pub(crate) mod snapshot;
 mod table;
 mod tablet;
 mod unsafely;
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
         ClientCommand::Raft(on) => cluster::raft(&session(&on.connect)?, on.command).await,
         ClientCommand::Barrier(on) => barrier::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Unsafe(on) => unsafely::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Snapshot { command } => snapshot::run(command, color).await,
         ClientCommand::Kv(on) => kv::run(&session(&on.connect)?, on.command).await,
     }
 }

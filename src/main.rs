@@ -16,7 +16,7 @@ mod render;
 mod terminal;
 mod workload;
 
-use args::{Cli, Color, Command};
+use args::{Cli, Color, Command, ReplicaCommand};
 use clap::Parser;
 use exit::{Exit, Failure};
 use process::LogFormat;
@@ -47,11 +47,14 @@ async fn run(command: Command, color: Color) -> Result<Exit, Failure> {
             process::end_with_parent();
             server(coordinator(*args).await)
         }
-        Command::Replica(args) => {
-            process::init_logs(args.process.log_format, process::SERVER_LOGS);
-            process::end_with_parent();
-            server(replica(*args).await)
-        }
+        Command::Replica(command) => match command {
+            ReplicaCommand::Offline(offline) => commands::snapshot::offline(offline),
+            ReplicaCommand::Run(args) => {
+                process::init_logs(args.process.log_format, process::SERVER_LOGS);
+                process::end_with_parent();
+                server(replica(*args).await)
+            }
+        },
         Command::Dev(args) => server(dev::run(args).await),
         Command::Demo(args) => {
             process::init_logs(LogFormat::Text, CLI_LOGS);

@@ -11,6 +11,7 @@ mod paint;
 mod progress;
 mod screens;
 mod settings;
+mod snapshot;
 mod words;
 mod yaml;
 
@@ -24,6 +25,7 @@ pub(crate) use paint::{Paint, cut};
 pub(crate) use progress::{Progress, headline, verdict};
 pub(crate) use screens::{migration, node, orphans, purge, table, tablet};
 pub(crate) use settings::{Setting, all as all_settings, settings, with_setting};
+pub(crate) use snapshot::{contents, parse_orphan, restored};
 pub(crate) use words::{short_id, stage, utc};
 
 use crate::args::Output;

@@ -13,8 +13,10 @@ use proto::admin::v1::barrier_service_client::BarrierServiceClient;
 use proto::admin::v1::cluster_service_client::ClusterServiceClient;
 use proto::admin::v1::migration_service_client::MigrationServiceClient;
 use proto::admin::v1::node_service_client::NodeServiceClient;
+use proto::admin::v1::snapshot_service_client::SnapshotServiceClient;
 use proto::admin::v1::table_service_client::TableServiceClient;
 use proto::admin::v1::tablet_service_client::TabletServiceClient;
+use tonic::{Response, Status};
 use uuid::Uuid;
 
 /// Speaks to the leader of the coordinators. Cheap to clone; clones share a connection.
@@ -274,6 +276,37 @@ impl AdminClient {
         let call = |channel, timeout| {
             let request = timed(pb::ListOrphansRequest { node: node.clone() }, timeout);
             async move { NodeServiceClient::new(channel).list_orphans(request).await }
+        };
+        self.leader.read(self.leader.options.deadline, call).await
+    }
+
+    /// Drops a copy that was set aside. What is gone stays gone, so it is tried again as it is.
+    pub async fn drop_orphan(&self, orphan: pb::DropOrphanRequest) -> Result<(), ClientError> {
+        let call = |channel, timeout| {
+            let request = timed(orphan.clone(), timeout);
+            async move { NodeServiceClient::new(channel).drop_orphan(request).await }
+        };
+        self.leader.read(self.leader.options.deadline, call).await.map(drop)
+    }
+
+    /// All that group0 holds at a moment after the call, as the bytes of a snapshot file.
+    ///
+    /// Their digest is not checked here.
+    pub async fn save_snapshot(&self) -> Result<Vec<u8>, ClientError> {
+        let call = |channel, timeout| async move {
+            let request = timed(pb::SaveSnapshotRequest {}, timeout);
+            let answer = SnapshotServiceClient::new(channel).save_snapshot(request).await?;
+            let mut parts = answer.into_inner();
+            let mut file = Vec::new();
+            let mut whole = None;
+            while let Some(part) = parts.message().await? {
+                whole = Some(part.file_bytes);
+                file.extend_from_slice(&part.chunk);
+            }
+            if whole != u64::try_from(file.len()).ok() {
+                return Err(Status::unavailable("the snapshot ended before its end"));
+            }
+            Ok(Response::new(file))
         };
         self.leader.read(self.leader.options.deadline, call).await
     }

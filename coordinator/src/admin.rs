@@ -6,6 +6,7 @@ mod migrations_api;
 mod names;
 mod nodes_api;
 mod page;
+mod snapshots_api;
 mod tables_api;
 mod tablets_api;
 mod views;
@@ -25,6 +26,7 @@ use proto::admin::v1::barrier_service_server::BarrierServiceServer;
 use proto::admin::v1::cluster_service_server::ClusterServiceServer;
 use proto::admin::v1::migration_service_server::MigrationServiceServer;
 use proto::admin::v1::node_service_server::NodeServiceServer;
+use proto::admin::v1::snapshot_service_server::SnapshotServiceServer;
 use proto::admin::v1::table_service_server::TableServiceServer;
 use proto::admin::v1::tablet_service_server::TabletServiceServer;
 use proto::admin::v1::topology_service_server::TopologyServiceServer;
@@ -44,6 +46,7 @@ pub(crate) struct AdminApi {
     agents: Agents,
     observed: Observed,
     watches: Arc<Semaphore>,
+    saving: Arc<Semaphore>,
     /// Ends watches, which would go on for ever.
     stop: CancellationToken,
 }
@@ -57,11 +60,12 @@ impl AdminApi {
         stop: CancellationToken,
     ) -> AdminApi {
         let watches = Arc::new(Semaphore::new(WATCHES));
-        AdminApi { group0, proposer, agents, observed, watches, stop }
+        let saving = Arc::new(Semaphore::new(1));
+        AdminApi { group0, proposer, agents, observed, watches, saving, stop }
     }
 
     /// The names of all services.
-    pub(crate) const SERVICES: [&str; 8] = [
+    pub(crate) const SERVICES: [&str; 9] = [
         ClusterServiceServer::<AdminApi>::NAME,
         TableServiceServer::<AdminApi>::NAME,
         TabletServiceServer::<AdminApi>::NAME,
@@ -70,6 +74,7 @@ impl AdminApi {
         BalanceServiceServer::<AdminApi>::NAME,
         BarrierServiceServer::<AdminApi>::NAME,
         TopologyServiceServer::<AdminApi>::NAME,
+        SnapshotServiceServer::<AdminApi>::NAME,
     ];
 
     /// Brings metrics that are computed up to date.
@@ -100,6 +105,7 @@ impl AdminApi {
             .add_service(sized!(BalanceServiceServer))
             .add_service(sized!(BarrierServiceServer))
             .add_service(sized!(TopologyServiceServer))
+            .add_service(sized!(SnapshotServiceServer))
     }
 
     /// Looks at the topology after a confirmation of leadership that began after the call.

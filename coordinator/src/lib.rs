@@ -8,6 +8,7 @@ pub mod group0;
 
 mod admin;
 mod agents;
+pub mod backup;
 mod balancing;
 mod bootstrap;
 mod driving;

@@ -51,6 +51,10 @@ pub(crate) const WATCH_HEARTBEAT: Duration = Duration::from_secs(5);
 pub(crate) const WATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// A watch of migrations says this often how far streams are.
 pub(crate) const WATCH_PROGRESS: Duration = Duration::from_millis(500);
+/// A snapshot file goes out in parts of this size.
+pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
+/// Parts that wait for a reader that is slow.
+pub(crate) const SNAPSHOT_CHUNKS_QUEUED: usize = 4;
 /// Rows of a page, where the caller doesn't say.
 pub(crate) const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most rows of a page.

@@ -110,7 +110,7 @@ fn too_new(error: &DecodeError) -> FormatTooNew {
     FormatTooNew { found: error.to_string(), known: format!("format {}", storage::FORMAT) }
 }
 
-fn restore_error(error: &DecodeError) -> RestoreError {
+pub(crate) fn restore_error(error: &DecodeError) -> RestoreError {
     match error {
         DecodeError::Malformed(_) | DecodeError::NotProtobuf(_) => {
             Damaged(error.to_string()).into()

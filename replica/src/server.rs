@@ -61,6 +61,7 @@ fn hint(error: &StoreError) -> &'static str {
             ". Keep the directory aside; start this node on an empty one under a new name"
         }
         StoreError::AlreadyRunning(_) => ". Stop that process, or choose another with --data",
+        StoreError::NeverAdmitted(_) | StoreError::IsOfCluster(_) => "",
         StoreError::NodeMismatch { .. } => ". Start it with its own --name, or on another --data",
         StoreError::FormatTooNew { .. } => ". Start it with the newer program",
     }

@@ -45,8 +45,12 @@ pub(crate) enum NodeCommand {
         hold: HoldArgs,
     },
     /// Copies that do not belong where they are, and drops that are owed.
-    #[command(before_help = "Example:\n  palisade node orphans")]
+    #[command(before_help = "Example:\n  palisade node orphans\n  \
+                       palisade node orphans --drop n1/17/42")]
     Orphans {
+        /// Drop this one for good, which was set aside after a restore: NODE/TABLET/COPY.
+        #[arg(long, value_name = "ORPHAN", conflicts_with = "name")]
+        drop: Option<String>,
         /// Only of this node.
         #[arg(default_value = "", hide_default_value = true, add = complete::nodes())]
         name: String,

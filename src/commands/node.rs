@@ -21,7 +21,8 @@ pub(super) async fn run(session: &Session, command: NodeCommand) -> Result<Exit,
         NodeCommand::Remove { name, reason, change, hold } => {
             return remove(session, name, reason, change, hold).await;
         }
-        NodeCommand::Orphans { name } => {
+        NodeCommand::Orphans { drop: Some(orphan), .. } => drop_orphan(session, &orphan).await?,
+        NodeCommand::Orphans { name, drop: None } => {
             let found = session.admin.list_orphans(&name).await?;
             session.show(&found, "orphans", || render::orphans(&found));
         }
@@ -137,6 +138,18 @@ async fn left(session: &Session, name: &str) -> Result<Left, Failure> {
     let mut lines = vec![line];
     lines.extend(going.iter().map(|migration| format!("  {}", migration.cells().join("  "))));
     Ok(Left { is_over: count == 0, lines, value: render::json(&node) })
+}
+
+async fn drop_orphan(session: &Session, name: &str) -> Result<(), Failure> {
+    let orphan = render::parse_orphan(name).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("{name:?} is not NODE/TABLET/COPY"))
+            .next("palisade node orphans")
+    })?;
+    session.admin.drop_orphan(orphan).await?;
+    if session.output.is_for_people() {
+        print(&format!("{name} is gone\n"));
+    }
+    Ok(())
 }
 
 async fn undrain(session: &Session, name: String, change: ChangeArgs) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod kills;
 mod many;
 mod moves;
 mod signals;
+mod restore;
 mod several;
 mod sizes;
 mod stages;

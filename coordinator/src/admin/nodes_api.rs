@@ -15,7 +15,7 @@ use proto::admin::v1 as pb;
 use proto::admin::v1::barrier_service_server::BarrierService;
 use proto::admin::v1::cluster_service_server::ClusterService;
 use proto::admin::v1::node_service_server::NodeService;
-use proto::agent::v1::{AskCopies, AskCutPeer, HeldCopy, PeerCut, answer, ask};
+use proto::agent::v1::{AskCopies, AskCutPeer, AskDropAside, HeldCopy, PeerCut, answer, ask};
 use proto::convert;
 use proto::reasons::Reason;
 use proto::status::Refusal;
@@ -277,6 +277,22 @@ impl NodeService for AdminApi {
             .await?;
         Ok(answer(&changed, pb::UndrainNodeResponse { node: self.node_as_it_is(&name) }))
     }
+
+    async fn drop_orphan(
+        &self,
+        request: Request<pb::DropOrphanRequest>,
+    ) -> Result<Response<pb::DropOrphanResponse>, Status> {
+        let pb::DropOrphanRequest { node, tablet, copy } = request.into_inner();
+        let id = self.read(|topology| names::node(topology, &node)).await??;
+        let question = ask::Question::DropAside(AskDropAside { tablet, copy });
+        match self.agents.ask(id, question).await {
+            Ok(answer::Outcome::Copies(_)) => {}
+            Ok(_) => return Err(not_ready(&node, "it has answered something else")),
+            Err(error) => return Err(not_ready(&node, &error.to_string())),
+        }
+        tracing::warn!(audit = true, node, tablet, "an orphan is dropped by order");
+        Ok(Response::new(pb::DropOrphanResponse {}))
+    }
 }
 
 impl AdminApi {
@@ -293,13 +309,14 @@ impl AdminApi {
                 let copy = CopyId(convert::version("copy", held.copy).ok()?);
                 let record = machine.topology.record(id);
                 let why = match &record {
+                    _ if held.aside => "set aside after a restore: yours to drop",
                     Some(record) if record.given(node) == Some(copy) => return None,
                     Some(record) if record.both().contains(&node) => "its drop is owed",
                     Some(_) => "the tablet has no replica there",
                     None => "there is no such tablet",
                 };
                 let (node, why, copy) = (name.clone(), why.to_owned(), held.copy);
-                Some(pb::OrphanCopy { node, tablet: held.tablet, copy, why })
+                Some(pb::OrphanCopy { node, tablet: held.tablet, copy, why, aside: held.aside })
             };
             said.into_iter().filter_map(orphan).collect()
         }))

@@ -7,7 +7,7 @@ use crate::proposer::{Proposer, SubmitError};
 use migrations::command::{Admit, Applied, Command, Rejected};
 use migrations::id::{ClusterId, NodeId, TabletId};
 use migrations::topology::Topology;
-use migrations::version::{CopyId, Incarnation};
+use migrations::version::{CopyId, Incarnation, TopologyVersion};
 
 /// What a process says of itself when it attaches.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub(super) struct Greeting {
     /// It was admitted under the incarnation that it names, and has not been fenced as far as it
     /// knows.
     pub(super) is_living: bool,
+    /// The highest floor in its directory.
+    pub(super) highest_floor: TopologyVersion,
     /// All that a request for admission needs, but the fresh sessions.
     pub(super) admit: Admit,
 }
@@ -27,6 +29,13 @@ pub(super) enum NotAdmitted {
     /// Its directory is of another cluster.
     #[error("the directory belongs to cluster {theirs}; this is cluster {ours}")]
     ClusterMismatch { theirs: ClusterId, ours: ClusterId },
+    /// Its directory has a floor that only a later state can have set: it was with another cluster
+    /// of this era, or of a later one.
+    #[error(
+        "the directory has heard of {floor}, and this cluster begins at era {era}: \
+         restore the snapshot with --era {}", floor.era().saturating_add(1)
+    )]
+    Ahead { floor: TopologyVersion, era: u32 },
     /// group0 refused.
     #[error(transparent)]
     Rejected(#[from] Rejected),
@@ -76,10 +85,26 @@ pub(super) fn check_cluster(
 ) -> Result<ClusterId, NotAdmitted> {
     let ours = group0.read(|machine| machine.topology.state().cluster);
     let ours = ours.ok_or(Rejected::NotBootstrapped)?;
-    match greeting.cluster.filter(|theirs| *theirs != ours) {
-        Some(theirs) => Err(NotAdmitted::ClusterMismatch { theirs, ours }),
-        None => Ok(ours),
+    if let Some(theirs) = greeting.cluster.filter(|theirs| *theirs != ours) {
+        return Err(NotAdmitted::ClusterMismatch { theirs, ours });
     }
+    group0.read(|machine| check_floor(&machine.topology, greeting))?;
+    Ok(ours)
+}
+
+/// At its first admission to a cluster that was restored, a directory knows of earlier eras only:
+/// no version, copy or incarnation is ever there twice.
+fn check_floor(topology: &Topology, greeting: &Greeting) -> Result<(), NotAdmitted> {
+    let (era, floor) = (topology.version().era(), greeting.highest_floor);
+    let known = topology.node_named(&greeting.admit.name);
+    let was_here = known.is_some_and(|(_, node)| node.incarnation.0.era() == era);
+    // Never admitted anywhere, or removed from this very cluster: for apply to say.
+    let last = greeting.admit.known_incarnation.map(|last| last.0.era());
+    let is_other = last.is_none() || (known.is_none() && last == Some(era));
+    if era == 0 || is_other || was_here || floor.era() < era {
+        return Ok(());
+    }
+    Err(NotAdmitted::Ahead { floor, era })
 }
 
 /// Whether a greeting is of a process that is admitted already.

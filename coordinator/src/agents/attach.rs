@@ -176,6 +176,7 @@ async fn admit(
 fn not_admitted(name: &str, error: NotAdmitted) -> Status {
     tracing::warn!(peer = name, %error, "not admitted");
     match error {
+        NotAdmitted::Ahead { .. } => Refusal::new(Reason::NodeMismatch, error.to_string()).into(),
         NotAdmitted::ClusterMismatch { .. } => {
             Refusal::new(Reason::ClusterMismatch, error.to_string()).into()
         }

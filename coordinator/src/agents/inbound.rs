@@ -11,7 +11,7 @@ use migrations::id::NodeId;
 use migrations::node::{NodeLocation, ProcessProof};
 use migrations::record::StreamPair;
 use migrations::row::RowSum;
-use migrations::version::{CopyId, Incarnation};
+use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use proto::agent::v1 as pb;
 use proto::agent::v1::attach_request::Event as Said;
 use proto::agent::v1::attach_response::Order;
@@ -55,7 +55,11 @@ pub(super) fn greeting(hello: pb::Hello) -> Result<Greeting, Status> {
         fresh: BTreeMap::new(),
         lost: hello.lost.into_iter().map(lost).collect::<Result<_, _>>()?,
     };
-    Ok(Greeting { cluster, is_living: hello.living, admit })
+    let highest_floor = match hello.highest_floor {
+        Some(floor) => convert::version("highest_floor", Some(floor))?,
+        None => TopologyVersion::ZERO,
+    };
+    Ok(Greeting { cluster, is_living: hello.living, highest_floor, admit })
 }
 
 /// What an attached agent says.

@@ -52,6 +52,13 @@ impl<S: StateMachine> State<S> {
         f(&self.applied.read().unwrap_or_else(PoisonError::into_inner).machine)
     }
 
+    /// A copy of the state, with what it covers. Entries aren't applied meanwhile.
+    pub(super) fn image(&self) -> (SnapshotMeta, S) {
+        let applied = self.applied.read().unwrap_or_else(PoisonError::into_inner);
+        let Applied { machine, last, membership } = applied.clone();
+        (SnapshotMeta { last_log_id: last, last_membership: membership }, machine)
+    }
+
     /// The last membership applied.
     pub(super) fn membership(&self) -> StoredMembership {
         self.applied.read().unwrap_or_else(PoisonError::into_inner).membership.clone()

@@ -136,6 +136,12 @@ pub enum OpenError {
         /// Last entry in the newest snapshot; none if there is no snapshot.
         snapshot: Option<u64>,
     },
+    /// A directory that is to be made is there, and something is in it.
+    #[error("{} is not empty: choose a directory that is, or isn't there yet", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Raft didn't start.
     #[error("group0 doesn't start: {0}")]
     Raft(String),

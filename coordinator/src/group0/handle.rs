@@ -27,7 +27,7 @@ use super::log::LogStore;
 use super::options::Options;
 use super::propose::Proposals;
 use super::read::Confirmations;
-use super::snapshot::Snapshots;
+use super::snapshot::{self, Snapshots};
 use super::transport::{Pace, Peers, RaftApi};
 use super::types::{Group0Types, Member};
 
@@ -302,6 +302,28 @@ impl<S: StateMachine> Group0<S> {
     /// applied meanwhile: be quick, and don't call group0 from within.
     pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
         self.inner.state.read(f)
+    }
+
+    /// The state as a snapshot file: as of a moment after the call, with everything in it that
+    /// anybody had been told was committed before.
+    ///
+    /// # Errors
+    ///
+    /// As [`confirm_leadership`](Self::confirm_leadership).
+    pub async fn save_snapshot(&self) -> Result<Vec<u8>, ReadError> {
+        self.confirm_leadership().await?;
+        let state = Arc::clone(&self.inner.state);
+        let encoded = tokio::task::spawn_blocking(move || {
+            let (meta, machine) = state.image();
+            let body = machine.snapshot();
+            let (head, meta) = snapshot::encode_head(&meta, &body)?;
+            Ok::<_, std::io::Error>([&head[..], &meta, &body].concat())
+        });
+        match encoded.await {
+            Ok(Ok(file)) => Ok(file),
+            Ok(Err(error)) => Err(ReadError::Fatal(FatalReason::Storage(error.to_string()))),
+            Err(error) => Err(ReadError::Fatal(FatalReason::Panicked(error.to_string()))),
+        }
     }
 
     /// Index of the last entry applied here. A reader that sees it sees a state at least as new.

@@ -170,7 +170,7 @@ impl Identity {
 }
 
 /// A Raft id that nobody else has.
-fn draw() -> u64 {
+pub(super) fn draw() -> u64 {
     loop {
         let (drawn, _) = Uuid::new_v4().as_u64_pair();
         if drawn > 0 {

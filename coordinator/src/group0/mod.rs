@@ -29,6 +29,7 @@ mod log;
 mod options;
 mod propose;
 mod read;
+mod restored;
 #[cfg(test)]
 mod simulated;
 mod snapshot;
@@ -45,6 +46,7 @@ pub use error::{
 pub use follow::{Leadership, Role, Standing, Status};
 pub use handle::Group0;
 pub use options::Options;
+pub use restored::{SnapshotFile, begin_restored, read_snapshot};
 pub use transport::{Identified, RaftApi, identify};
 pub use types::Member;
 

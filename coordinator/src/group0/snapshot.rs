@@ -117,7 +117,7 @@ impl Snapshots {
             .last_log_id
             .as_ref()
             .map_or((0, 0), |id| (id.index() + 1, id.committed_leader_id().term));
-        let path = self.dir.join(format!("snapshot-{entries:020}-{term}"));
+        let path = self.dir.join(file_name(entries, term));
         let (head, meta_bytes) = encode_head(meta, body)?;
         directory::write_file(&path, &[&head, &meta_bytes, body]).map_err(at(&path))?;
         let written = fs::read(&path).map_err(at(&path))?;
@@ -164,6 +164,11 @@ impl Snapshots {
             tracing::warn!(%error, dir = %self.dir.display(), "can't remove old snapshots");
         }
     }
+}
+
+/// The name of a snapshot's file. In order of name is in order of age.
+pub(super) fn file_name(entries: u64, term: u64) -> String {
+    format!("snapshot-{entries:020}-{term}")
 }
 
 fn newest_first(dir: &Path) -> io::Result<Vec<PathBuf>> {

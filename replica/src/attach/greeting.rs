@@ -51,6 +51,7 @@ pub(super) async fn greet(agent: &Agent, outbox: &Outbox) -> Result<(), Ended> {
     let token = token.ok_or_else(|| Ended::Protocol("an admission without a token".into()))?;
     let proof = agent.directory.proof()?;
     let location = agent.location().clone();
+    let highest_floor = agent.tablets.store().highest_floor();
     let hello = Hello {
         cluster_id: identity.cluster.map(|id| convert::bytes(id.as_uuid())).unwrap_or_default(),
         node_name: identity.node_name.clone(),
@@ -67,6 +68,7 @@ pub(super) async fn greet(agent: &Agent, outbox: &Outbox) -> Result<(), Ended> {
         rack: location.rack,
         feature_level: FEATURE_LEVEL,
         lost: agent.tablets.lost().into_iter().map(lost).collect(),
+        highest_floor: (highest_floor > TopologyVersion::ZERO).then(|| highest_floor.into()),
     };
     agent.set_asking(token);
     say(outbox, Event::Hello(hello)).await
@@ -118,10 +120,18 @@ pub(super) async fn work_off(
 ) -> Result<(), Ended> {
     let (version, records) = full_state(agent, orders).await?;
     say(outbox, Event::Received(Received { ticket: 0 })).await?;
-    let done = agent.tablets.full_state(version, &records, own.node, Unlisted::Drop).await?;
+    // At the first admission to a cluster that was restored, group0 may have forgotten what it gave
+    // this node: nothing is dropped on its word.
+    let is_adopted = agent.directory.identity().adopted;
+    let unlisted = if is_adopted { Unlisted::SetAside } else { Unlisted::Drop };
+    let done = agent.tablets.full_state(version, &records, own.node, unlisted).await?;
+    agent.directory.worked_off()?;
     agent.wake_catching_up();
     for taken in &done.taken {
         report_lost(outbox, taken).await?;
+    }
+    for (tablet, copy) in &done.set_aside {
+        tracing::warn!(%tablet, %copy, "set aside what the full state does not give this node");
     }
     for (tablet, copy) in &done.dropped {
         tracing::info!(%tablet, %copy, "dropped what the full state does not give this node");

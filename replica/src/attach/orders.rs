@@ -310,6 +310,7 @@ impl One {
             Some(pb::ask::Question::Digest(digest)) => self.digest(digest).await,
             Some(pb::ask::Question::Copies(pb::AskCopies {})) => self.copies().await,
             Some(pb::ask::Question::CutPeer(pb::AskCutPeer { peer })) => self.cut(peer).await,
+            Some(pb::ask::Question::DropAside(orphan)) => self.drop_aside(orphan).await,
             None => Err((Reason::InvalidField, "a question that this build doesn't know".into())),
         };
         let outcome = outcome.unwrap_or_else(|(reason, detail)| {
@@ -360,14 +361,31 @@ impl One {
     /// The copies on the disk.
     async fn copies(&self) -> Answered {
         let store = Arc::clone(self.agent.tablets.store());
-        let copies = tokio::task::spawn_blocking(move || store.copies());
+        let copies = tokio::task::spawn_blocking(move || (store.copies(), store.aside()));
         let copies = copies.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
-        let held = |(tablet, copy): (TabletId, CopyId)| pb::HeldCopy {
-            tablet: tablet.as_u64(),
-            copy: Some(copy.0.into()),
+        let held = |aside| {
+            move |(tablet, copy): (TabletId, CopyId)| pb::HeldCopy {
+                tablet: tablet.as_u64(),
+                copy: Some(copy.0.into()),
+                aside,
+            }
         };
-        let copies = copies.into_iter().map(held).collect();
+        let aside = copies.1.into_iter().map(held(true));
+        let copies = copies.0.into_iter().map(held(false)).chain(aside).collect();
         Ok(pb::answer::Outcome::Copies(pb::Copies { copies }))
+    }
+
+    /// Drops a copy that was set aside.
+    async fn drop_aside(&self, orphan: pb::AskDropAside) -> Answered {
+        let (tablet, copy) = asked(orphan.tablet, orphan.copy)?;
+        let store = Arc::clone(self.agent.tablets.store());
+        let dropping = tokio::task::spawn_blocking(move || store.drop_aside(tablet, CopyId(copy)));
+        let dropped = dropping.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
+        let dropped = dropped.map_err(|error| (error.reason(), error.to_string()))?;
+        let synced = self.agent.tablets.store().durable().wait().await;
+        synced.map_err(|error| (error.reason(), error.to_string()))?;
+        tracing::warn!(audit = true, %tablet, copy = %CopyId(copy), dropped, "dropped by order");
+        self.copies().await
     }
 
     /// Cuts the streams from and to a peer.

@@ -113,6 +113,22 @@ impl TabletStore for SlowDisk {
         no_rows()
     }
 
+    fn set_aside(&self, _: &StepPermit, _: TabletId, _: CopyId) -> Result<(), StoreError> {
+        no_rows()
+    }
+
+    fn highest_floor(&self) -> TopologyVersion {
+        no_rows()
+    }
+
+    fn aside(&self) -> Vec<(TabletId, CopyId)> {
+        no_rows()
+    }
+
+    fn drop_aside(&self, _: TabletId, _: CopyId) -> Result<bool, StoreError> {
+        no_rows()
+    }
+
     fn copies(&self) -> Vec<(TabletId, CopyId)> {
         no_rows()
     }

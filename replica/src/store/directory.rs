@@ -123,6 +123,37 @@ impl Directory {
         })
     }
 
+    /// Durably notes that the first full state after it was brought over is worked off.
+    pub(crate) fn worked_off(&self) -> Result<(), StoreError> {
+        match self.identity().adopted {
+            true => self.change(|identity| identity.adopted = false),
+            false => Ok(()),
+        }
+    }
+
+    /// Brings a directory, which no process has, over to another cluster: the one that was restored
+    /// from a snapshot of its own. Nothing else is changed; what it holds is set aside or taken
+    /// into use at its first admission there. Answers what it was.
+    pub fn adopt(path: &Path, cluster: ClusterId) -> Result<Identity, StoreError> {
+        let io = |error| StoreError::io("read the identity", &error);
+        let text = fs::read_to_string(path.join("identity")).map_err(io)?;
+        let lock = take_lock(path)?;
+        check_format(path)?;
+        let identity = Identity::parse(&text)?;
+        match identity.cluster {
+            None => return Err(StoreError::NeverAdmitted(path.to_owned())),
+            Some(own) if own == cluster => return Err(StoreError::IsOfCluster(cluster)),
+            Some(_) => {}
+        }
+        let before = identity.clone();
+        let directory = Directory { path: path.to_owned(), lock, identity: Mutex::new(identity) };
+        directory.change(|identity| {
+            identity.cluster = Some(cluster);
+            identity.adopted = true;
+        })?;
+        Ok(before)
+    }
+
     /// What shows that an earlier process of this directory is gone.
     pub fn proof(&self) -> Result<ProcessProof, StoreError> {
         let io = |error| StoreError::io("read the boot id", &error);

@@ -1,7 +1,7 @@
 //! Why the store could not do something, told apart where it arises.
 
 use migrations::floor::StaleVersion;
-use migrations::id::{NodeId, SessionId, TabletId};
+use migrations::id::{ClusterId, NodeId, SessionId, TabletId};
 use migrations::row::TimestampBehind;
 use migrations::version::{CopyId, TopologyVersion};
 use proto::reasons::Reason;
@@ -42,6 +42,12 @@ pub enum StoreError {
         /// The name that it was opened with.
         given: String,
     },
+    /// The directory was never admitted to a cluster: there is nothing to bring over.
+    #[error("{0} was never admitted to a cluster: start it as a new node")]
+    NeverAdmitted(PathBuf),
+    /// The directory is of the cluster that it is to be brought over to.
+    #[error("the directory is of cluster {0} already")]
+    IsOfCluster(ClusterId),
     /// A newer program wrote the directory.
     #[error("the directory has format {found}; this program knows up to {known}")]
     FormatTooNew {
@@ -60,7 +66,8 @@ impl StoreError {
             StoreError::Disk { .. } => Reason::DiskError,
             StoreError::Damaged { .. } => Reason::DataDamaged,
             StoreError::AlreadyRunning(_) => Reason::AlreadyExists,
-            StoreError::NodeMismatch { .. } => Reason::NodeMismatch,
+            StoreError::NodeMismatch { .. } | StoreError::NeverAdmitted(_) => Reason::NodeMismatch,
+            StoreError::IsOfCluster(_) => Reason::AlreadyExists,
             StoreError::FormatTooNew { .. } => Reason::FormatTooNew,
         }
     }

@@ -39,6 +39,7 @@ fn identities() -> Vec<Vec<u8>> {
         node_name: "n1".into(),
         rows: None,
         cluster: None,
+        adopted: false,
         node: None,
         tokens: Vec::new(),
     };
@@ -46,6 +47,7 @@ fn identities() -> Vec<Vec<u8>> {
     let admitted = Identity {
         rows: Some(Uuid::from_u128(2)),
         cluster: ClusterId::from_uuid(Uuid::from_u128(7)),
+        adopted: true,
         node: NodeId::from_u64(4).map(|node| (node, Incarnation(version(9)))),
         tokens: vec![token(3), token(4)],
         ..fresh.clone()

@@ -17,6 +17,9 @@ pub struct Identity {
     pub rows: Option<Uuid>,
     /// The cluster, once an admission was learned of.
     pub cluster: Option<ClusterId>,
+    /// Whether it was brought over to that cluster, and the first full state of it is not worked
+    /// off yet: what that doesn't give is set aside.
+    pub adopted: bool,
     /// The node's id and its newest incarnation that was learned of.
     pub node: Option<(NodeId, Incarnation)>,
     /// The token of that incarnation first, then those of processes that asked for admission and
@@ -29,18 +32,21 @@ impl Identity {
     pub(crate) fn fresh(node_name: &str) -> Identity {
         let directory = DirectoryId::from_uuid(Uuid::new_v4()).expect("a v4 UUID is never nil");
         let node_name = node_name.to_owned();
-        let (rows, cluster, node, tokens) = (None, None, None, Vec::new());
-        Identity { directory, node_name, rows, cluster, node, tokens }
+        let (rows, cluster, adopted, node, tokens) = (None, None, false, None, Vec::new());
+        Identity { directory, node_name, rows, cluster, adopted, node, tokens }
     }
 
     pub(crate) fn to_text(&self) -> String {
-        let Identity { directory, node_name, rows, cluster, node, tokens } = self;
+        let Identity { directory, node_name, rows, cluster, adopted, node, tokens } = self;
         let mut text = format!("directory {directory}\nnode-name {node_name}\n");
         if let Some(rows) = rows {
             text.push_str(&format!("rows {rows}\n"));
         }
         if let Some(cluster) = cluster {
             text.push_str(&format!("cluster {cluster}\n"));
+        }
+        if *adopted {
+            text.push_str("adopted yes\n");
         }
         if let Some((node, Incarnation(version))) = node {
             let (era, counter) = (version.era(), version.counter());
@@ -82,6 +88,7 @@ impl Identity {
             "node-name" => self.node_name = value.to_owned(),
             "rows" => self.rows = Some(uuid()?),
             "cluster" => self.cluster = Some(ClusterId::from_uuid(uuid()?)?),
+            "adopted" => self.adopted = value == "yes",
             "token" => self.tokens.push(AdmissionToken::from_uuid(uuid()?)?),
             "node" => {
                 let mut parts = value.split(' ');

@@ -28,6 +28,7 @@
 //! before a [`TabletStore::durable`] that was asked for after it has returned.
 //! Not here: deciding which versions to obey and which copies to prepare or drop (`tablets`).
 
+mod aside;
 mod binding;
 mod committer;
 mod directory;
@@ -211,6 +212,15 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
         copy: CopyId,
     ) -> Result<(), StoreError>;
 
+    /// Sets a copy aside that is not given to this node: it stays on the disk and is no copy of
+    /// this node any more. Nothing if it is not there.
+    fn set_aside(
+        &self,
+        permit: &StepPermit,
+        tablet: TabletId,
+        copy: CopyId,
+    ) -> Result<(), StoreError>;
+
     /// Makes `version` the floor of all tablets that are not listed, and forgets single floors at
     /// or below it of tablets that have no copy and for which `is_listed` is false. Never lowers.
     fn raise_unlisted(
@@ -234,7 +244,16 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
     /// All tablets that are listed: they have a copy or a floor of their own.
     fn all_known(&self) -> Vec<Known>;
 
-    /// All copies on the disk.
+    /// The highest floor of all, listed or not.
+    fn highest_floor(&self) -> TopologyVersion;
+
+    /// The copies that were set aside.
+    fn aside(&self) -> Vec<(TabletId, CopyId)>;
+
+    /// Drops a copy that was set aside, for somebody who has decided so; whether it was there.
+    fn drop_aside(&self, tablet: TabletId, copy: CopyId) -> Result<bool, StoreError>;
+
+    /// All copies on the disk, but for those that were set aside.
     fn copies(&self) -> Vec<(TabletId, CopyId)>;
 
     /// A wait for the next sync, which covers all that was written before this call.

@@ -4,6 +4,7 @@
 //! does not reach the disk's cache; the committer adds `fdatasync`. A mutex for each tablet
 //! serialises what is done to its copies, so that no sled transactions are needed.
 
+use super::aside::{self, Asides};
 use super::binding;
 use super::committer::{Committer, Durable};
 use super::directory::Directory;
@@ -106,6 +107,7 @@ pub struct SledStore {
     pub(super) entries: RwLock<Entries>,
     /// The floor of tablets that have no entry.
     pub(super) unlisted: Mutex<TopologyVersion>,
+    pub(super) aside: Mutex<Asides>,
     pub(super) space: Space,
     /// Bytes of rows written since the last sync that `pace` has waited for.
     unsynced: AtomicU64,
@@ -141,7 +143,7 @@ impl SledStore {
         });
         let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
         let (id, loaded) = catch_unwind(open).unwrap_or_else(panicked)?;
-        let Loaded { db, floors, entries, unlisted } = loaded;
+        let Loaded { db, floors, entries, unlisted, aside } = loaded;
         #[cfg(feature = "faults")]
         let faults = Arc::clone(&options.faults);
         let check = move || {
@@ -159,6 +161,7 @@ impl SledStore {
             floors,
             entries: RwLock::new(entries),
             unlisted: Mutex::new(unlisted),
+            aside: Mutex::new(aside),
             space,
             unsynced: AtomicU64::new(0),
             lease,
@@ -204,6 +207,7 @@ struct Loaded {
     floors: sled::Tree,
     entries: Entries,
     unlisted: TopologyVersion,
+    aside: Asides,
 }
 
 fn load(db: sled::Db) -> Result<Loaded, StoreError> {
@@ -225,9 +229,20 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
             None => return Err(StoreError::damaged("floors: a key that is no tablet")),
         }
     }
+    let mut aside = aside::load(&db)?;
+    let mut is_there = Asides::new();
     for name in db.tree_names() {
         let Some((tablet, copy)) = layout::parse_tree_name(&name) else { continue };
         let tree = db.open_tree(&name)?;
+        if aside.contains(&(tablet, copy)) {
+            is_there.insert((tablet, copy));
+            // What it promised was promised for the tablet.
+            if let Ok(Some((_, promise, _))) = load_copy(&tree) {
+                let entry = found.entry(tablet).or_insert_with(|| Entry::at(unlisted));
+                entry.promise = entry.promise.max(promise);
+            }
+            continue;
+        }
         match load_copy(&tree) {
             Ok(None) if tree.is_empty() => {
                 // Made by a process that ended before it wrote the record.
@@ -248,7 +263,8 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
         }
     }
     let entries = found.into_iter().map(|(id, entry)| (id, Arc::new(Mutex::new(entry)))).collect();
-    Ok(Loaded { db, floors, entries, unlisted })
+    aside.retain(|copy| is_there.contains(copy));
+    Ok(Loaded { db, floors, entries, unlisted, aside })
 }
 
 /// Makes sure that the floors tell that a copy was here, should its tree ever be missing.
@@ -407,6 +423,15 @@ impl TabletStore for SledStore {
         self.drop_tree_of(tablet, copy)
     }
 
+    fn set_aside(
+        &self,
+        _permit: &StepPermit,
+        tablet: TabletId,
+        copy: CopyId,
+    ) -> Result<(), StoreError> {
+        self.set_copy_aside(tablet, copy)
+    }
+
     fn raise_unlisted(
         &self,
         _permit: &StepPermit,
@@ -434,6 +459,20 @@ impl TabletStore for SledStore {
     fn all_known(&self) -> Vec<Known> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|(tablet, entry)| locked(entry).known(*tablet)).collect()
+    }
+
+    fn highest_floor(&self) -> TopologyVersion {
+        let known = self.all_known();
+        let floors = known.iter().map(|known| known.floor.version());
+        floors.fold(*locked(&self.unlisted), TopologyVersion::max)
+    }
+
+    fn aside(&self) -> Vec<(TabletId, CopyId)> {
+        locked(&self.aside).iter().copied().collect()
+    }
+
+    fn drop_aside(&self, tablet: TabletId, copy: CopyId) -> Result<bool, StoreError> {
+        self.drop_copy_aside(tablet, copy)
     }
 
     fn copies(&self) -> Vec<(TabletId, CopyId)> {

@@ -137,6 +137,8 @@ impl From<StoreError> for Failure {
             StoreError::Disk { .. }
             | StoreError::AlreadyRunning(_)
             | StoreError::NodeMismatch { .. }
+            | StoreError::NeverAdmitted(_)
+            | StoreError::IsOfCluster(_)
             | StoreError::FormatTooNew { .. } => FailureReason::DiskError,
         };
         Failure::new(reason, Origin::LocalDisk, error.to_string())

@@ -122,6 +122,7 @@ impl Tablets {
                 continue;
             }
             if unlisted == Unlisted::SetAside {
+                self.store.set_aside(&StepPermit::new(), tablet, copy)?;
                 done.set_aside.push((tablet, copy));
                 continue;
             }
@@ -177,7 +178,12 @@ impl Tablets {
         tablet.sweep(&self.sessions);
         let ended = copies.iter().map(|copy| (tablet.id, *copy));
         match unlisted {
-            Unlisted::SetAside => done.set_aside.extend(ended),
+            Unlisted::SetAside => {
+                for copy in &copies {
+                    self.store.set_aside(&StepPermit::new(), tablet.id, *copy)?;
+                }
+                done.set_aside.extend(ended);
+            }
             Unlisted::Drop if copies.is_empty() => {}
             Unlisted::Drop => {
                 done.dropped.extend(ended);

@@ -191,6 +191,27 @@ impl TabletStore for GatedStore {
         self.inner.all_known()
     }
 
+    fn set_aside(
+        &self,
+        permit: &StepPermit,
+        tablet: TabletId,
+        copy: CopyId,
+    ) -> Result<(), StoreError> {
+        self.inner.set_aside(permit, tablet, copy)
+    }
+
+    fn highest_floor(&self) -> TopologyVersion {
+        self.inner.highest_floor()
+    }
+
+    fn aside(&self) -> Vec<(TabletId, CopyId)> {
+        self.inner.aside()
+    }
+
+    fn drop_aside(&self, tablet: TabletId, copy: CopyId) -> Result<bool, StoreError> {
+        self.inner.drop_aside(tablet, copy)
+    }
+
     fn copies(&self) -> Vec<(TabletId, CopyId)> {
         self.inner.copies()
     }

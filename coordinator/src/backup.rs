@@ -1,0 +1,271 @@
+//! Snapshot files in people's hands: what is in one, and a new cluster that begins with it.
+//!
+//! Offline: no coordinator runs on what is made here. What a restored state is, is the core's to
+//! say (`migrations::restore`). How a file is made stands in `admin/snapshots_api.rs`.
+
+use crate::driving::fresh_session;
+use crate::group0::{Member, OpenError, RestoreError, SnapshotFile, begin_restored, read_snapshot};
+use crate::now::wall_millis;
+use migrations::id::{ClusterId, RequestId};
+use migrations::restore::{self, NotRestored, Restoration};
+use migrations::state::State;
+use migrations::topology::Topology;
+use proto::storage;
+use std::io;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// What is in a snapshot file. All of it has been checked: digest, form and invariants.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The file's size.
+    pub bytes: u64,
+    /// XXH3-128 of the file but for its first 24 bytes, in hexadecimal digits.
+    pub digest: String,
+    /// The last entry of the log that it covers: term and index.
+    pub last: Option<(u64, u64)>,
+    /// The names of the coordinators of that moment.
+    pub coordinators: Vec<String>,
+    /// All that group0 held.
+    pub state: State,
+}
+
+/// Why a file can't be read, or nothing can begin with it.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The file can't be read.
+    #[error("can't read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is damaged, or a newer build wrote it.
+    #[error("{} can't be used: {source}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RestoreError,
+    },
+    /// The core refuses it.
+    #[error("{} can't be restored: {source}", path.display())]
+    NotRestored {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: NotRestored,
+    },
+    /// The data directory can't be made.
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+}
+
+/// Looks at a file. Blocks.
+///
+/// # Errors
+///
+/// [`BackupError::Io`], [`BackupError::Unfit`].
+pub fn inspect(path: &Path) -> Result<Contents, BackupError> {
+    let read = std::fs::read(path);
+    let bytes = read.map_err(|source| BackupError::Io { path: path.to_owned(), source })?;
+    check(&bytes).map_err(|source| BackupError::Unfit { path: path.to_owned(), source })
+}
+
+/// Looks at a file's bytes.
+///
+/// # Errors
+///
+/// Every [`RestoreError`].
+pub fn check(bytes: &[u8]) -> Result<Contents, RestoreError> {
+    let SnapshotFile { digest, last, voters, body } = read_snapshot(bytes)?;
+    let state = storage::decode_snapshot(body).map_err(|e| crate::machine::restore_error(&e))?;
+    let broken = |broken: migrations::invariant::Broken| {
+        RestoreError::Damaged(crate::group0::Damaged(broken.to_string()))
+    };
+    let state = Topology::from_state(state).map_err(broken)?.state().clone();
+    let digest = format!("{digest:032x}");
+    Ok(Contents { bytes: bytes.len() as u64, digest, last, coordinators: voters, state })
+}
+
+/// Where a restored coordinator is to be.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its data directory: empty, or not there yet.
+    pub data: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// The era that is asked for; otherwise see [`restore::new_era`].
+    pub era: Option<u32>,
+}
+
+/// A new cluster, which begins when its coordinator is started.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// Its id.
+    pub cluster: ClusterId,
+    /// The Raft id of its one coordinator.
+    pub raft_id: u64,
+    /// Its state.
+    pub state: State,
+    /// What it was made of.
+    pub from: Contents,
+    /// How many transitions begin their attempt anew.
+    pub begun_anew: usize,
+}
+
+/// Makes the data directory of a coordinator that is a new cluster of its own, with the state that
+/// was saved. Blocks.
+///
+/// # Errors
+///
+/// Every [`BackupError`]. The directory is then as it was.
+pub fn restore(path: &Path, place: &Place) -> Result<Restored, BackupError> {
+    let from = inspect(path)?;
+    let refused = |source| BackupError::NotRestored { path: path.to_owned(), source };
+    let now_ms = wall_millis();
+    let era = restore::new_era(&from.state, now_ms, place.era).map_err(refused)?;
+    let anew = restore::sessions_of(&from.state);
+    let begun_anew = anew.len();
+    let restoration = Restoration {
+        cluster: new_cluster(),
+        era,
+        horizon: newest_request(now_ms),
+        sessions: anew.into_iter().map(|tablet| (tablet, fresh_session())).collect(),
+        now_ms,
+    };
+    let state = restore::restore(from.state.clone(), &restoration).map_err(refused)?;
+    let (cluster, body) = (restoration.cluster, storage::encode_snapshot(&state));
+    // Where it listens is not known yet; it says so itself when it runs.
+    let member = Member { name: place.name.clone(), ..Member::default() };
+    let raft_id = begin_restored(&place.data, &member, cluster.as_uuid(), &body)?;
+    Ok(Restored { cluster, raft_id, state, from, begun_anew })
+}
+
+fn new_cluster() -> ClusterId {
+    loop {
+        if let Some(cluster) = ClusterId::from_uuid(Uuid::new_v4()) {
+            return cluster;
+        }
+    }
+}
+
+/// The greatest id that a request of this moment can have: a UUIDv7 of its millisecond.
+fn newest_request(now_ms: u64) -> RequestId {
+    let [time_bits, rest] = [(now_ms & 0xffff_ffff_ffff) << 16, u64::MAX >> 2];
+    let uuid = Uuid::from_u64_pair(time_bits | 0x7fff, (0b10 << 62) | rest);
+    RequestId::from_uuid(uuid).expect("its version bits are not zero")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group0::{Group0, Options};
+    use crate::machine::Machine;
+    use crate::options::Profile;
+    use crate::proposer::Proposer;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn member(name: &str) -> Member {
+        let raft_address = "127.0.0.1:7401".to_owned();
+        Member { name: name.to_owned(), raft_address, ..Member::default() }
+    }
+
+    async fn opened(dir: &Path, name: &str) -> Group0<Machine> {
+        let options = Options::new(dir, member(name)).fast();
+        Group0::open(options, Machine::default()).await.expect("it opens")
+    }
+
+    async fn led(group0: &Group0<Machine>) {
+        let mut leadership = group0.leadership();
+        let led = tokio::time::timeout(PATIENCE, leadership.wait_for(Option::is_some)).await;
+        led.expect("in time").expect("it lives");
+    }
+
+    /// A cluster of one, saved; the file.
+    async fn saved(dir: &Path) -> PathBuf {
+        let group0 = opened(&dir.join("c1"), "c1").await;
+        let expected = [("c1".to_owned(), "127.0.0.1:7401".to_owned())].into();
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(crate::metrics::Metrics::new());
+        let proposer = Proposer::start(group0.clone(), metrics, stop.clone());
+        crate::bootstrap::run(Some(expected), Profile::Fast, &group0, &proposer)
+            .await
+            .expect("a cluster");
+        let bytes = group0.save_snapshot().await.expect("it leads");
+        stop.cancel();
+        group0.shutdown().await.expect("it stops");
+        let path = dir.join("saved");
+        std::fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    /// The restored coordinator leads a group of its own, knows its cluster, and goes on over
+    /// restarts.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_restored_coordinator_is_a_cluster_of_its_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved(dir.path()).await;
+        let contents = inspect(&path).expect("it is whole");
+        assert_eq!(contents.coordinators, ["c1"]);
+        let place = Place { data: dir.path().join("c9"), name: "c9".into(), era: None };
+        let restored = restore(&path, &place).expect("restored");
+        assert_ne!(Some(restored.cluster), contents.state.cluster);
+        assert!(restored.state.version.era() > 1_700_000_000);
+        for _ in 0..2 {
+            let group0 = opened(&place.data, "c9").await;
+            assert!(group0.is_initialized().await.expect("it runs"), "it begins no other cluster");
+            led(&group0).await;
+            let state = group0.linearizable_read(|machine| machine.topology.state().clone()).await;
+            assert_eq!(state.expect("it leads"), restored.state);
+            assert_eq!(group0.cluster(), Some(restored.cluster.as_uuid()));
+            assert_eq!(group0.raft_id(), restored.raft_id);
+            group0.shutdown().await.expect("it stops");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_same_file_makes_another_cluster_each_time_and_no_directory_is_overwritten() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved(dir.path()).await;
+        let place = |name: &str, era| Place { data: dir.path().join(name), name: name.into(), era };
+        let first = restore(&path, &place("a", None)).expect("restored");
+        let again = restore(&path, &place("a", None)).expect_err("there is one");
+        assert!(matches!(again, BackupError::Directory(OpenError::NotEmpty { .. })), "{again}");
+        let second = restore(&path, &place("b", Some(first.state.version.era() + 1)));
+        let second = second.expect("restored");
+        assert_ne!(first.cluster, second.cluster);
+        assert!(second.state.version > first.state.version);
+        let low = restore(&path, &place("c", Some(0))).expect_err("no era below");
+        assert!(matches!(low, BackupError::NotRestored { .. }), "{low}");
+        assert!(!dir.path().join("c").exists(), "a refusal makes nothing");
+    }
+
+    /// Every bit of the file in turn, and every length.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_damaged_file_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bytes = std::fs::read(saved(dir.path()).await).expect("read");
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(&flipped).is_err(), "bit {bit}");
+        }
+        assert!((0..bytes.len()).all(|length| check(&bytes[..length]).is_err()));
+        assert!(check(&bytes).is_ok());
+    }
+
+    #[test]
+    fn the_horizon_is_above_every_request_of_its_moment() {
+        let now_ms = 1_790_000_000_123;
+        let horizon = newest_request(now_ms).as_uuid();
+        assert_eq!(horizon.get_version_num(), 7);
+        let of = |ms: u64| Uuid::from_u64_pair(ms << 16 | 0x7000, 0b10 << 62);
+        assert!(of(now_ms) < horizon && of(now_ms + 1) > horizon);
+    }
+}

@@ -1,0 +1,117 @@
+//! A group of one that begins with a state that was saved: a directory made whole, or not at all.
+//!
+//! It is made beside its place and renamed into it. What is in it is what a group of one has after
+//! its first entry, with a snapshot in that entry's place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::directory::{self, Format};
+use super::error::{OpenError, RestoreError};
+use super::identity;
+use super::snapshot;
+use super::types::{self, Member, Membership, SnapshotMeta, StoredMembership};
+
+/// Makes a data directory for the one member of a new cluster, whose state machine begins with
+/// `body`. Answers its Raft id. Blocks.
+///
+/// # Errors
+///
+/// [`OpenError::NotEmpty`] if there is anything in `dir`; [`OpenError::Io`]. Nothing is left in
+/// its place then.
+pub fn begin_restored(
+    dir: &Path,
+    member: &Member,
+    cluster: Uuid,
+    body: &[u8],
+) -> Result<u64, OpenError> {
+    let is_taken = match fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(OpenError::io("read", dir)(source)),
+    };
+    if is_taken {
+        return Err(OpenError::NotEmpty { path: dir.to_owned() });
+    }
+    let mut beside = dir.as_os_str().to_owned();
+    beside.push(format!(".restored-{}", cluster.simple()));
+    let beside = PathBuf::from(beside);
+    let made = make(&beside, member, cluster, body);
+    if let Err(error) = made {
+        // Best effort: it is in nobody's way.
+        let _left_behind = fs::remove_dir_all(&beside);
+        return Err(error);
+    }
+    fs::rename(&beside, dir).map_err(OpenError::io("move the new directory to", dir))?;
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    directory::sync_dir(parent).map_err(OpenError::io("sync the directory", parent))?;
+    made
+}
+
+fn make(dir: &Path, member: &Member, cluster: Uuid, body: &[u8]) -> Result<u64, OpenError> {
+    let (_lock, _format) = directory::open(dir)?;
+    let raft_id = identity::draw();
+    let snapshots = dir.join("snapshots");
+    directory::create_dir(&snapshots)?;
+    let path = snapshots.join(snapshot::file_name(1, 0));
+    let (head, meta) = snapshot::encode_head(&first(raft_id, member)?, body)
+        .map_err(OpenError::io("encode", &path))?;
+    directory::write_file(&path, &[&head, &meta, body]).map_err(OpenError::io("write", &path))?;
+    let format = Format {
+        raft_id,
+        name: member.name.clone(),
+        cluster: Some(cluster),
+        minted: Some(cluster),
+    };
+    directory::write_format(dir, &format)?;
+    Ok(raft_id)
+}
+
+/// What the first entry of a group of one covers: its membership.
+fn first(raft_id: u64, member: &Member) -> Result<SnapshotMeta, OpenError> {
+    let voters = vec![BTreeSet::from([raft_id])];
+    let members = BTreeMap::from([(raft_id, member.clone())]);
+    let membership = Membership::new(voters, members);
+    let membership = membership.map_err(|error| OpenError::Options(error.to_string()))?;
+    let at = types::log_id(0, 0);
+    Ok(SnapshotMeta {
+        last_log_id: Some(at),
+        last_membership: StoredMembership::new(Some(at), membership),
+    })
+}
+
+/// A snapshot file, looked at without a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFile<'a> {
+    /// XXH3-128 of all that follows it in the file, checked.
+    pub digest: u128,
+    /// The last entry that it covers: term and index.
+    pub last: Option<(u64, u64)>,
+    /// The names of the voters of that moment.
+    pub voters: Vec<String>,
+    /// The state machine's bytes.
+    pub body: &'a [u8],
+}
+
+/// What is in a snapshot file.
+///
+/// # Errors
+///
+/// Every [`RestoreError`].
+pub fn read_snapshot(bytes: &[u8]) -> Result<SnapshotFile<'_>, RestoreError> {
+    let (meta, body) = snapshot::decode(bytes)?;
+    let digest = bytes.get(8..24).and_then(|digest| <[u8; 16]>::try_from(digest).ok());
+    let membership = meta.last_membership.membership();
+    let is_voter = |id: &u64| membership.voter_ids().any(|voter| voter == *id);
+    let voters = membership.nodes().filter(|(id, _)| is_voter(id));
+    Ok(SnapshotFile {
+        digest: digest.map_or(0, u128::from_be_bytes),
+        last: meta.last_log_id.map(|id| (id.committed_leader_id().term, id.index())),
+        voters: voters.map(|(_, member)| member.name.clone()).collect(),
+        body,
+    })
+}

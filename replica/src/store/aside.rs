@@ -1,0 +1,65 @@
+//! Copies that were set aside: on the disk, and nobody's. They are no copies of this node to
+//! anybody who asks the store what it has, until somebody decides what becomes of them.
+//!
+//! The tree `aside` lists them: tablet, era and counter of the copy, big-endian. The copies' own
+//! trees stay as they are.
+
+use super::error::StoreError;
+use super::layout;
+use super::sled_store::SledStore;
+use crate::lock::locked;
+use migrations::id::TabletId;
+use migrations::version::CopyId;
+use std::collections::BTreeSet;
+
+const ASIDE: &str = "aside";
+
+pub(super) type Asides = BTreeSet<(TabletId, CopyId)>;
+
+fn key(tablet: TabletId, copy: CopyId) -> Vec<u8> {
+    [&tablet.as_u64().to_be_bytes()[..], &layout::encode_version(copy.0)].concat()
+}
+
+/// All that are listed.
+pub(super) fn load(db: &sled::Db) -> Result<Asides, StoreError> {
+    let mut found = Asides::new();
+    for name in db.open_tree(ASIDE)?.iter().keys() {
+        let name = name?;
+        let damaged = || StoreError::damaged("aside: a key that is no copy");
+        let (tablet, copy) = name.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let tablet = TabletId::from_u64(u64::from_be_bytes(*tablet)).ok_or_else(damaged)?;
+        found.insert((tablet, CopyId(layout::decode_version(copy)?)));
+    }
+    Ok(found)
+}
+
+impl SledStore {
+    pub(super) fn set_copy_aside(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
+        let entry = self.entry(tablet);
+        let mut entry = locked(&entry);
+        if !entry.copies.contains_key(&copy) || entry.given == Some(copy) {
+            return Ok(());
+        }
+        // Before it is out of sight: what a crash leaves listed twice is set aside again.
+        self.db.open_tree(ASIDE)?.insert(key(tablet, copy), &[])?;
+        entry.copies.remove(&copy);
+        locked(&self.aside).insert((tablet, copy));
+        Ok(())
+    }
+
+    pub(super) fn drop_copy_aside(
+        &self,
+        tablet: TabletId,
+        copy: CopyId,
+    ) -> Result<bool, StoreError> {
+        if !locked(&self.aside).contains(&(tablet, copy)) {
+            return Ok(false);
+        }
+        // The tree first: one that is listed and gone is nothing, one that is there and not
+        // listed would be a copy again.
+        self.db.drop_tree(layout::tree_name(tablet, copy))?;
+        self.db.open_tree(ASIDE)?.remove(key(tablet, copy))?;
+        locked(&self.aside).remove(&(tablet, copy));
+        Ok(true)
+    }
+}

@@ -1,0 +1,130 @@
+//! `palisade snapshot` and `palisade replica adopt`. All but `save` work on files and directories
+//! that no process has, and ask nobody.
+
+use super::{Session, print};
+use crate::args::{Color, Output, ReplicaOffline, RestoreArgs, SnapshotCommand};
+use crate::exit::{Exit, Failure};
+use crate::render;
+use coordinator::backup::{self, BackupError, Contents, Place};
+use replica::store::Directory;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+pub(crate) async fn run(command: SnapshotCommand, color: Color) -> Result<Exit, Failure> {
+    match command {
+        SnapshotCommand::Save { file, connect } => {
+            let session = Session::new(&connect, color)?;
+            save(&session, &file).await?;
+        }
+        SnapshotCommand::Inspect { file, output } => {
+            let contents = backup::inspect(&file).map_err(refused)?;
+            show(output, &render::contents(&contents), &value(&contents));
+        }
+        SnapshotCommand::Restore(args) => restore(args)?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn save(session: &Session, file: &Path) -> Result<(), Failure> {
+    let bytes = session.admin.save_snapshot().await?;
+    let damaged = |error: coordinator::group0::RestoreError| {
+        Failure::new(Exit::Failed, format!("what came is not what was sent: {error}"))
+            .now("nothing was written")
+            .next("run it again")
+    };
+    let contents = backup::check(&bytes).map_err(damaged)?;
+    write_whole(file, &bytes).map_err(|error| {
+        Failure::new(Exit::Failed, format!("can't write {}: {error}", file.display()))
+            .now("a file that was there is as it was")
+    })?;
+    show(session.output, &render::contents(&contents), &value(&contents));
+    Ok(())
+}
+
+/// Writes a file aside, syncs it, renames it into its place, syncs the directory.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".part");
+    let mut file = File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn restore(args: RestoreArgs) -> Result<(), Failure> {
+    let RestoreArgs { file, data, name, era, output } = args;
+    let place = Place { data, name, era };
+    let restored = backup::restore(&file, &place).map_err(refused)?;
+    let version = restored.state.version;
+    let human = render::restored(&restored, &place);
+    let value = json!({
+        "clusterId": restored.cluster.to_string(),
+        "era": version.era(),
+        "version": version.to_string(),
+        "data": place.data.display().to_string(),
+        "name": place.name,
+        "begunAnew": restored.begun_anew,
+        "from": value(&restored.from),
+    });
+    show(output, &human, &value);
+    Ok(())
+}
+
+/// What is in a file, for programs.
+fn value(contents: &Contents) -> Value {
+    let state = &contents.state;
+    json!({
+        "clusterId": state.cluster.map(|cluster| cluster.to_string()),
+        "era": state.version.era(),
+        "version": state.version.to_string(),
+        "featureLevel": state.feature_level,
+        "digest": contents.digest,
+        "bytes": contents.bytes,
+        "lastEntry": contents.last.map(|(_, index)| index),
+        "coordinators": contents.coordinators,
+        "nodes": state.nodes.values().map(|node| node.name.clone()).collect::<Vec<_>>(),
+        "tables": state.tables.values().map(|table| table.name.clone()).collect::<Vec<_>>(),
+        "tablets": state.tablets.len(),
+        "migrations": state.tablets.values().filter(|tablet| tablet.transition.is_some()).count(),
+    })
+}
+
+fn show(output: Output, human: &str, value: &Value) {
+    match output {
+        Output::Table | Output::Wide => print(human),
+        Output::Json | Output::Yaml => print(&render::value(output, value)),
+        Output::Name => print(&format!("{}\n", value["clusterId"].as_str().unwrap_or_default())),
+    }
+}
+
+fn refused(error: BackupError) -> Failure {
+    let exit = match &error {
+        BackupError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Exit::NotFound
+        }
+        BackupError::NotRestored { .. } => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error.to_string()).now("nothing was changed")
+}
+
+/// `palisade replica adopt`.
+pub(crate) fn offline(command: ReplicaOffline) -> Result<Exit, Failure> {
+    let ReplicaOffline::Adopt { cluster, data } = command;
+    let before = Directory::adopt(&data, cluster).map_err(|error| {
+        Failure::new(Exit::Refused, format!("{}: {error}", data.display()))
+            .now("nothing was changed")
+    })?;
+    let from = before.cluster.map_or_else(String::new, |cluster| cluster.to_string());
+    let name = before.node_name;
+    print(&format!(
+        "{name} is of cluster {cluster} now, no longer of {from}\n\
+         start it with the addresses of the new coordinators; copies that they don't give it are \
+         set aside: palisade node orphans\n"
+    ));
+    Ok(Exit::Done)
+}
