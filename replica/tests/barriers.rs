@@ -293,8 +293,19 @@ async fn a_full_state_ends_what_it_does_not_list_up_to_its_version() {
     assert_eq!(done.expect("the disk works").taken.len(), 1);
     let done = agent.tablets.full_state(version(10), &[], node(OWN), Unlisted::SetAside).await;
     assert_eq!(done.expect("the disk works").set_aside, [(numbered(8), copy(8))]);
-    assert_eq!(agent.store.copies(), [(numbered(8), copy(8))]);
     assert!(agent.tablets.version_guard(numbered(8), version(8)).is_err(), "nothing is served");
+    drop(agent);
+
+    // It is nobody's from then on: no later full state drops it, and nothing takes it for a copy.
+    let agent = Agent::open(dir.path());
+    let done = agent.tablets.full_state(version(11), &[], node(OWN), Unlisted::Drop).await;
+    assert_eq!(done.expect("the disk works").dropped, []);
+    assert_eq!(agent.store.copies(), []);
+    assert_eq!(agent.store.aside(), [(numbered(8), copy(8))]);
+    assert_eq!(agent.store.highest_floor(), version(11));
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8)), Ok(true));
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8)), Ok(false));
+    assert_eq!(agent.store.aside(), []);
 }
 
 #[tokio::test]
