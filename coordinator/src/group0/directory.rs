@@ -116,6 +116,12 @@ pub(super) fn parse_format(text: &str, path: &Path) -> Result<Format, OpenError>
         let number = value(key).and_then(|value| value.parse::<u64>().ok());
         number.ok_or_else(|| damaged(format!("no line `{key} = NUMBER`")))
     };
+    // Files of earlier builds have none.
+    if let Some((body, digest)) = text.rsplit_once("digest = ")
+        && digest.trim_end() != digest_of(body)
+    {
+        return Err(damaged("its digest doesn't fit".to_owned()));
+    }
     let layout = number("layout")?;
     if layout > u64::from(LAYOUT) {
         return Err(OpenError::FormatTooNew {
@@ -150,7 +156,14 @@ pub(super) fn format_text(format: &Format) -> String {
             text.push_str(&format!("{key} = {uuid}\n"));
         }
     }
+    let digest = digest_of(&text);
+    text.push_str(&format!("digest = {digest}\n"));
     text
+}
+
+/// Of all lines before it: one bit makes another member, or a member of another cluster.
+fn digest_of(body: &str) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(body.as_bytes()))
 }
 
 /// Replaces the format file, durably.

@@ -449,7 +449,7 @@ impl<S: StateMachine> Group0<S> {
     }
 }
 
-fn open_files<S: StateMachine>(
+pub(super) fn open_files<S: StateMachine>(
     options: &Options,
     empty: &S,
 ) -> Result<(Files, State<S>), OpenError> {

@@ -2,6 +2,7 @@
 
 mod begin;
 mod damage;
+mod deck;
 mod failover;
 mod handle;
 mod restart;
