@@ -108,6 +108,7 @@ fn exit_of(reason: Reason) -> Exit {
         | Reason::NodeFenced
         | Reason::NodeFull
         | Reason::PastPointOfNoReturn
+        | Reason::LossNotNamed
         | Reason::NotInTransition
         | Reason::StaleVersion
         | Reason::NotReplica

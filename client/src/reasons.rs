@@ -25,6 +25,7 @@ pub(crate) fn is_passing(reason: Reason) -> bool {
         | Reason::NodeFenced
         | Reason::NodeFull
         | Reason::PastPointOfNoReturn
+        | Reason::LossNotNamed
         | Reason::NotInTransition
         | Reason::StaleVersion
         | Reason::VersionAhead
@@ -94,6 +95,7 @@ pub(crate) fn refused(refusal: &Refusal, version: TopologyVersion) -> Option<Ref
         | Reason::NodeFenced
         | Reason::NodeFull
         | Reason::PastPointOfNoReturn
+        | Reason::LossNotNamed
         | Reason::NotInTransition
         | Reason::QuorumUnavailable
         | Reason::SessionUnknown

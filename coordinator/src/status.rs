@@ -171,6 +171,11 @@ pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) 
             Refusal::new(Reason::NodeMismatch, message)
         }
         Rejected::NothingLost(_) => Refusal::new(Reason::NotInTransition, message),
+        Rejected::LossNotNamed(node) => {
+            let node = name(*node);
+            let message = format!("the replica on {node} is dead too, and was not named");
+            Refusal::new(Reason::LossNotNamed, message).with("node", node)
+        }
         Rejected::PastPointOfNoReturn => Refusal::new(Reason::PastPointOfNoReturn, message),
         Rejected::RequestIdReused => Refusal::new(Reason::RequestIdReused, message),
         Rejected::RequestIdExpired => Refusal::new(Reason::RequestIdExpired, message),

@@ -133,8 +133,8 @@ pub fn check(topology: &Topology, change: &Change) -> Result<(), Rejected> {
         Change::Drain { node, reason } => balance::check_drain(topology, *node, reason),
         Change::Undrain { node } => balance::check_scope(topology, BalanceScope::Node(*node)),
         Change::RemoveNode { node, reason } => membership::check_remove(topology, *node, reason),
-        Change::AcceptLoss { tablet, start, note } => {
-            loss::check_accept(topology, *tablet, start.as_deref(), note)
+        Change::AcceptLoss { tablet, start, nodes, note } => {
+            loss::check_accept(topology, *tablet, start.as_deref(), nodes, note)
         }
     }
 }
@@ -229,7 +229,7 @@ impl Work<'_> {
             Change::Drain { node, reason } => Ok(self.drain(*node, reason)),
             Change::Undrain { node } => Ok(self.undrain(*node)),
             Change::RemoveNode { node, reason } => Ok(self.remove_node(*node, reason)),
-            Change::AcceptLoss { tablet, start, note } => {
+            Change::AcceptLoss { tablet, start, note, .. } => {
                 self.accept_loss(*tablet, start.as_deref(), note)
             }
         }

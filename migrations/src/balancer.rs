@@ -8,6 +8,7 @@
 use crate::apply::{check_pending, disabled};
 use crate::barrier::asked;
 use crate::id::{NodeId, TabletId};
+use crate::replica_set::ReplicaSet;
 use crate::stage::TransitionKind;
 use crate::switch::BalanceScope;
 use crate::tablet::{EndReason, Tablet};
@@ -70,6 +71,9 @@ pub enum Held {
     Disabled(BalanceScope),
     /// As much as the limits allow is planned or runs.
     Limits,
+    /// A majority of this tablet's replicas is dead, so that nothing of it can move: one of them is
+    /// on a drained node.
+    NoMajority(TabletId),
     /// A replica of this drained node can go nowhere: each other node is fenced, drained,
     /// switched off or passed over, or the tablet has a replica on it or in its rack.
     NoRoom(NodeId),
@@ -205,6 +209,9 @@ impl<'a> Planner<'a> {
 
     fn count(&mut self, id: TabletId, tablet: &Tablet, is_passed_over: bool) {
         match &tablet.transition {
+            // It stands still until they are back or given up, and takes no place meanwhile: what
+            // could go on would wait behind it.
+            Some(_) if has_dead_majority(self.topology, tablet) => {}
             Some(transition) => {
                 let next = &transition.record.next;
                 for pending in next.minus(&tablet.replicas) {
@@ -241,6 +248,10 @@ impl<'a> Planner<'a> {
                 let Some(tablet) = self.topology.tablet(id) else { continue };
                 if let Some(scope) = disabled(self.topology, tablet.table, [from], self.now_ms) {
                     self.held.get_or_insert(Held::Disabled(scope));
+                    continue;
+                }
+                if has_dead_majority(self.topology, tablet) {
+                    self.held.get_or_insert(Held::NoMajority(id));
                     continue;
                 }
                 let is_leaving = self.topology.node(from).is_some_and(|node| node.is_leaving);
@@ -293,7 +304,9 @@ impl<'a> Planner<'a> {
     fn step_from(&mut self, from: NodeId, load: u32) -> Option<Move> {
         for id in self.at_rest.get(&from).into_iter().flatten().copied() {
             let Some(tablet) = self.topology.tablet(id) else { continue };
-            if disabled(self.topology, tablet.table, [], self.now_ms).is_some() {
+            if disabled(self.topology, tablet.table, [], self.now_ms).is_some()
+                || has_dead_majority(self.topology, tablet)
+            {
                 continue;
             }
             match self.find(tablet, from, load.saturating_sub(2)) {
@@ -358,6 +371,13 @@ impl<'a> Planner<'a> {
         }
         self.moves.push(step);
     }
+}
+
+/// Whether the rule on majorities holds whatever is or would be begun of a tablet.
+fn has_dead_majority(topology: &Topology, tablet: &Tablet) -> bool {
+    let is_dead = |set: &ReplicaSet| set.has_majority(|node| topology.is_dead(tablet, node));
+    let next = tablet.transition.as_ref().map(|transition| &transition.record.next);
+    is_dead(&tablet.replicas) || next.is_some_and(is_dead)
 }
 
 /// Tablets of which a move has gone back a short time ago, and the nodes that those did not reach.

@@ -215,12 +215,15 @@ pub enum Change {
         reason: String,
     },
     /// The dead replicas of a tablet that has lost a majority are given up, for one transition of
-    /// it: the running one, or one that begins with this. What only they held is lost.
+    /// it: the running one, or one that begins with this. What only they held is lost. Refused if
+    /// one is dead that is not named: whoever accepts a loss has to have seen it.
     AcceptLoss {
         /// Which tablet.
         tablet: TabletId,
         /// A rebuild or a removal that begins with it; `None` for the running transition.
         start: Option<Box<Start>>,
+        /// The nodes that the caller knows to be dead. One that lives is not given up.
+        nodes: Vec<NodeId>,
         /// Why, in the caller's words.
         note: String,
     },
@@ -399,6 +402,10 @@ pub enum Rejected {
     /// The dead replicas of this tablet contain no majority: there is nothing to accept.
     #[error("the dead replicas of tablet {0} contain no majority: nothing has to be given up")]
     NothingLost(TabletId),
+    /// A replica of the tablet is dead that was not named: the loss is greater than what was
+    /// accepted.
+    #[error("the replica on node {0} is dead too, and was not named")]
+    LossNotNamed(NodeId),
     /// The admission does not bring a fresh session for this tablet.
     #[error("a fresh session for tablet {0} is missing")]
     FreshSessionMissing(TabletId),

@@ -74,6 +74,8 @@ reasons! {
         "Free some space on the node, or choose another one.",
     PastPointOfNoReturn "PAST_POINT_OF_NO_RETURN" FailedPrecondition
         "Let it end, then move the tablet back.",
+    LossNotNamed "LOSS_NOT_NAMED" FailedPrecondition
+        "Look at what is dead now, `palisade tablet explain`; then decide anew.",
     NotInTransition "NOT_IN_TRANSITION" FailedPrecondition
         "Look where it is now: `palisade migration list`.",
     StaleVersion "STALE_VERSION" FailedPrecondition

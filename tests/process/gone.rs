@@ -95,8 +95,12 @@ async fn a_lost_majority_is_given_up_and_what_is_left_is_served() {
     let accept = || pb::AcceptDataLossRequest {
         tablet: tablet.id,
         reason: "both burnt".to_owned(),
+        dead: dead.clone(),
         ..Default::default()
     };
+    let one = pb::AcceptDataLossRequest { dead: dead[1..].to_vec(), ..accept() };
+    let refused = cluster.admin().accept_data_loss(one).await.expect_err("both are dead");
+    assert_eq!(refused.reason(), Some(Reason::LossNotNamed), "{refused}");
     let accepted = cluster.admin().accept_data_loss(accept()).await.expect("two of three");
     let given_up = accepted.migration.expect("the one that runs").given_up;
     assert_eq!(given_up, dead);

@@ -76,6 +76,10 @@ fn held_by(topology: &Topology, held: Option<&Held>) -> String {
             format!("balancing is disabled for {table}{node}")
         }
         Some(Held::Limits) => "as many moves as the limits allow are under way".to_owned(),
+        Some(Held::NoMajority(tablet)) => {
+            let tablet = views::tablet_shown(topology, *tablet);
+            format!("a majority of {tablet} is dead: palisade tablet explain {tablet}")
+        }
         Some(Held::NoRoom(node)) => {
             let node = views::node_name(topology, *node);
             format!("no other node may take what {node} holds")

@@ -65,7 +65,10 @@ fn accept(topology: &Topology, request: &pb::AcceptDataLossRequest) -> Result<Ch
         }
     };
     let tablet = names::tablet(topology, tablet)?;
-    Ok(Change::AcceptLoss { tablet, start, note: note.to_owned() })
+    let named = request.dead.iter().map(|name| names::node(topology, name));
+    let named = named.collect::<Result<BTreeSet<_>, Status>>()?;
+    let nodes = named.into_iter().collect();
+    Ok(Change::AcceptLoss { tablet, start, nodes, note: note.to_owned() })
 }
 
 impl AdminApi {

@@ -18,11 +18,14 @@ use crate::topology::Topology;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Whether what is dead of a tablet can be given up: a majority of a set is dead.
+/// Whether what is dead of a tablet can be given up: a majority of a set is dead, and all that is
+/// dead is named. More may have died since the caller looked; what he has not seen he has not
+/// accepted.
 pub(super) fn check_accept(
     topology: &Topology,
     id: TabletId,
     start: Option<&Start>,
+    named: &[NodeId],
     note: &str,
 ) -> Result<(), Rejected> {
     super::balance::check_reason(note)?;
@@ -47,9 +50,12 @@ pub(super) fn check_accept(
     }
     let has_lost = |set: &ReplicaSet| set.has_majority(|node| topology.is_dead(tablet, node));
     let next = tablet.transition.as_ref().map(|transition| &transition.record.next);
-    match has_lost(&tablet.replicas) || next.is_some_and(has_lost) {
-        true => Ok(()),
-        false => Err(Rejected::NothingLost(id)),
+    if !has_lost(&tablet.replicas) && !next.is_some_and(has_lost) {
+        return Err(Rejected::NothingLost(id));
+    }
+    match dead(topology, tablet).into_iter().find(|node| !named.contains(node)) {
+        Some(node) => Err(Rejected::LossNotNamed(node)),
+        None => Ok(()),
     }
 }
 

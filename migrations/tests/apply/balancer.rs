@@ -268,3 +268,37 @@ proptest! {
         prop_assert!(spread(&cluster) <= 1);
     }
 }
+
+/// n1 and n2 are gone, and n1 is to be emptied. Of the tablets that both had nothing can move: they
+/// neither are begun nor take the places of those that can.
+#[test]
+fn what_a_dead_majority_holds_takes_no_place() {
+    let mut cluster = Cluster::empty();
+    for n in 1..=6 {
+        cluster.admit(n).expect("a new node");
+    }
+    let sets = [[1, 2, 3], [1, 2, 4], [1, 3, 4], [1, 4, 5]];
+    let ranges = Partitioning::even_ranges(4).into_iter();
+    let create = CreateTable {
+        name: "t".into(),
+        partitioning: Partitioning::Hash,
+        replication_factor: 3,
+        tablets: ranges.zip(sets.map(|set| set.map(node).into())).collect(),
+    };
+    cluster.change(Change::CreateTable(create)).expect("a new table");
+    cluster.fence(1).expect("admitted");
+    cluster.start(tablet(2), TransitionKind::Rebuild, [1, 3]).expect("n1 is dead");
+    cluster.fence(2).expect("admitted");
+    drain(&mut cluster, 1);
+    let limits = Limits { moves: 8, per_node: 1 };
+    let found = plan(&cluster.topology, limits, NOW_MS);
+    let moved: Vec<_> = found.moves.iter().map(|step| (step.tablet, step.kind)).collect();
+    assert_eq!(moved, [(tablet(3), TransitionKind::Rebuild)], "the second one waits for it");
+    let (_, last) = balance(&mut cluster, limits);
+    assert_eq!(last.held_by, Some(Held::NoMajority(tablet(1))), "with all else done");
+    assert_eq!(load(&cluster, 1), 1, "but for the tablet that is held");
+    cluster.admit(2).expect("fenced");
+    cluster.forward_to_end(tablet(2));
+    balance(&mut cluster, limits);
+    assert_eq!(load(&cluster, 1), 0);
+}

@@ -6,9 +6,20 @@ use migrations::problem::{Field, Problem};
 use migrations::stage::{Stage, TransitionKind};
 use migrations::tablet::Ending;
 
-fn accept(cluster: &mut Cluster, start: Option<Start>) -> Outcome {
+fn accept_of(cluster: &mut Cluster, start: Option<Start>, named: &[u64]) -> Outcome {
     let (tablet, note) = (tablet(1), "both burnt".into());
-    cluster.change(Change::AcceptLoss { tablet, start: start.map(Box::new), note })
+    let nodes = named.iter().map(|n| node(*n)).collect();
+    cluster.change(Change::AcceptLoss { tablet, start: start.map(Box::new), nodes, note })
+}
+
+/// By somebody who has just looked: all that are dead are named.
+fn accept(cluster: &mut Cluster, start: Option<Start>) -> Outcome {
+    let id = tablet(1);
+    let held = cluster.topology.tablet(id).expect("there");
+    let is_dead = |n: &u64| cluster.topology.is_dead(held, node(*n));
+    let both = cluster.topology.record(id).expect("there").both();
+    let dead: Vec<u64> = both.iter().map(|node| node.as_u64()).filter(is_dead).collect();
+    accept_of(cluster, start, &dead)
 }
 
 fn rebuild(cluster: &mut Cluster, from: u64, to: u64) -> Start {
@@ -135,6 +146,33 @@ fn a_majority_of_new_is_given_up_past_the_point_of_no_return() {
     assert_eq!(cluster.forward(tablet(1)), Err(Rejected::SilentMajority));
     accept(&mut cluster, None).expect("n2 and n4 of the new set are dead");
     cluster.forward_to_end(tablet(1));
+}
+
+/// n3 dies after the operator has looked, and before what he has typed is applied: with it all
+/// that is left of the tablet would be given up, and nobody has said so.
+#[test]
+fn a_replica_that_died_since_is_not_given_up_unseen() {
+    let mut cluster = held();
+    cluster.fence(3).expect("admitted");
+    let refused = accept_of(&mut cluster, None, &[1, 2]);
+    assert_eq!(refused, Err(Rejected::LossNotNamed(node(3))));
+    assert_eq!(cluster.transition(tablet(1)).accepted_loss, None);
+    accept_of(&mut cluster, None, &[1, 2, 3]).expect("all are named");
+}
+
+/// What is alive again is not given up, and where no majority is dead any more, nothing is.
+#[test]
+fn one_that_lives_again_is_named_for_nothing() {
+    let mut cluster = held();
+    cluster.admit(2).expect("fenced");
+    let refused = accept_of(&mut cluster, None, &[1, 2]);
+    assert_eq!(refused, Err(Rejected::NothingLost(tablet(1))));
+    cluster.fence(3).expect("admitted");
+    accept_of(&mut cluster, None, &[1, 2, 3]).expect("n1 and n3 are dead");
+    let loss = cluster.transition(tablet(1)).accepted_loss.clone().expect("it is in the record");
+    assert_eq!(loss.nodes, [node(1), node(3)], "n2 lives");
+    let record = cluster.topology.record(tablet(1)).expect("there");
+    assert!(record.replicas.on(node(2)).is_some_and(|replica| !replica.lost));
 }
 
 #[test]

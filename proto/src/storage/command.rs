@@ -294,10 +294,11 @@ impl From<&Change> for pb::Change {
                 let (node, reason) = (node.as_u64(), reason.clone());
                 Kind::RemoveNode(pb::DrainNode { node, reason })
             }
-            Change::AcceptLoss { tablet, start, note } => Kind::AcceptLoss(pb::AcceptLoss {
+            Change::AcceptLoss { tablet, start, nodes, note } => Kind::AcceptLoss(pb::AcceptLoss {
                 tablet: tablet.as_u64(),
                 start: start.as_deref().map(Into::into),
                 note: note.clone(),
+                nodes: nodes.iter().map(|node| node.as_u64()).collect(),
             }),
         };
         pb::Change { kind: Some(kind) }
@@ -337,11 +338,14 @@ impl TryFrom<pb::Change> for Change {
             Kind::RemoveNode(pb::DrainNode { node, reason }) => {
                 Change::RemoveNode { node: node_id("remove_node.node", node)?, reason }
             }
-            Kind::AcceptLoss(pb::AcceptLoss { tablet, start, note }) => Change::AcceptLoss {
-                tablet: tablet_id("accept_loss.tablet", tablet)?,
-                start: start.map(Start::try_from).transpose()?.map(Box::new),
-                note,
-            },
+            Kind::AcceptLoss(pb::AcceptLoss { tablet, start, note, nodes: named }) => {
+                Change::AcceptLoss {
+                    tablet: tablet_id("accept_loss.tablet", tablet)?,
+                    start: start.map(Start::try_from).transpose()?.map(Box::new),
+                    nodes: nodes("accept_loss.nodes", named)?,
+                    note,
+                }
+            }
         })
     }
 }

@@ -171,6 +171,7 @@ impl From<&Rejected> for pb::Rejected {
             Rejected::SettingsChanged => Kind::SettingsChanged(pb::Nothing {}),
             Rejected::NodeRemoved => Kind::NodeRemoved(pb::Nothing {}),
             Rejected::NothingLost(tablet) => Kind::NothingLost(tablet.as_u64()),
+            Rejected::LossNotNamed(node) => Kind::LossNotNamed(node.as_u64()),
             Rejected::InvariantBroken(number) => Kind::InvariantBroken(u32::from(*number)),
         };
         pb::Rejected { kind: Some(kind) }
@@ -232,6 +233,7 @@ impl TryFrom<pb::Rejected> for Rejected {
             Kind::SettingsChanged(pb::Nothing {}) => Rejected::SettingsChanged,
             Kind::NodeRemoved(pb::Nothing {}) => Rejected::NodeRemoved,
             Kind::NothingLost(id) => Rejected::NothingLost(tablet(id)?),
+            Kind::LossNotNamed(id) => Rejected::LossNotNamed(node(id)?),
             Kind::InvariantBroken(number) => Rejected::InvariantBroken(invariant(number)?),
         })
     }

@@ -313,7 +313,8 @@ fn give_up(cluster: &mut Cluster) {
         let mut start = cluster.migration_of(id, 1, 5);
         start.kind = TransitionKind::Rebuild;
         let (start, note) = (Some(Box::new(start)), "both burnt".to_owned());
-        let accept = Change::AcceptLoss { tablet: id, start, note };
+        let nodes = vec![node(1), node(2), node(3)];
+        let accept = Change::AcceptLoss { tablet: id, start, nodes, note };
         cluster.change("a person", accept).expect("two of three are lost");
         if is_over {
             cluster.forward_until(id, None);

@@ -100,15 +100,16 @@ fn balancing_is_disabled() {
 #[test]
 fn a_loss_is_accepted() {
     let start = Some(Box::new(start(TransitionKind::Rebuild)));
-    let change = Change::AcceptLoss { tablet: tablet(1), start, note: "both burnt".into() };
+    let nodes = vec![node(1), node(2)];
+    let change = Change::AcceptLoss { tablet: tablet(1), start, nodes, note: "both burnt".into() };
     let stamp = stamp(1, "operator");
     assert_written_as(
         Command::Change { stamp, change },
         "
-        08011080d8c1a28c341a8d01328a010a10000000000000000000000000000000011210ffffffffff
-        fffffffffffffffffffffe1a086f70657261746f72225a6a58080112480a10000000000000000000
+        08011080d8c1a28c341a9101328e010a10000000000000000000000000000000011210ffffffffff
+        fffffffffffffffffffffe1a086f70657261746f72225e6a5c080112480a10000000000000000000
         00000000000003100118042001280432100000000000000000000000000000000538004218726163
-        6b20723120697320746f20626520656d70746965641a0a626f7468206275726e74
+        6b20723120697320746f20626520656d70746965641a0a626f7468206275726e7422020102
     ",
     );
 }
