@@ -176,8 +176,12 @@ impl Driver {
                     self.look(topology, tablet, fresh, out);
                 }
             }
-            Event::Refused { tablet, version, node, order, reason } => {
-                self.refused(topology, (tablet, version), node, order, reason);
+            Event::Refused { tablet, version, node, incarnation, order, reason } => {
+                if is_admitted(topology, node, incarnation)
+                    && self.gathering(topology, tablet, version)
+                {
+                    self.refused(topology, tablet, (node, incarnation), order, reason);
+                }
             }
             Event::ProposalEnded { tablet, version } => {
                 if self.gathering(topology, tablet, version) {
@@ -273,14 +277,11 @@ impl Driver {
     fn refused(
         &mut self,
         topology: &Topology,
-        (tablet, version): (TabletId, TopologyVersion),
-        node: NodeId,
+        tablet: TabletId,
+        (node, incarnation): (NodeId, Incarnation),
         order: Ordered,
         reason: FailureReason,
     ) {
-        if !self.gathering(topology, tablet, version) {
-            return;
-        }
         let gathered = self.gathered.entry(tablet).or_default();
         gathered.told.retain(|order| !order.is_to(node));
         // Where there is no way back the order is repeated until it is obeyed.
@@ -288,10 +289,7 @@ impl Driver {
             gathered.failure.get_or_insert(reason);
         }
         // Its copy goes all the same once it is fenced: its admission pays the debt.
-        if !reason.is_retryable()
-            && order == Ordered::Drop
-            && let Some(incarnation) = topology.node(node).and_then(Node::admitted)
-        {
+        if !reason.is_retryable() && order == Ordered::Drop {
             let why = Unfit::CannotDrop(tablet, reason);
             self.fitness.unfit(node, incarnation, why, self.now);
         }

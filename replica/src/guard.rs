@@ -98,9 +98,12 @@ impl Turnstile {
         self.forced.is_cancelled() && !self.gate().has_drained()
     }
 
-    /// Has the tasks dropped that are inside, as far as they can be.
-    pub(crate) fn force(&self) {
+    /// Has the tasks dropped that are inside, as far as they can be; whether they were not told
+    /// so before.
+    pub(crate) fn force(&self) -> bool {
+        let is_first = !self.forced.is_cancelled();
         self.forced.cancel();
+        is_first
     }
 
     /// Returns once it is closed and empty. Cancel safe: it owns nothing.

@@ -182,3 +182,29 @@ async fn h12_a_copy_that_can_not_be_dropped_makes_the_node_unfit() {
     agent.tablets.drop_copy(&record, copy(5), node(OWN)).await.expect("it can be dropped now");
     agent.tablets.probe().await.expect("nothing is wrong any more");
 }
+
+/// Two versions have guards: the older one's deadline ends, and that is no word on those who have
+/// only just been asked to leave.
+#[tokio::test]
+async fn a_drain_forces_each_version_at_its_own_deadline() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let agent = receiving(dir.path()).await;
+    let deadline = Duration::from_secs(1);
+    agent.tablets.set_settings(Settings { drain_deadline_ms: 1_000, ..Settings::FAST });
+    let old = agent.at(6).expect("current");
+    agent.take_on(&Arc::new(moving(7, 5, Stage::Streaming, Some(1)))).await;
+    let drain = |at| agent.tablets.drain(tablet(), version(at));
+    tokio::time::timeout(deadline / 2, drain(7)).await.expect_err("a guard is held");
+    let (fresh, closed) = (agent.at(7).expect("current"), tokio::time::Instant::now());
+    agent.take_on(&Arc::new(moving(8, 5, Stage::Streaming, Some(1)))).await;
+    let mut drain = pin!(drain(8));
+    for forced in [old.forced(), fresh.forced()] {
+        tokio::select! {
+            () = &mut drain => panic!("guards are held"),
+            () = forced.cancelled() => {}
+        }
+    }
+    assert!(closed.elapsed() >= deadline, "it was forced with the older one");
+    drop((old, fresh));
+    drain.await;
+}

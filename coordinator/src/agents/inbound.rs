@@ -194,8 +194,9 @@ impl Inbound<'_> {
             pb::OrderKind::Pull => Ordered::Pull,
             pb::OrderKind::Barrier | pb::OrderKind::Unspecified => Ordered::Barrier,
         };
-        let node = self.node;
-        self.api.driver.report(Event::Refused { tablet, version, node, order, reason }).await;
+        let (node, incarnation) = (self.node, self.incarnation);
+        let refused = Event::Refused { tablet, version, node, incarnation, order, reason };
+        self.api.driver.report(refused).await;
         Ok(())
     }
 

@@ -151,6 +151,9 @@ pub enum Event {
         version: TopologyVersion,
         /// Who.
         node: NodeId,
+        /// Which incarnation of it: what one could not do that is out by now says nothing of the
+        /// next one.
+        incarnation: Incarnation,
         /// What it was told.
         order: Ordered,
         /// Why.

@@ -179,26 +179,22 @@ fn the_late_end_of_an_earlier_attachment_is_not_the_end_of_the_newest() {
     assert!(!leader.driver.is_attached(node(1)));
 }
 
-fn refused(
-    tablet: migrations::id::TabletId,
-    version: TopologyVersion,
-    n: u64,
-    reason: FailureReason,
-) -> Event {
-    Event::Refused { tablet, version, node: node(n), order: Ordered::Barrier, reason }
+/// Tablet 1's barrier, refused by the admitted process of a node.
+fn refused(cluster: &Cluster, n: u64, reason: FailureReason) -> Event {
+    let (tablet, node, incarnation) = (tablet(1), node(n), cluster.incarnation(n));
+    let (version, order) = (cluster.version(tablet), Ordered::Barrier);
+    Event::Refused { tablet, version, node, incarnation, order, reason }
 }
 
 /// A refusal that another try can't mend takes the transition back, while it can go back.
 #[test]
 fn b4_a_full_disk_in_a_barrier_takes_the_transition_back() {
-    let id = tablet(1);
     for (reason, goes_back) in
         [(FailureReason::DiskFull, true), (FailureReason::StaleVersion, false)]
     {
         let cluster = Cluster::in_stage(Stage::AllowWriteBothReadOld);
         let mut leader = Leader::of(&cluster);
-        let version = cluster.topology.tablet(id).expect("made").version;
-        leader.handle(&cluster, refused(id, version, 4, reason));
+        leader.handle(&cluster, refused(&cluster, 4, reason));
         let told = leader.handle(&cluster, Event::Tick(Instant(1_000_000_000)));
         let back = proposals(&told).iter().any(|command| match command {
             Command::Advance(advance) => {
@@ -218,9 +214,8 @@ fn a_full_disk_past_the_point_of_no_return_is_waited_out() {
     let id = tablet(1);
     let cluster = Cluster::in_stage(Stage::UseNew);
     let mut leader = Leader::of(&cluster);
-    let version = cluster.topology.tablet(id).expect("made").version;
     let reason = FailureReason::DiskFull;
-    leader.handle(&cluster, refused(id, version, 2, reason));
+    leader.handle(&cluster, refused(&cluster, 2, reason));
     let told = leader.handle(&cluster, Event::Tick(Instant(1_000_000_000)));
     assert!(told.iter().any(|e| matches!(e, Effect::Barrier { node: n, .. } if *n == node(2))));
     let mut told = Vec::new();

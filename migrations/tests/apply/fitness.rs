@@ -180,7 +180,9 @@ fn h12_a_node_that_can_not_drop_a_copy_is_fenced() {
         if is_refused {
             let (tablet, version) = (tablet(1), run.cluster.version(tablet(1)));
             let (order, reason) = (Ordered::Drop, FailureReason::DiskError);
-            run.give(Event::Refused { tablet, version, node: node(1), order, reason });
+            let incarnation = run.cluster.incarnation(1);
+            let node = node(1);
+            run.give(Event::Refused { tablet, version, node, incarnation, order, reason });
             assert_eq!(run.why(1), Some(Unfit::CannotDrop(tablet, reason)));
         }
         run.pass(if is_refused { 2 * LEASE } else { DRAIN + 4 * LEASE });
@@ -188,6 +190,23 @@ fn h12_a_node_that_can_not_drop_a_copy_is_fenced() {
         let waits = run.leader.driver.waiting_for(&run.cluster.topology, tablet(1));
         assert!(waits.is_empty(), "its admission pays the debt: {waits:?}");
     }
+}
+
+/// n1 could not drop its copy, and died. Its word comes in when the next process of n1 is admitted
+/// already: that one has not been asked yet.
+#[test]
+fn a_refusal_of_a_process_that_is_out_says_nothing_of_the_next_one() {
+    let mut run = Run::new(Cluster::in_stage(Stage::Cleanup));
+    run.attach();
+    let (tablet, version) = (tablet(1), run.cluster.version(tablet(1)));
+    let (node, incarnation) = (node(1), run.cluster.incarnation(1));
+    run.cluster.fence(1).expect("admitted");
+    run.cluster.admit(1).expect("fenced");
+    let (order, reason) = (Ordered::Drop, FailureReason::DiskError);
+    run.give(Event::Refused { tablet, version, node, incarnation, order, reason });
+    assert_eq!(run.why(1), None);
+    run.pass(3 * LEASE);
+    assert_eq!(run.fenced, []);
 }
 
 /// A refusal that another try can mend is no reason, nor is one of a barrier: whether a floor can
@@ -202,7 +221,8 @@ fn a_refusal_that_can_pass_leaves_a_node_fit() {
         let mut run = Run::new(Cluster::in_stage(Stage::Cleanup));
         run.attach();
         let (tablet, version) = (tablet(1), run.cluster.version(tablet(1)));
-        run.give(Event::Refused { tablet, version, node: node(1), order, reason });
+        let (node, incarnation) = (node(1), run.cluster.incarnation(1));
+        run.give(Event::Refused { tablet, version, node, incarnation, order, reason });
         assert_eq!(run.why(1), None, "{order:?} {reason}");
     }
 }
@@ -252,7 +272,9 @@ fn one_question_is_out_at_a_time() {
     // Refused: it is told again, behind the question that is out.
     let (tablet, version) = (tablet(1), cluster.version(tablet(1)));
     let (order, reason) = (Ordered::Barrier, FailureReason::StaleVersion);
-    leader.handle(&cluster, Event::Refused { tablet, version, node: node(2), order, reason });
+    let incarnation = cluster.incarnation(2);
+    let refused = Event::Refused { tablet, version, node: node(2), incarnation, order, reason };
+    leader.handle(&cluster, refused);
     let again = leader.handle(&cluster, Event::Tick(Instant(1_000 * MILLI)));
     assert_eq!(asked(&again), []);
     assert!(proposals(&again).is_empty());

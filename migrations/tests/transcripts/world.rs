@@ -451,7 +451,9 @@ impl World {
                 self.say(line);
             }
             let (tablet, version) = (id, record.version);
-            self.report(node, Event::Refused { tablet, version, node, order, reason });
+            let incarnation = self.agent(node).incarnation;
+            let refused = Event::Refused { tablet, version, node, incarnation, order, reason };
+            self.report(node, refused);
             return;
         }
         self.drop_copy(node, id);

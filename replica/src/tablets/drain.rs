@@ -63,42 +63,36 @@ impl Tablets {
     pub(super) async fn drained(&self, tablet: &Tablet, is_meant: impl Fn(&VersionGate) -> bool) {
         let (sessions, gates) = tablet.closed(is_meant);
         let turnstiles = sessions.iter().map(|session| session.turnstile());
-        let turnstiles: Vec<_> =
-            turnstiles.chain(gates.iter().map(|gate| gate.turnstile())).collect();
-        // What has drained stays drained: they can be waited for one after the other.
-        let drained = || async {
-            for turnstile in &turnstiles {
-                turnstile.drained().await;
-            }
-        };
-        if bounded_by(Wait::Drain, self.patience(&turnstiles), drained()).await.is_ok() {
+        let turnstiles = turnstiles.chain(gates.iter().map(|gate| gate.turnstile()));
+        join_all(turnstiles.map(|turnstile| self.left(tablet, turnstile))).await;
+    }
+
+    /// Returns once all have left who were inside when it was closed. Each has the whole deadline
+    /// from then on: who was told to leave a moment ago is not to blame for those who were told
+    /// before. A drain that is begun anew, with another attachment, does not begin to wait anew.
+    async fn left(&self, tablet: &Tablet, turnstile: &Turnstile) {
+        let deadline = turnstile.closed_at() + Wait::Drain.bound(&self.settings());
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if bounded_by(Wait::Drain, patience, turnstile.drained()).await.is_ok() {
             return;
         }
-        self.force(tablet, &turnstiles);
-        if bounded(Wait::Forced, &self.settings(), drained()).await.is_err() {
+        self.force(tablet, turnstile);
+        if bounded(Wait::Forced, &self.settings(), turnstile.drained()).await.is_err() {
             let holders = tablet.holders();
             let detail = format!("tablet {}: guards can't be ended: {holders:?}", tablet.id);
             self.fitness.found_unfit(Reason::SessionClosing, &detail);
             // Nothing is acknowledged before it is over, however long that takes.
-            drained().await;
+            turnstile.drained().await;
         }
-    }
-
-    /// What is left of the deadline, for the one that was closed first. A drain that is begun anew,
-    /// with another attachment, say, does not begin to wait anew.
-    fn patience(&self, turnstiles: &[&Turnstile]) -> std::time::Duration {
-        let held = turnstiles.iter().filter(|turnstile| !turnstile.gate().has_drained());
-        let closed = held.map(|turnstile| turnstile.closed_at()).min();
-        let deadline = Wait::Drain.bound(&self.settings());
-        closed.map_or(deadline, |at| (at + deadline).saturating_duration_since(Instant::now()))
     }
 
     /// From here on the store refuses what these guards permitted (work of closed sessions is
     /// refused already), and the tasks that hold them are told to drop them. Ends nothing by itself.
-    fn force(&self, tablet: &Tablet, turnstiles: &[&Turnstile]) {
-        tracing::warn!(tablet = %tablet.id, holders = ?tablet.holders(), "the drain is forced");
-        self.sessions.metrics().drain_forced();
-        turnstiles.iter().for_each(|turnstile| turnstile.force());
+    fn force(&self, tablet: &Tablet, turnstile: &Turnstile) {
+        if turnstile.force() {
+            tracing::warn!(tablet = %tablet.id, holders = ?tablet.holders(), "a drain is forced");
+            self.sessions.metrics().drain_forced();
+        }
     }
 }
 
