@@ -1,5 +1,5 @@
 //! How migrations have gone on since the leader last looked: a line in the log for each change of
-//! stage, and what is counted of it. For those who look; nothing is decided by it.
+//! stage, what is counted of it, and its trace. For those who look; nothing is decided by it.
 
 use crate::machine::Change;
 use crate::metrics::Metrics;
@@ -7,8 +7,9 @@ use migrations::id::{MigrationId, TabletId};
 use migrations::tablet::{FinishedMigration, StageRecord};
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
+use process::traces::{self, Span, Step};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A migration has entered a stage.
 struct Advanced {
@@ -84,11 +85,13 @@ impl Progress {
             if let Some(last) = last {
                 metrics.stage_left(last.stage, between(last.entered_ms, over.ended_ms));
             }
+            trace_stages(&over);
             // A drop is one migration of many tablets: it is counted with the last of them.
             if self.over.remove(&over.migration) {
                 let began_ms = over.stages.first().map_or(over.ended_ms, |first| first.entered_ms);
                 let after = between(began_ms, over.ended_ms);
                 metrics.migration_ended(over.kind, over.ending, after);
+                trace_migration(&over);
             }
         }
     }
@@ -109,6 +112,56 @@ fn advanced(
         Advanced { tablet, migration, kind, left, entered: entered.clone() }
     });
     advanced.collect()
+}
+
+/// Tells of a tablet's stages, of which several leaders may have seen a part each: all of them stand
+/// in its record.
+fn trace_stages(over: &FinishedMigration) {
+    let ends = over.stages.iter().skip(1).map(|next| next.entered_ms).chain([over.ended_ms]);
+    for (stage, ended_ms) in over.stages.iter().zip(ends) {
+        traces::tell(|| {
+            let version = (stage.version.era(), stage.version.counter());
+            let migration = over.migration.as_uuid().into_bytes();
+            Span {
+                step: Step::stage(migration, over.tablet.as_u64(), version),
+                name: stage.stage.name().to_owned(),
+                began: at(stage.entered_ms),
+                ended: at(ended_ms),
+                failure: stage.failure.map(|failure| failure.to_string()),
+                facts: vec![
+                    ("tablet", over.tablet.to_string()),
+                    ("version", stage.version.to_string()),
+                    ("attempt", stage.attempt.to_string()),
+                ],
+            }
+        });
+    }
+}
+
+/// Tells of a migration whose last tablet is over.
+fn trace_migration(over: &FinishedMigration) {
+    traces::tell(|| {
+        let failure = over.reason.map(|reason| format!("{:?}: {reason:?}", over.ending));
+        Span {
+            step: Step::migration(over.migration.as_uuid().into_bytes()),
+            name: over.kind.name().to_owned(),
+            began: at(over.started_ms),
+            ended: at(over.ended_ms),
+            failure,
+            facts: vec![
+                ("migration", over.migration.to_string()),
+                ("table", over.table_name.clone()),
+                ("tablet", over.tablet.to_string()),
+                ("attempt", over.attempt.to_string()),
+                ("ending", format!("{:?}", over.ending)),
+            ],
+        }
+    });
+}
+
+fn at(unix_ms: u64) -> SystemTime {
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
+    at.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// By the clocks of proposers, which may differ: never less than nothing.

@@ -136,6 +136,13 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
         return Err(ServeError::NoFaults);
     }
     process::log_as_node(&args.name);
+    let traces = args.process.traces.begin("palisade-coordinator", &args.name);
+    let served = run_member(args, stop).await;
+    traces.end().await;
+    served
+}
+
+async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
     let listeners = Listeners::open(&args).await?;
     let options = Options::new(&args.data, listeners.member(&args));
     let options = match args.profile {

@@ -1,5 +1,5 @@
 //! What each server process does alike: flags that all of them have, listeners, the line that says
-//! which ports were bound, logs, metrics and health, and the signals that end it.
+//! which ports were bound, logs, traces, metrics and health, and the signals that end it.
 //!
 //! Not here: anything about tablets.
 
@@ -9,6 +9,7 @@ mod logs;
 mod parent;
 mod serve;
 mod signals;
+pub mod traces;
 pub mod wait;
 
 pub use free_ports::free_ports;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use traces::TraceArgs;
 
 /// Flags that all servers have.
 #[derive(Debug, Clone, Args)]
@@ -37,6 +39,10 @@ pub struct ProcessArgs {
     /// How logs are written, to standard error.
     #[arg(long, env = "PALISADE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
+
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }
 
 /// Why a listener is not there.

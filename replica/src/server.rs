@@ -78,6 +78,13 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
         return Err(ServeError::NoFaults);
     }
     process::log_as_node(&args.name);
+    let traces = args.process.traces.begin("palisade-replica", &args.name);
+    let served = run_agent(args, stop).await;
+    traces.end().await;
+    served
+}
+
+async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), ServeError> {
     let data = listen(args.data_listen, "--data-listen", &args).await?;
     let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
     let metrics = args.process.listen(args.metrics_listen, "--metrics-listen").await?;

@@ -31,11 +31,20 @@ pub(crate) struct Shape {
     pub(crate) has_proxies: bool,
     /// Tablets move without being told to.
     pub(crate) balances: bool,
+    /// More flags for every server.
+    pub(crate) flags: &'static [&'static str],
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { coordinators: 1, agents: 4, profile: "fast", has_proxies: false, balances: false }
+        Shape {
+            coordinators: 1,
+            agents: 4,
+            profile: "fast",
+            has_proxies: false,
+            balances: false,
+            flags: &[],
+        }
     }
 }
 
@@ -187,6 +196,7 @@ impl Cluster {
         if self.shape.coordinators > 1 {
             args.extend(["--peers", &peers]);
         }
+        args.extend(self.shape.flags);
         let server = Server::start(&log, &args).expect("the coordinator starts");
         self.servers.insert(name.to_owned(), server);
     }
@@ -223,6 +233,7 @@ impl Cluster {
             }
             None => args.extend(["--coordinators", &self.agents_address]),
         }
+        args.extend(self.shape.flags);
         args.extend(more);
         let server = Server::start(&log, &args).expect("the agent starts");
         if let Some(links) = links {

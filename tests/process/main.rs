@@ -18,6 +18,8 @@ mod several;
 mod sizes;
 mod stages;
 mod streams;
+#[cfg(feature = "otlp")]
+mod traces;
 mod trouble;
 mod waits;
 mod voters;

@@ -13,10 +13,11 @@ use migrations::evidence::StreamReport;
 use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::record::{StreamPair, TabletRecord};
 use migrations::version::Incarnation;
+use process::traces::{self, Span, Step};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -293,6 +294,7 @@ impl Puller {
 impl Inner {
     async fn perform(&self, order: PullOrder, stream: StreamId, own: super::Own, live: &Arc<Live>) {
         let (tablet, session, source) = (stream.tablet, stream.session, order.source);
+        let (began, record) = (SystemTime::now(), Arc::clone(&order.record));
         let slot = tokio::select! {
             slot = self.slots.acquire() => slot.ok(),
             () = live.stop.cancelled() => None,
@@ -331,6 +333,7 @@ impl Inner {
             Err(error) => tracing::info!(%tablet, %session, peer = %source, %error,
                 "stream failed"),
         }
+        trace_stream(&record, &stream, began, &outcome);
         metrics.stream_ended(outcome.as_ref().err().map(|failure| failure.reason));
         drop(running);
         let _first = live.outcome.set(outcome);
@@ -356,4 +359,33 @@ impl Inner {
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
+}
+
+/// Tells of a stream that is over, as a part of its stage.
+fn trace_stream(
+    record: &TabletRecord,
+    stream: &StreamId,
+    began: SystemTime,
+    outcome: &Result<StreamReport, Failure>,
+) {
+    let Some(transition) = &record.transition else { return };
+    traces::tell(|| {
+        let StreamPair { source, receiver } = stream.pair;
+        let version = (record.version.era(), record.version.counter());
+        let migration = transition.migration.as_uuid().into_bytes();
+        let stage = Step::stage(migration, record.tablet.as_u64(), version);
+        let mut facts = vec![("session", stream.session.to_string()), ("peer", source.to_string())];
+        if let Ok(report) = outcome {
+            facts.push(("rows", report.rows.to_string()));
+            facts.push(("bytes", report.bytes.to_string()));
+        }
+        Span {
+            step: stage.stream(source.as_u64(), receiver.as_u64()),
+            name: "stream".to_owned(),
+            began,
+            ended: SystemTime::now(),
+            failure: outcome.as_ref().err().map(ToString::to_string),
+            facts,
+        }
+    });
 }
