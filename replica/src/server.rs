@@ -78,6 +78,7 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
         return Err(ServeError::NoFaults);
     }
     process::log_as_node(&args.name);
+    process::take_detours(&args.process.dial_through);
     let traces = args.process.traces.begin("palisade-replica", &args.name);
     let served = run_agent(args, stop).await;
     traces.end().await;

@@ -32,7 +32,7 @@ pub struct Identified {
 /// What went wrong, in words: it can't be reached within `limit`, or answers what can't be.
 pub async fn identify(address: &str, limit: Duration) -> Result<Identified, String> {
     let asked = async {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Endpoint::from_shared(format!("http://{}", process::dialled(address)))
             .map_err(|error| error.to_string())?
             .tcp_nodelay(true);
         let channel = dial::connected(&endpoint).await.map_err(|error| error.to_string())?;
