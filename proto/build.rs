@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 17] = [
+const PROTOS: [&str; 18] = [
     "palisade/types/v1/types.proto",
     "palisade/agent/v1/agent.proto",
     "palisade/stream/v1/stream.proto",
@@ -10,6 +10,7 @@ const PROTOS: [&str; 17] = [
     "palisade/admin/v1/balance.proto",
     "palisade/admin/v1/barrier.proto",
     "palisade/admin/v1/cluster.proto",
+    "palisade/admin/v1/member.proto",
     "palisade/admin/v1/migration.proto",
     "palisade/admin/v1/node.proto",
     "palisade/admin/v1/snapshot.proto",

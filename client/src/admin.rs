@@ -11,6 +11,7 @@ use proto::admin::v1 as pb;
 use proto::admin::v1::balance_service_client::BalanceServiceClient;
 use proto::admin::v1::barrier_service_client::BarrierServiceClient;
 use proto::admin::v1::cluster_service_client::ClusterServiceClient;
+use proto::admin::v1::member_service_client::MemberServiceClient;
 use proto::admin::v1::migration_service_client::MigrationServiceClient;
 use proto::admin::v1::node_service_client::NodeServiceClient;
 use proto::admin::v1::snapshot_service_client::SnapshotServiceClient;
@@ -52,10 +53,12 @@ macro_rules! list {
             let mut rows = Vec::new();
             let mut page_token = String::new();
             loop {
+                #[allow(clippy::needless_update, reason = "not all of them have more")]
                 let request = pb::$request {
                     $($arg: $arg.to_owned(),)*
                     page_size: PAGE_ROWS,
                     page_token,
+                    ..Default::default()
                 };
                 let call = |channel, timeout| {
                     let request = timed(request.clone(), timeout);
@@ -167,6 +170,20 @@ impl AdminClient {
         set_settings, ClusterServiceClient, SetSettingsRequest -> SetSettingsResponse
     }
     change! {
+        /// Takes an empty coordinator in. Recognised by its Raft id: once at most.
+        add_member, MemberServiceClient, AddMemberRequest -> AddMemberResponse
+    }
+    change! {
+        /// A coordinator goes for good. Name its Raft id, so that a late try never removes another
+        /// one of the same name.
+        remove_member, MemberServiceClient, RemoveMemberRequest -> RemoveMemberResponse
+    }
+    change! {
+        /// Another coordinator leads. Name the Raft id of the one that does now, so that a late try
+        /// finds it done.
+        transfer_leader, MemberServiceClient, TransferLeaderRequest -> TransferLeaderResponse
+    }
+    change! {
         /// The node is to hold nothing any more.
         drain_node, NodeServiceClient, DrainNodeRequest -> DrainNodeResponse
     }
@@ -198,8 +215,17 @@ impl AdminClient {
         plan_balance(PlanBalanceRequest) -> PlanBalanceResponse
     }
     read! {
-        /// One screen: leader, nodes, tables, running migrations.
-        status, ClusterServiceClient, get_status(GetStatusRequest) -> GetStatusResponse
+        /// The screen, as it comes.
+        read_status, ClusterServiceClient, get_status(GetStatusRequest) -> GetStatusResponse
+    }
+
+    /// One screen: leader, nodes, tables, running migrations. Coordinators that it names are known
+    /// to this client from then on.
+    pub async fn status(&self) -> Result<pb::GetStatusResponse, ClientError> {
+        let status = self.read_status().await?;
+        let live = status.coordinators.iter().map(|one| one.admin_address.clone());
+        self.leader.learn(live.filter(|address| !address.is_empty()).collect());
+        Ok(status)
     }
 
     list! {
@@ -242,7 +268,7 @@ impl AdminClient {
 
     /// The table of this name.
     pub async fn table(&self, name: &str) -> Result<pb::Table, ClientError> {
-        self.get_table(pb::GetTableRequest { name: name.to_owned() }).await
+        self.get_table(pb::GetTableRequest { name: name.to_owned(), stale: false }).await
     }
 
     /// A tablet, if asked for with the digest of each replica.
@@ -252,7 +278,7 @@ impl AdminClient {
         with_digest: bool,
     ) -> Result<pb::Tablet, ClientError> {
         let tablet = tablet.as_u64();
-        self.get_tablet(pb::GetTabletRequest { tablet, with_digest }).await
+        self.get_tablet(pb::GetTabletRequest { tablet, with_digest, stale: false }).await
     }
 
     /// The migration of this id, or the only one whose id begins so.
@@ -262,7 +288,7 @@ impl AdminClient {
 
     /// What is the same everywhere.
     pub async fn settings(&self) -> Result<proto::types::v1::Settings, ClientError> {
-        self.get_settings(pb::GetSettingsRequest {}).await
+        self.get_settings(pb::GetSettingsRequest { stale: false }).await
     }
 
     /// The node of this name.

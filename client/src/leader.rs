@@ -4,7 +4,9 @@
 use crate::backoff::Backoff;
 use crate::channel::endpoint;
 use crate::error::ClientError;
-use crate::limits::{ADMIN_DEADLINE, ADMIN_PAUSE, ADMIN_PAUSE_MAX, ADMIN_TRY, HINTS_IN_A_ROW};
+use crate::limits::{
+    ADMIN_DEADLINE, ADMIN_PAUSE, ADMIN_PAUSE_MAX, ADMIN_TRY, HINTS_IN_A_ROW, LEARNED_MAX,
+};
 use crate::reasons::is_passing;
 use migrations::id::RequestId;
 use migrations::retry::{ChangeOutcome, NextTry};
@@ -48,6 +50,8 @@ pub(crate) struct Leader {
 #[derive(Debug)]
 struct State {
     endpoints: Vec<String>,
+    /// How many of them were given, and come first.
+    given: usize,
     /// Which endpoint is tried after the current address.
     next: usize,
     address: Option<String>,
@@ -77,8 +81,27 @@ struct Failed {
 
 impl Leader {
     pub(crate) fn new(endpoints: Vec<String>, options: AdminOptions) -> Leader {
-        let state = State { endpoints, next: 0, address: None, channel: None, generation: 0 };
+        let given = endpoints.len();
+        let state =
+            State { endpoints, given, next: 0, address: None, channel: None, generation: 0 };
         Leader { state: Arc::new(Mutex::new(state)), options }
+    }
+
+    /// Coordinators that have come since, by their own word: tried after those that were given.
+    pub(crate) fn learn(&self, live: Vec<String>) {
+        let mut state = self.state();
+        // One that says nothing of it is of an earlier build.
+        if live.is_empty() || state.endpoints.is_empty() {
+            return;
+        }
+        let given = state.given;
+        state.endpoints.truncate(given);
+        let known: Vec<String> = live
+            .into_iter()
+            .filter(|address| !state.endpoints.contains(address))
+            .take(LEARNED_MAX)
+            .collect();
+        state.endpoints.extend(known);
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -27,6 +27,8 @@ pub(crate) const ADMIN_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const ADMIN_PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Hints that are followed without a pause; then it is assumed that nobody knows the leader.
 pub(crate) const HINTS_IN_A_ROW: u32 = 2;
+/// Coordinators that are remembered beside those that were given.
+pub(crate) const LEARNED_MAX: usize = 16;
 /// Rows of a page in a listing.
 pub(crate) const PAGE_ROWS: u32 = 200;
 /// After this long without a coordinator a router says why it does not know the topology.

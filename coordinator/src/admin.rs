@@ -2,6 +2,7 @@
 
 mod balance_api;
 mod change;
+mod members_api;
 mod migrations_api;
 mod names;
 mod nodes_api;
@@ -21,9 +22,11 @@ use crate::observed::Observed;
 use crate::proposer::Proposer;
 use crate::status::{Port, read_error};
 use migrations::topology::Topology;
+use migrations::version::TopologyVersion;
 use proto::admin::v1::balance_service_server::BalanceServiceServer;
 use proto::admin::v1::barrier_service_server::BarrierServiceServer;
 use proto::admin::v1::cluster_service_server::ClusterServiceServer;
+use proto::admin::v1::member_service_server::MemberServiceServer;
 use proto::admin::v1::migration_service_server::MigrationServiceServer;
 use proto::admin::v1::node_service_server::NodeServiceServer;
 use proto::admin::v1::snapshot_service_server::SnapshotServiceServer;
@@ -65,7 +68,7 @@ impl AdminApi {
     }
 
     /// The names of all services.
-    pub(crate) const SERVICES: [&str; 9] = [
+    pub(crate) const SERVICES: [&str; 10] = [
         ClusterServiceServer::<AdminApi>::NAME,
         TableServiceServer::<AdminApi>::NAME,
         TabletServiceServer::<AdminApi>::NAME,
@@ -75,6 +78,7 @@ impl AdminApi {
         BarrierServiceServer::<AdminApi>::NAME,
         TopologyServiceServer::<AdminApi>::NAME,
         SnapshotServiceServer::<AdminApi>::NAME,
+        MemberServiceServer::<AdminApi>::NAME,
     ];
 
     /// Brings metrics that are computed up to date.
@@ -106,9 +110,31 @@ impl AdminApi {
             .add_service(sized!(BarrierServiceServer))
             .add_service(sized!(TopologyServiceServer))
             .add_service(sized!(SnapshotServiceServer))
+            .add_service(sized!(MemberServiceServer))
     }
 
-    /// Looks at the topology after a confirmation of leadership that began after the call.
+    /// Looks at the topology, and says at which version: at the newest, wherever this coordinator
+    /// is asked; if the caller wants no more, at what is known here.
+    async fn read_at<T>(
+        &self,
+        is_stale: bool,
+        look: impl FnOnce(&Topology) -> T,
+    ) -> Result<(TopologyVersion, T), Status> {
+        let look = |topology: &Topology| (topology.version(), look(topology));
+        match is_stale {
+            true => Ok(self.group0.read(|machine| look(&machine.topology))),
+            false => self.read(look).await,
+        }
+    }
+
+    /// Looks at the topology where the leader's own observations go with it: what is attached,
+    /// how far streams are. Refused by whoever doesn't lead.
+    async fn read_leading<T>(&self, look: impl FnOnce(&Topology) -> T) -> Result<T, Status> {
+        let looked = self.group0.leaders_read(|machine| look(&machine.topology)).await;
+        looked.map_err(|error| read_error(&error, Port::Admin))
+    }
+
+    /// Looks at the topology as of a moment after the call.
     async fn read<T>(&self, look: impl FnOnce(&Topology) -> T) -> Result<T, Status> {
         let looked = self.group0.linearizable_read(|machine| look(&machine.topology)).await;
         looked.map_err(|error| read_error(&error, Port::Admin))

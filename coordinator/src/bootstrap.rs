@@ -1,6 +1,6 @@
 //! How a cluster begins: group0 first, then its first command, by which the cluster has its id.
 
-use crate::group0::{Group0, NotYet};
+use crate::group0::{Group0, Member, NotYet};
 use crate::limits::{BEGIN_INTERVAL, IDENTIFY_DEADLINE};
 use crate::machine::Machine;
 use crate::options::{CoordinatorArgs, Profile};
@@ -29,6 +29,11 @@ pub(crate) async fn expected(
         if let Some(cluster) = known {
             group0.bind(cluster.as_uuid()).await.map_err(failed)?;
         }
+        return Ok(None);
+    }
+    if args.join {
+        let Member { name, raft_address, .. } = group0.member();
+        tracing::info!("waits to be taken in: palisade raft add {name} --raft {raft_address}");
         return Ok(None);
     }
     let Some(count) = args.bootstrap_expect else {

@@ -1,14 +1,54 @@
-//! The silence of this process' waits as a service, for process tests: with the feature `faults`,
-//! and where the coordinator was started with `--faults`.
+//! The silence of this process' waits, and that it forgets requests, as services for process tests:
+//! with the feature `faults`, and where the coordinator was started with `--faults`.
 
 use crate::wait::Wait;
 use process::wait::Named;
 use process::wait::faults::{silence, silenced};
 use proto::faults::v1 as pb;
+use proto::faults::v1::memory_service_server::{MemoryService, MemoryServiceServer};
 use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// Serves forgetfulness.
+#[derive(Debug)]
+pub(crate) struct MemoryApi;
+
+/// The service.
+pub(crate) fn memory() -> MemoryServiceServer<MemoryApi> {
+    MemoryServiceServer::new(MemoryApi)
+}
+
+#[tonic::async_trait]
+impl MemoryService for MemoryApi {
+    async fn forget_requests(
+        &self,
+        request: Request<pb::ForgetRequestsRequest>,
+    ) -> Result<Response<pb::ForgetRequestsResponse>, Status> {
+        let on = request.into_inner().on;
+        FORGETS.store(on, Ordering::Relaxed);
+        tracing::warn!(on, "each try of a change is taken for a new request, or no longer");
+        Ok(Response::new(pb::ForgetRequestsResponse {}))
+    }
+}
+
+/// Whether each try of a change is taken for a new request.
+static FORGETS: AtomicBool = AtomicBool::new(false);
+
+/// The id under which a request is remembered: its own, unless this coordinator is to forget.
+pub(crate) fn remembered_as(id: Uuid) -> Uuid {
+    match FORGETS.load(Ordering::Relaxed) {
+        // The time stays: ids are kept in order of it.
+        true => {
+            let (drawn, kept) = (Uuid::new_v4().as_u128(), id.as_u128());
+            Uuid::from_u128((kept >> 48 << 48) | (drawn & ((1 << 48) - 1)))
+        }
+        false => id,
+    }
+}
 
 /// Serves the silence of waits.
 #[derive(Debug)]

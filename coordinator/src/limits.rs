@@ -23,6 +23,13 @@ pub(crate) const RECORDS_PER_MESSAGE: usize = 256;
 pub(crate) const EVENTS_QUEUED: usize = 4_096;
 /// A coordinator says within this who it is.
 pub(crate) const IDENTIFY_DEADLINE: Duration = Duration::from_secs(1);
+/// The leader takes note of where a member is within this.
+pub(crate) const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(3);
+/// Members of group0, those without a vote included.
+pub(crate) const MEMBERS_MAX: usize = 9;
+/// Entries that a member without a vote may lack, and yet get one: it has the rest before anything
+/// waits for it.
+pub(crate) const LEARNER_LAG: u64 = 100;
 /// Proposals that are under way at the end are waited for this long.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 /// Another one leads within this, if leadership was handed over.

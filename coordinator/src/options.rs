@@ -50,6 +50,11 @@ pub struct CoordinatorArgs {
     #[arg(long, env = "PALISADE_PEERS", value_delimiter = ',')]
     pub peers: Vec<Peer>,
 
+    /// Wait to be taken into a cluster that runs, if the directory is empty: until there
+    /// `palisade raft add` names this one.
+    #[arg(long, env = "PALISADE_JOIN", conflicts_with_all = ["bootstrap_expect", "peers"])]
+    pub join: bool,
+
     /// What a new cluster begins with: bounds for real machines, or short ones for tests.
     #[arg(long, env = "PALISADE_PROFILE", value_enum, default_value_t = Profile::Standard)]
     pub profile: Profile,

@@ -48,7 +48,10 @@ pub enum ServeError {
     #[error(transparent)]
     Open(#[from] crate::group0::OpenError),
     /// The directory is empty, and nobody said that a cluster is to begin here.
-    #[error("{0} holds no cluster: pass --bootstrap-expect 1 to begin one")]
+    #[error(
+        "{0} holds no cluster: pass --bootstrap-expect 1 to begin one, or --join to be taken into \
+         another"
+    )]
     NotBootstrapped(std::path::PathBuf),
     /// A cluster could not be begun.
     #[error("can't begin a cluster: {0}")]
@@ -136,7 +139,6 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
         return Err(ServeError::NoFaults);
     }
     process::log_as_node(&args.name);
-    process::take_detours(&args.process.dial_through);
     let traces = args.process.traces.begin("palisade-coordinator", &args.name);
     let served = run_member(args, stop).await;
     traces.end().await;
@@ -247,6 +249,10 @@ async fn serve(
         observed.clone(),
         Arc::clone(&metrics),
     );
+    let (tended, announced) = (group0.clone(), group0.clone());
+    let (tending, announcing) = (stop.clone(), stop.clone());
+    tasks.spawn(async move { tended.tend_members(tending).await });
+    tasks.spawn(async move { announced.announce(announcing).await });
     tasks.spawn(driving.run(stop.clone()));
     tasks.spawn(balancing::run(group0.clone(), proposer.clone(), stop.clone()));
     let agent_api =
@@ -256,7 +262,9 @@ async fn serve(
     let mut serve_agents = server().add_service(agent_service);
     #[cfg(feature = "faults")]
     if faults {
-        serve_agents = serve_agents.add_service(crate::faults_api::service());
+        serve_agents = serve_agents
+            .add_service(crate::faults_api::service())
+            .add_service(crate::faults_api::memory());
     }
     let serve_agents = serve_agents
         .serve_with_incoming_shutdown(incoming(for_agents), stop.clone().cancelled_owned());

@@ -1,7 +1,7 @@
 //! Errors of a coordinator as statuses: the only place where they are mapped. Each says what is
 //! wrong, in the closed list's words, and for a change how far it got.
 
-use crate::group0::{Group0, Member, ProposeError, ReadError};
+use crate::group0::{Group0, Member, MemberError, ProposeError, ReadError};
 use crate::machine::Machine;
 use crate::proposer::SubmitError;
 use migrations::command::{Missing, Rejected};
@@ -120,6 +120,41 @@ pub(crate) fn submit_error(error: &SubmitError, port: Port) -> Status {
         ProposeError::CommitTimeout => Refusal::new(Reason::CommitTimeout, message),
     };
     outcome(refusal.into(), known)
+}
+
+/// A change of the members that was not made, or of which that is not known.
+pub(crate) fn member_error(error: &MemberError, port: Port) -> Status {
+    let message = error.to_string();
+    let violated = |rule: &str, name: &str| {
+        Refusal::new(Reason::PlacementViolation, message.clone())
+            .with("rule", rule)
+            .with("coordinator", name)
+    };
+    let refusal = match error {
+        MemberError::Read(error) => return read_error(error, port),
+        MemberError::Propose(error) => return submit_error(&error.clone().into(), port),
+        MemberError::Silent { .. } | MemberError::CantLead { .. } => {
+            Refusal::new(Reason::NodeNotReady, message)
+        }
+        MemberError::OtherName { .. } | MemberError::WasRemoved { .. } => {
+            Refusal::new(Reason::NodeMismatch, message)
+        }
+        MemberError::OtherCluster { .. } => Refusal::new(Reason::ClusterMismatch, message),
+        MemberError::NameTaken { name, .. } => {
+            Refusal::new(Reason::AlreadyExists, message).of_resource("coordinator", name.as_str())
+        }
+        MemberError::NotFound(name) => {
+            Refusal::new(Reason::NotFound, message).of_resource("coordinator", name.as_str())
+        }
+        MemberError::TooMany(_) => violated("most-coordinators", ""),
+        MemberError::LosesQuorum { name, .. } => violated("keep-a-quorum", name),
+        MemberError::LastVoter { name } => violated("keep-one-coordinator", name),
+        MemberError::NotTaken => {
+            let refusal = Refusal::new(Reason::LeaderTransferring, message);
+            return outcome(refusal.retry_after(LEADER_RETRY).into(), ChangeOutcome::Unknown);
+        }
+    };
+    outcome(refusal.into(), ChangeOutcome::Rejected)
 }
 
 /// A command that the state machine refused, with nodes by their numbers.

@@ -3,8 +3,8 @@
 //! Every such wait goes through `process::wait`; `process/tests/waits.rs` looks that none goes past.
 
 use crate::limits::{
-    ASK_DEADLINE, FULL_STATE_DEADLINE, HELLO_DEADLINE, IDENTIFY_DEADLINE, PROPOSAL_DEADLINE,
-    SHUTDOWN_PATIENCE, SNAPSHOT_DEADLINE, TRANSFER_PATIENCE, WATCH_PATIENCE,
+    ANNOUNCE_DEADLINE, ASK_DEADLINE, FULL_STATE_DEADLINE, HELLO_DEADLINE, IDENTIFY_DEADLINE,
+    PROPOSAL_DEADLINE, SHUTDOWN_PATIENCE, SNAPSHOT_DEADLINE, TRANSFER_PATIENCE, WATCH_PATIENCE,
 };
 use process::wait::Named;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) enum Wait {
     /// For another coordinator to say who it is.
     Identify,
+    /// For whoever leads to take note of where this one is.
+    Announced,
     /// For another voter's answer: a vote, an append, a transfer of leadership.
     Peer,
     /// For the rest of a snapshot.
@@ -46,8 +48,9 @@ pub(crate) enum Wait {
 impl Wait {
     /// All of them.
     #[cfg(feature = "faults")]
-    pub(crate) const ALL: [Wait; 14] = [
+    pub(crate) const ALL: [Wait; 15] = [
         Wait::Identify,
+        Wait::Announced,
         Wait::Peer,
         Wait::Snapshot,
         Wait::Place,
@@ -67,6 +70,7 @@ impl Wait {
     pub(crate) const fn bound(self) -> Duration {
         match self {
             Wait::Identify => IDENTIFY_DEADLINE,
+            Wait::Announced => ANNOUNCE_DEADLINE,
             Wait::Peer | Wait::Confirm | Wait::Place | Wait::Commit => PROPOSAL_DEADLINE,
             Wait::Snapshot => SNAPSHOT_DEADLINE,
             Wait::UnderWay => SHUTDOWN_PATIENCE,
@@ -83,6 +87,7 @@ impl Named for Wait {
     fn name(self) -> &'static str {
         match self {
             Wait::Identify => "identify",
+            Wait::Announced => "announced",
             Wait::Peer => "peer",
             Wait::Snapshot => "snapshot",
             Wait::Place => "place",

@@ -67,6 +67,8 @@ pub const WAITING_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 pub const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// Between two slices of a purge, so that requests come in.
 pub const PURGE_PAUSE: Duration = Duration::from_millis(1);
+/// Coordinators that are remembered beside those that were given.
+pub const COORDINATORS_MAX: usize = 16;
 /// How long a store that is opened waits for an earlier one of the same process to be gone.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether it is.

@@ -259,6 +259,7 @@ async fn keep_picture(admin: AdminClient, shared: Arc<Shared>) {
         match watch.next(WATCH_PATIENCE).await {
             Ok(message) => {
                 shared.note_trouble(String::new());
+                admin.leader.learn(message.coordinators.clone());
                 if let Err(malformed) = shared.take(message) {
                     tracing::warn!(error = %malformed, "topology is read anew");
                     watch = new_watch();

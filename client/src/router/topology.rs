@@ -141,6 +141,7 @@ fn parts(message: pb::WatchTopologyResponse) -> Result<Vec<Part>, Malformed> {
         wider,
         last: _,
         settings,
+        coordinators: _,
     } = message;
     let mut parts = Vec::new();
     if snapshot {

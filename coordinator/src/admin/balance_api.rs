@@ -117,7 +117,7 @@ impl BalanceService for AdminApi {
         &self,
         _request: Request<pb::GetBalanceStatusRequest>,
     ) -> Result<Response<pb::GetBalanceStatusResponse>, Status> {
-        let looked = self.read(|topology| status(topology, &self.nodes(topology))).await;
+        let looked = self.read_leading(|topology| status(topology, &self.nodes(topology))).await;
         looked.map(Response::new)
     }
 
@@ -126,7 +126,7 @@ impl BalanceService for AdminApi {
         _request: Request<pb::PlanBalanceRequest>,
     ) -> Result<Response<pb::PlanBalanceResponse>, Status> {
         let planned = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let plan = balancing::plan(topology);
                 let moves = plan.moves.iter().map(|planned| pb::PlannedMove {
                     tablet: planned.tablet.as_u64(),

@@ -61,6 +61,9 @@ change_requests!(
     UndrainNodeRequest,
     DisableBalancingRequest,
     EnableBalancingRequest,
+    AddMemberRequest,
+    RemoveMemberRequest,
+    TransferLeaderRequest,
 );
 
 /// What came of a change.
@@ -73,11 +76,18 @@ pub(super) enum Changed {
 
 /// An answer to a change that took effect, or would.
 pub(super) fn answer<T>(changed: &Changed, message: T) -> Response<T> {
+    answered(
+        match changed {
+            Changed::Applied(_) => ChangeOutcome::Applied,
+            Changed::Valid => ChangeOutcome::NotApplied,
+        },
+        message,
+    )
+}
+
+/// An answer to a change that says what became of it.
+pub(super) fn answered<T>(outcome: ChangeOutcome, message: T) -> Response<T> {
     let mut response = Response::new(message);
-    let outcome = match changed {
-        Changed::Applied(_) => ChangeOutcome::Applied,
-        Changed::Valid => ChangeOutcome::NotApplied,
-    };
     set_outcome(response.metadata_mut(), outcome);
     response
 }
@@ -119,7 +129,7 @@ impl AdminApi {
         let known = || self.group0.read(|machine| prepare(&machine.topology)).ok();
         let prepared = match leads.then(known).flatten() {
             Some(prepared) => prepared,
-            None => self.read(prepare).await??,
+            None => self.read_leading(prepare).await??,
         };
         let change = match prepared {
             Prepared::Remembered(outcome) => return self.changed(outcome),
@@ -179,6 +189,18 @@ fn named(topology: &Topology, refused: &Rejected) -> Status {
     rejected_of(refused, &|node| views::node_name(topology, node))
 }
 
+/// The same for a change that is recognised by what it names: the id is checked, not remembered.
+pub(super) fn checked_stamp<R: ChangeRequest>(
+    request: &mut R,
+    is_trial: bool,
+) -> Result<RequestStamp, Status> {
+    let stamp = stamp(request, is_trial)?;
+    if !is_trial {
+        check_age(stamp.id.as_uuid())?;
+    }
+    Ok(stamp)
+}
+
 /// By what the request is recognised: its id, and a digest of all the rest.
 fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestStamp, Status> {
     let text = std::mem::take(request.request_id());
@@ -197,6 +219,8 @@ fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestSta
     }
     let id = RequestId::from_uuid(uuid);
     let id = id.ok_or_else(|| not_applied(Refusal::invalid_field("request_id", "is nil")))?;
+    #[cfg(feature = "faults")]
+    let id = RequestId::from_uuid(crate::faults_api::remembered_as(id.as_uuid())).unwrap_or(id);
     let digest = xxh3_128(&request.encode_to_vec());
     Ok(RequestStamp { id, digest, caller: CALLER.to_owned() })
 }

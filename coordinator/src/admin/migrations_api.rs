@@ -175,7 +175,7 @@ impl MigrationService for AdminApi {
         let page = PageRequest::new(page_size, page_token);
         let after = page.after_number()?;
         let (migrations, next_page_token) = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let mut seen = BTreeSet::new();
                 let ids = topology.in_transition().filter(|id| {
                     let transition = topology.transition(*id);
@@ -201,7 +201,7 @@ impl MigrationService for AdminApi {
     ) -> Result<Response<pb::GetMigrationResponse>, Status> {
         let pb::GetMigrationRequest { id } = request.into_inner();
         let migration = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let found = names::migration(topology, &id)?;
                 let shown = views::migration(topology, &self.observed, found);
                 shown.ok_or_else(|| names::not_found("migration", &id))
@@ -231,6 +231,6 @@ impl MigrationService for AdminApi {
         &self,
         request: Request<pb::WatchMigrationsRequest>,
     ) -> Result<Response<Self::WatchMigrationsStream>, Status> {
-        watch::migrations(self, request.into_inner()).map(Response::new)
+        watch::migrations(self, request.into_inner()).await.map(Response::new)
     }
 }

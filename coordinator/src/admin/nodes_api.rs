@@ -33,7 +33,7 @@ impl ClusterService for AdminApi {
         let raft = self.group0.metrics();
         let standings = self.group0.members();
         let status = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let state = topology.state();
                 let nodes = self.nodes(topology);
                 let in_flight: Vec<TabletId> = topology.in_transition().collect();
@@ -89,10 +89,15 @@ impl ClusterService for AdminApi {
 
     async fn get_settings(
         &self,
-        _request: Request<pb::GetSettingsRequest>,
+        request: Request<pb::GetSettingsRequest>,
     ) -> Result<Response<pb::GetSettingsResponse>, Status> {
-        let settings = self.read(|topology| topology.state().settings).await?;
-        Ok(Response::new(pb::GetSettingsResponse { settings: Some((&settings).into()) }))
+        let is_stale = request.into_inner().stale;
+        let read = self.read_at(is_stale, |topology| topology.state().settings);
+        let (version, settings) = read.await?;
+        Ok(Response::new(pb::GetSettingsResponse {
+            settings: Some((&settings).into()),
+            version: Some(version.into()),
+        }))
     }
 
     async fn set_settings(
@@ -178,7 +183,7 @@ impl NodeService for AdminApi {
         let page = PageRequest::new(page_size, page_token);
         let after = page.after_number()?;
         let (nodes, next_page_token) = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let nodes = self.nodes(topology).into_iter().map(|node| (node.id, node));
                 page.cut(nodes.filter(|(id, _)| *id > after))
             })
@@ -192,7 +197,7 @@ impl NodeService for AdminApi {
     ) -> Result<Response<pb::GetNodeResponse>, Status> {
         let pb::GetNodeRequest { name } = request.into_inner();
         let node = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let id = names::node(topology, &name)?.as_u64();
                 Ok::<_, Status>(self.nodes(topology).into_iter().find(|node| node.id == id))
             })
@@ -241,7 +246,7 @@ impl NodeService for AdminApi {
     ) -> Result<Response<pb::ListOrphansResponse>, Status> {
         let pb::ListOrphansRequest { node: only } = request.into_inner();
         let nodes = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 if !only.is_empty() {
                     return Ok(vec![(names::node(topology, &only)?, only.clone())]);
                 }
@@ -330,7 +335,7 @@ impl BarrierService for AdminApi {
         request: Request<pb::KillConnectionRequest>,
     ) -> Result<Response<pb::KillConnectionResponse>, Status> {
         let pb::KillConnectionRequest { node, peer } = request.into_inner();
-        let found = self.read(|topology| {
+        let found = self.read_leading(|topology| {
             Ok::<_, Status>((names::node(topology, &node)?, names::node(topology, &peer)?))
         });
         let (id, other) = found.await??;
@@ -353,7 +358,7 @@ impl BarrierService for AdminApi {
         let after = TabletId::from_u64(page.after_number()?);
         let only = TabletId::from_u64(tablet);
         let (barriers, next_page_token) = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
                 let ids: BTreeSet<TabletId> = topology.in_transition().collect();
                 let wanted = ids.range(from).filter(|id| only.is_none_or(|only| only == **id));

@@ -45,32 +45,36 @@ impl TableService for AdminApi {
         &self,
         request: Request<pb::ListTablesRequest>,
     ) -> Result<Response<pb::ListTablesResponse>, Status> {
-        let pb::ListTablesRequest { page_size, page_token } = request.into_inner();
+        let pb::ListTablesRequest { page_size, page_token, stale } = request.into_inner();
         let page = PageRequest::new(page_size, page_token);
         let after = TableId::from_u64(page.after_number()?);
-        let (tables, next_page_token) = self
-            .read(|topology| {
+        let (version, (tables, next_page_token)) = self
+            .read_at(stale, |topology| {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
                 let tables = topology.state().tables.range((from, Bound::Unbounded));
                 page.cut(tables.map(|(id, table)| (id.as_u64(), views::table(*id, table))))
             })
             .await?;
-        Ok(Response::new(pb::ListTablesResponse { tables, next_page_token }))
+        Ok(Response::new(pb::ListTablesResponse {
+            tables,
+            next_page_token,
+            version: Some(version.into()),
+        }))
     }
 
     async fn get_table(
         &self,
         request: Request<pb::GetTableRequest>,
     ) -> Result<Response<pb::GetTableResponse>, Status> {
-        let pb::GetTableRequest { name } = request.into_inner();
-        let table = self
-            .read(|topology| {
+        let pb::GetTableRequest { name, stale } = request.into_inner();
+        let (version, table) = self
+            .read_at(stale, |topology| {
                 let id = names::table(topology, &name)?;
                 let found = topology.state().tables.get(&id);
                 Ok::<_, Status>(found.map(|table| views::table(id, table)))
             })
-            .await??;
-        Ok(Response::new(pb::GetTableResponse { table }))
+            .await?;
+        Ok(Response::new(pb::GetTableResponse { table: table?, version: Some(version.into()) }))
     }
 
     async fn drop_table(

@@ -4,6 +4,7 @@ use super::page::PageRequest;
 use super::{AdminApi, names, views};
 use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
+use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::tablet_service_server::TabletService;
 use proto::agent::v1::{AskDigest, AskPurge, answer, ask};
@@ -16,11 +17,11 @@ impl TabletService for AdminApi {
         &self,
         request: Request<pb::ListTabletsRequest>,
     ) -> Result<Response<pb::ListTabletsResponse>, Status> {
-        let pb::ListTabletsRequest { table, page_size, page_token } = request.into_inner();
+        let pb::ListTabletsRequest { table, page_size, page_token, stale } = request.into_inner();
         let page = PageRequest::new(page_size, page_token);
         let after = TabletId::from_u64(page.after_number()?);
-        let (tablets, next_page_token) = self
-            .read(|topology| {
+        let (version, page) = self
+            .read_at(stale, |topology| {
                 let only = match table.is_empty() {
                     true => None,
                     false => Some(names::table(topology, &table)?),
@@ -33,25 +34,34 @@ impl TabletService for AdminApi {
                 });
                 Ok::<_, Status>(page.cut(shown))
             })
-            .await??;
-        Ok(Response::new(pb::ListTabletsResponse { tablets, next_page_token }))
+            .await?;
+        let (tablets, next_page_token) = page?;
+        Ok(Response::new(pb::ListTabletsResponse {
+            tablets,
+            next_page_token,
+            version: Some(version.into()),
+        }))
     }
 
     async fn get_tablet(
         &self,
         request: Request<pb::GetTabletRequest>,
     ) -> Result<Response<pb::GetTabletResponse>, Status> {
-        let pb::GetTabletRequest { tablet, with_digest } = request.into_inner();
-        let (mut shown, record) = self
-            .read(|topology| {
-                let id = names::tablet(topology, tablet)?;
-                Ok::<_, Status>((views::tablet(topology, id), topology.record(id)))
-            })
-            .await??;
+        let pb::GetTabletRequest { tablet, with_digest, stale } = request.into_inner();
+        let look = |topology: &Topology| {
+            let id = names::tablet(topology, tablet)?;
+            let (shown, record) = (views::tablet(topology, id), topology.record(id));
+            Ok::<_, Status>((topology.version(), shown, record))
+        };
+        let (version, mut shown, record) = match with_digest {
+            // Agents are attached to the leader: only that one can ask them.
+            true => self.read_leading(look).await??,
+            false => self.read_at(stale, look).await?.1?,
+        };
         if let (true, Some(shown), Some(record)) = (with_digest, &mut shown, &record) {
             shown.digests = self.digests(record).await;
         }
-        Ok(Response::new(pb::GetTabletResponse { tablet: shown }))
+        Ok(Response::new(pb::GetTabletResponse { tablet: shown, version: Some(version.into()) }))
     }
 
     async fn purge_tablet(
@@ -60,7 +70,7 @@ impl TabletService for AdminApi {
     ) -> Result<Response<pb::PurgeTabletResponse>, Status> {
         let pb::PurgeTabletRequest { tablet } = request.into_inner();
         let record = self
-            .read(|topology| {
+            .read_leading(|topology| {
                 let id = names::tablet(topology, tablet)?;
                 Ok::<_, Status>(topology.record(id))
             })

@@ -298,9 +298,10 @@ fn reason(topology: &Topology, reason: Option<EndReason>) -> String {
 
 /// The members of group0, in order of name.
 pub(super) fn coordinators(standings: Vec<Standing>) -> Vec<pb::Coordinator> {
+    let newest = standings.iter().filter_map(|one| one.matched).max();
     let mut coordinators: Vec<pb::Coordinator> = standings
         .into_iter()
-        .map(|Standing { raft_id, member, voter, leads, matched, silent: _ }| pb::Coordinator {
+        .map(|Standing { raft_id, member, voter, leads, matched, silent }| pb::Coordinator {
             raft_id,
             name: member.name,
             admin_address: member.admin_address,
@@ -309,6 +310,8 @@ pub(super) fn coordinators(standings: Vec<Standing>) -> Vec<pb::Coordinator> {
             leader: leads,
             voter,
             matched_index: matched.unwrap_or_default(),
+            lag: matched.and_then(|matched| Some(newest?.saturating_sub(matched))),
+            silent_ms: silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
         })
         .collect();
     coordinators.sort_by(|a, b| a.name.cmp(&b.name));

@@ -38,6 +38,19 @@ fn compacted() -> Status {
 }
 
 impl AdminApi {
+    /// A watcher may come from a coordinator that is ahead of this one: it waits until this one is
+    /// as far. What is ahead of the newest was never given out in this history.
+    async fn reach(&self, after: Option<TopologyVersion>) -> Result<(), Status> {
+        let is_behind = |topology: &Topology| after.is_some_and(|after| after > topology.version());
+        if !self.group0.read(|machine| is_behind(&machine.topology)) {
+            return Ok(());
+        }
+        match self.read(is_behind).await? {
+            true => Err(compacted()),
+            false => Ok(()),
+        }
+    }
+
     fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
         let place = std::sync::Arc::clone(&self.watches).try_acquire_owned();
         place.map_err(|_| Refusal::new(Reason::Overloaded, "too many watches are open").into())
@@ -45,14 +58,18 @@ impl AdminApi {
 }
 
 /// Begins a watch of migrations.
-pub(super) fn migrations(
+pub(super) async fn migrations(
     api: &AdminApi,
     request: pb::WatchMigrationsRequest,
 ) -> Result<Receiver<pb::WatchMigrationsResponse>, Status> {
     let pb::WatchMigrationsRequest { id, after: from } = request;
     let only = match id.is_empty() {
         true => None,
-        false => Some(api.group0.read(|machine| known(api, &machine.topology, &id))?),
+        // One that lags behind may not have heard of it yet.
+        false => match api.group0.read(|machine| known(api, &machine.topology, &id)) {
+            Ok(known) => Some(known),
+            Err(_) => Some(api.read(|topology| known(api, topology, &id)).await??),
+        },
     };
     let after = after(from)?;
     let place = api.place()?;
@@ -81,6 +98,7 @@ async fn watch_migrations(
     after: Option<TopologyVersion>,
     sender: &Sender<pb::WatchMigrationsResponse>,
 ) -> Result<(), Status> {
+    api.reach(after).await?;
     let mut applied = api.group0.applied();
     let mut seen = after;
     let mut last_said = Instant::now();
@@ -205,6 +223,7 @@ async fn watch_topology(
     after: Option<TopologyVersion>,
     sender: &Sender<pb::WatchTopologyResponse>,
 ) -> Result<(), Status> {
+    api.reach(after).await?;
     let mut applied = api.group0.applied();
     let mut seen = after;
     loop {
@@ -228,6 +247,7 @@ async fn watch_topology(
                 let alive = pb::WatchTopologyResponse {
                     version: Some(version.into()),
                     last: true,
+                    coordinators: api.group0.addresses(|member| &member.admin_address),
                     ..Default::default()
                 };
                 if !say(sender, alive).await {
@@ -277,6 +297,11 @@ fn part_since(
         nodes: if is_wider { api.nodes(topology) } else { Vec::new() },
         wider: is_wider,
         settings: Some((&state.settings).into()),
+        coordinators: if is_wider {
+            api.group0.addresses(|member| &member.admin_address)
+        } else {
+            Vec::new()
+        },
         ..Default::default()
     };
     Ok(Part { version, head, tablets })

@@ -62,7 +62,7 @@ impl AgentApi {
         let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
         // A confirmation that begins after the renewal came in: so no deposed leader extends a
         // lease past the one that its successor waits out.
-        let looked = self.group0.linearizable_read(|machine| {
+        let looked = self.group0.leaders_read(|machine| {
             let state = machine.topology.state();
             let admitted = state.nodes.get(&node).and_then(Node::admitted);
             (state.cluster, admitted, state.settings.lease)
@@ -78,7 +78,10 @@ impl AgentApi {
         // Who leads no more can't say that an incarnation is fenced.
         match renewal.ok_or_else(|| not_leader(&self.group0))? {
             _ if admitted != Some(incarnation) => Err(fenced(incarnation)),
-            driving::Renewal::Yes => Ok(RenewLeaseResponse { lease: Some(terms.into()) }),
+            driving::Renewal::Yes => Ok(RenewLeaseResponse {
+                lease: Some(terms.into()),
+                coordinators: self.group0.addresses(|member| &member.agents_address),
+            }),
             driving::Renewal::Fenced => Err(fenced(incarnation)),
             driving::Renewal::Unfit(why) => {
                 let message = format!("unfit ({why}): its lease is to run out");

@@ -16,7 +16,10 @@ use super::{Group0, StateMachine};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
     /// Another member does it: the one with the least name.
-    #[error("{0} begins the cluster")]
+    #[error(
+        "{0} begins the cluster. If it has begun, and this coordinator has lost its directory, add \
+         it to that cluster instead"
+    )]
     Another(String),
     /// A member doesn't answer.
     #[error("{name} at {address}: {detail}")]

@@ -229,6 +229,90 @@ pub enum ReadError {
     Fatal(FatalReason),
 }
 
+/// Why the members were not changed, or leadership not handed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    /// Leadership isn't confirmed. Nothing was done.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// As it says itself.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// Nobody answers at the address.
+    #[error("{address}: {detail}")]
+    Silent {
+        /// The raft address.
+        address: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// Another coordinator answers at the address.
+    #[error("{address} is {found}, not {name}")]
+    OtherName {
+        /// The name that was expected.
+        name: String,
+        /// The raft address.
+        address: String,
+        /// Who answered.
+        found: String,
+    },
+    /// It belongs to another cluster.
+    #[error("{name} belongs to another cluster, {cluster}")]
+    OtherCluster {
+        /// Its name.
+        name: String,
+        /// Its cluster.
+        cluster: uuid::Uuid,
+    },
+    /// It was a member before: a Raft id is never used again.
+    #[error("{name} was taken in before, and removed: it comes in again on an empty directory")]
+    WasRemoved {
+        /// Its name.
+        name: String,
+    },
+    /// A member has this name.
+    #[error("a member is called {name} already, with Raft id {raft_id}: remove it first")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        raft_id: u64,
+    },
+    /// There are as many as there may be.
+    #[error("there are {0} coordinators already")]
+    TooMany(usize),
+    /// There is no such member.
+    #[error("no coordinator is called {0}")]
+    NotFound(String),
+    /// Those who are left would be without a majority.
+    #[error("without {name} only {alive} of {voters} voters would be alive: no majority")]
+    LosesQuorum {
+        /// Who was to go.
+        name: String,
+        /// How many of those who are left are alive.
+        alive: usize,
+        /// How many are left.
+        voters: usize,
+    },
+    /// Nobody would be left.
+    #[error("{name} is the only coordinator with a vote")]
+    LastVoter {
+        /// Its name.
+        name: String,
+    },
+    /// The member that is to lead can't.
+    #[error("{name} can't lead: {why}")]
+    CantLead {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Nobody took leadership over in time; somebody may yet.
+    #[error("nobody has taken leadership over yet")]
+    NotTaken,
+}
+
 /// Why a group couldn't be begun.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BootstrapError {
@@ -258,4 +342,15 @@ pub enum FatalReason {
     /// The state machine or Raft panicked.
     #[error("panicked: {0}")]
     Panicked(String),
+    /// This member was removed from its group.
+    #[error(
+        "coordinator {name} was removed from its cluster. To have it back, start it with --join \
+         on an empty directory, then: palisade raft add {name} --raft {address}"
+    )]
+    Removed {
+        /// Its name.
+        name: String,
+        /// Its raft address.
+        address: String,
+    },
 }

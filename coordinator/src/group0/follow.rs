@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::StateMachine;
 use super::apply::State;
 use super::error::FatalReason;
+use super::transport::Links;
 use super::types::{Group0Types, LogId, Member, StoredMembership};
 
 /// One time of leading by one process. Equal only to itself.
@@ -133,16 +134,22 @@ pub(super) fn status(metrics: &Metrics) -> Status {
     }
 }
 
-/// Publishes this process's leadership, and Raft's failure, until `stop`.
+/// Publishes this process's leadership, Raft's failure, and where members are, until `stop`.
 pub(super) async fn follow<S: StateMachine>(
     mut metrics: MetricsReceiver,
     leadership: watch::Sender<Option<Leadership>>,
     state: Arc<State<S>>,
+    links: Arc<Links>,
     stop: CancellationToken,
 ) {
+    let mut membership = None;
     loop {
         let (leads, failed) = {
             let seen = metrics.borrow_watched();
+            if membership != *seen.membership_config.log_id() {
+                membership = *seen.membership_config.log_id();
+                links.keep(seen.membership_config.membership().nodes());
+            }
             (leading_term(&seen).map(|term| (term, seen.id)), failure(&seen))
         };
         leadership.send_if_modified(|current| renew(current, leads));

@@ -26,16 +26,16 @@ use super::identity::{BindError, Identity};
 use super::log::LogStore;
 use super::options::Options;
 use super::propose::Proposals;
-use super::read::Confirmations;
+use super::read::{Confirmations, Following};
 use super::snapshot::{self, Snapshots};
-use super::transport::{Pace, Peers, RaftApi};
+use super::transport::{Links, Pace, Peers, RaftApi};
 use super::types::{Group0Types, Member};
 
 /// A member of group0. Cheap to clone; all clones are the same member.
 ///
 /// Call [`shutdown`](Self::shutdown) at the end. What was acknowledged is safe without it.
 pub struct Group0<S: StateMachine> {
-    inner: Arc<Inner<S>>,
+    pub(super) inner: Arc<Inner<S>>,
 }
 
 impl<S: StateMachine> Clone for Group0<S> {
@@ -46,12 +46,16 @@ impl<S: StateMachine> Clone for Group0<S> {
 
 pub(super) struct Inner<S: StateMachine> {
     pub(super) raft: openraft::Raft<Group0Types, Applier<S>>,
-    state: Arc<State<S>>,
+    pub(super) state: Arc<State<S>>,
     pub(super) files: Files,
     member: Member,
-    election_max: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) election_max: Duration,
+    /// One change of the members at a time.
+    pub(super) changes: tokio::sync::Mutex<()>,
     proposals: Proposals<S>,
     confirmations: Confirmations,
+    following: Confirmations,
     leadership: watch::Receiver<Option<Leadership>>,
     stop: CancellationToken,
     /// Ends the following of Raft with the last handle.
@@ -61,7 +65,7 @@ pub(super) struct Inner<S: StateMachine> {
 /// Everything that is open in the data directory.
 pub(super) struct Files {
     lock: Arc<Lock>,
-    identity: Arc<Identity>,
+    pub(super) identity: Arc<Identity>,
     pub(super) log: LogStore,
     snapshots: Arc<Snapshots>,
 }
@@ -98,7 +102,8 @@ impl<S: StateMachine> Group0<S> {
             connect: options.election_min,
             append: options.election_max,
         };
-        let peers = Peers::new(Arc::clone(&files.identity), pace);
+        let links = Arc::new(Links::new(Arc::clone(&files.identity), pace));
+        let peers = Peers::new(Arc::clone(&links));
         let applier = Applier::new(Arc::clone(&state), Arc::clone(&files.snapshots));
         let raft =
             openraft::Raft::new(raft_id, config, peers, log, applier).await.map_err(|fatal| {
@@ -109,6 +114,9 @@ impl<S: StateMachine> Group0<S> {
                     Some(FatalReason::Storage(reason) | FatalReason::Panicked(reason)) => {
                         OpenError::Raft(reason)
                     }
+                    Some(removed @ FatalReason::Removed { .. }) => {
+                        OpenError::Raft(removed.to_string())
+                    }
                     None => OpenError::Raft(fatal.to_string()),
                 }
             })?;
@@ -118,6 +126,7 @@ impl<S: StateMachine> Group0<S> {
             raft.metrics(),
             leadership_sender,
             Arc::clone(&state),
+            links,
             stop.clone(),
         ));
         Ok(Self {
@@ -128,10 +137,18 @@ impl<S: StateMachine> Group0<S> {
                     Arc::clone(&state),
                     options.election_max,
                 ),
+                following: Confirmations::of(Following::new(
+                    raft.clone(),
+                    Arc::clone(&state),
+                    Arc::clone(&files.identity),
+                    options.election_max,
+                )),
                 raft,
                 state,
                 files,
                 member: options.member,
+                heartbeat: options.heartbeat,
+                changes: tokio::sync::Mutex::default(),
                 election_max: options.election_max,
                 leadership,
                 _stop_on_drop: stop.clone().drop_guard(),
@@ -225,9 +242,7 @@ impl<S: StateMachine> Group0<S> {
     /// What other coordinators ask of this one, to be served on the raft port until after
     /// [`shutdown`](Self::shutdown).
     pub fn raft_service(&self) -> RaftServiceServer<RaftApi<S>> {
-        let inner = &self.inner;
-        let identity = Arc::clone(&inner.files.identity);
-        RaftApi::service(inner.raft.clone(), identity, inner.member.clone())
+        RaftApi::service(self.clone(), self.inner.raft.clone())
     }
 
     /// The members of the group as of the last membership applied here, with what this member
@@ -240,6 +255,13 @@ impl<S: StateMachine> Group0<S> {
             own.member = self.inner.member.clone();
         }
         members
+    }
+
+    /// One address of each member, as the membership has them.
+    pub fn addresses(&self, which: impl Fn(&Member) -> &String) -> Vec<String> {
+        let members = self.members();
+        let addresses = members.iter().map(|one| which(&one.member).clone());
+        addresses.filter(|address| !address.is_empty()).collect()
     }
 
     /// How many voters may fail from here on without stopping the group: those alive, less a
@@ -293,8 +315,37 @@ impl<S: StateMachine> Group0<S> {
     /// # Errors
     ///
     /// As `confirm_leadership`.
-    pub async fn linearizable_read<T>(&self, f: impl FnOnce(&S) -> T) -> Result<T, ReadError> {
+    pub async fn leaders_read<T>(&self, f: impl FnOnce(&S) -> T) -> Result<T, ReadError> {
         self.confirm_leadership().await?;
+        Ok(self.read(f))
+    }
+
+    /// Returns once all that was committed before this call is applied here, on whichever member:
+    /// one that doesn't lead asks the leader how far that is. Calls that come together share a
+    /// question.
+    ///
+    /// # Errors
+    ///
+    /// Each [`ReadError`]: nothing may be answered on the strength of this member's state.
+    pub async fn catch_up(&self) -> Result<(), ReadError> {
+        let led = self.inner.raft.metrics().borrow_watched().current_leader;
+        if led != Some(self.raft_id()) {
+            return self.inner.following.confirm().await;
+        }
+        match self.confirm_leadership().await {
+            Err(ReadError::NotLeader { .. }) => self.inner.following.confirm().await,
+            other => other,
+        }
+    }
+
+    /// Looks at the state after [`catch_up`](Self::catch_up): everything that anybody had been
+    /// told was committed before this call is in it.
+    ///
+    /// # Errors
+    ///
+    /// As `catch_up`.
+    pub async fn linearizable_read<T>(&self, f: impl FnOnce(&S) -> T) -> Result<T, ReadError> {
+        self.catch_up().await?;
         Ok(self.read(f))
     }
 
@@ -392,43 +443,6 @@ impl<S: StateMachine> Group0<S> {
     pub fn expect(&self, expected: &BTreeMap<String, String>) {
         self.inner.files.identity.expect(expected.keys().cloned().collect());
     }
-
-    /// If this member leads others, has the one with the longest log lead, and waits for it, up to
-    /// a second.
-    pub async fn hand_over(&self) {
-        if self.inner.raft.metrics().borrow_watched().current_leader != Some(self.raft_id()) {
-            return;
-        }
-        match bounded(Wait::HandOver, Wait::HandOver.bound(), self.handed_over()).await {
-            Ok(true) => tracing::info!("leadership was handed over"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, "nobody has taken leadership over; an election follows")
-            }
-        }
-    }
-
-    /// Whether there was somebody to take it.
-    async fn handed_over(&self) -> bool {
-        let inner = &self.inner;
-        let mut metrics = inner.raft.metrics();
-        let voters = self.members().into_iter().filter(|standing| standing.voter);
-        let others = voters.filter(|standing| standing.raft_id != self.raft_id());
-        // Who has been heard from last, where logs are equally long.
-        let next = others.max_by_key(|other| (other.matched, std::cmp::Reverse(other.silent)));
-        let Some(next) = next.filter(|next| next.matched.is_some()) else { return false };
-        if inner.raft.trigger().transfer_leader(next.raft_id).await.is_err() {
-            return false;
-        }
-        let own = self.raft_id();
-        let is_over = |leader: Option<u64>| leader.is_some_and(|leader| leader != own);
-        while !is_over(metrics.borrow_watched().current_leader) {
-            if metrics.changed().await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
 }
 
 #[cfg(test)]
@@ -441,11 +455,6 @@ impl<S: StateMachine> Group0<S> {
     ) -> Result<Self, OpenError> {
         let (files, state) = open_files(&options, &empty)?;
         Self::start(options, files, state, log).await
-    }
-
-    /// What the tests look at, or break.
-    pub(super) fn inner(&self) -> &Inner<S> {
-        &self.inner
     }
 }
 

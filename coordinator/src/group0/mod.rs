@@ -13,8 +13,9 @@
 //! | `log/` | log, vote and committed index |
 //! | `snapshots/` | `snapshot-<entries>-<term>`: the newest, and the one before it |
 //!
-//! Members talk over gRPC (`transport`). Not here: membership changes.
+//! Members talk over gRPC (`transport`). Who they are changes through the leader (`members`).
 
+mod announce;
 mod apply;
 mod begin;
 mod blocking;
@@ -26,6 +27,7 @@ mod fuzz;
 mod handle;
 mod identity;
 mod log;
+mod members;
 mod options;
 mod propose;
 mod read;
@@ -40,8 +42,8 @@ mod types;
 
 pub use begin::NotYet;
 pub use error::{
-    BootstrapError, Damaged, FatalReason, FormatTooNew, OpenError, ProposeError, ReadError,
-    RestoreError,
+    BootstrapError, Damaged, FatalReason, FormatTooNew, MemberError, OpenError, ProposeError,
+    ReadError, RestoreError,
 };
 pub use follow::{Leadership, Role, Standing, Status};
 pub use handle::Group0;

@@ -3,6 +3,7 @@
 use super::Ended;
 use crate::agent::Agent;
 use crate::lease::{self, LeaseTerms};
+use crate::limits::COORDINATORS_MAX;
 use crate::stream::Own;
 use crate::wait::{Wait, bounded};
 use proto::agent::v1::agent_service_client::AgentServiceClient;
@@ -10,15 +11,35 @@ use proto::agent::v1::{RenewLeaseRequest, RenewLeaseResponse};
 use proto::convert;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tonic::Status;
 use tonic::transport::Channel;
+
+/// Where coordinators take agents now. Most that are remembered: as many as there may be.
+#[derive(Debug, Default)]
+pub(super) struct Live(Mutex<Vec<String>>);
+
+impl Live {
+    fn set(&self, mut coordinators: Vec<String>) {
+        coordinators.truncate(COORDINATORS_MAX);
+        // One that says nothing of it is of an earlier build.
+        if !coordinators.is_empty() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = coordinators;
+        }
+    }
+
+    pub(super) fn get(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Renews until the attachment has to end: fenced, or no answer for half a lease.
 pub(super) async fn keep(
     agent: &Agent,
     mut client: AgentServiceClient<Channel>,
     admitted: Own,
+    live: &Live,
 ) -> Ended {
     let mut silent_since = tokio::time::Instant::now();
     loop {
@@ -38,7 +59,8 @@ pub(super) async fn keep(
         let renewal = client.renew_lease(request(admitted));
         let renewal = bounded(Wait::Renewal, &agent.settings(), renewal).await;
         match renewal.map(|answer| answer.map(tonic::Response::into_inner)) {
-            Ok(Ok(RenewLeaseResponse { lease })) => {
+            Ok(Ok(RenewLeaseResponse { lease, coordinators })) => {
+                live.set(coordinators);
                 let terms = lease.map_or(terms, |said| LeaseTerms {
                     length_ms: said.length_ms,
                     drift_per_mille: said.drift_per_mille,

@@ -21,6 +21,17 @@ impl Seeds {
         Seeds { all, next: 0, hint: None, hints: 0, tried: 0, backoff: ATTACH_BACKOFF }
     }
 
+    /// What it was started with, and after that those that have come since.
+    pub(super) fn learn(&mut self, seeds: &[String], live: Vec<String>) {
+        let mut all = seeds.to_vec();
+        all.extend(live.into_iter().filter(|address| !seeds.contains(address)));
+        if self.all != all {
+            let current = self.all.get(self.next).cloned();
+            self.next = all.iter().position(|a| Some(a) == current.as_ref()).unwrap_or_default();
+            self.all = all;
+        }
+    }
+
     /// The one to try; `None` if there is none at all.
     pub(super) fn current(&self) -> Option<String> {
         self.hint.clone().or_else(|| self.all.get(self.next).cloned())
@@ -102,5 +113,22 @@ mod tests {
         }
         assert!(paused);
         assert_eq!(Seeds::new(Vec::new()).current(), None);
+    }
+
+    #[test]
+    fn coordinators_that_have_come_since_are_tried_after_the_seeds() {
+        let mut seeds = seeds();
+        let given: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
+        seeds.failed(None, SHORT);
+        seeds.learn(&given, vec!["c".into(), "d".into()]);
+        let mut tried = Vec::new();
+        for _ in 0..5 {
+            tried.push(seeds.current().expect("one"));
+            seeds.failed(None, SHORT);
+        }
+        assert_eq!(tried, ["b", "c", "d", "a", "b"]);
+        // One that has gone is not dialled any more; the seeds always are.
+        seeds.learn(&given, vec!["c".into()]);
+        assert_eq!(seeds.all, given);
     }
 }

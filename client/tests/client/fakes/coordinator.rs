@@ -134,7 +134,7 @@ impl TableService for Coordinator {
         match self.on_ask.lock().expect("no test panics with it").take() {
             Some(topology) => {
                 self.topology.send_replace(topology);
-                Ok(Response::new(pb::GetTableResponse { table: Some(table()) }))
+                Ok(Response::new(pb::GetTableResponse { table: Some(table()), version: None }))
             }
             None => Err(Refusal::new(Reason::NotFound, "no such table").into()),
         }
@@ -148,7 +148,7 @@ impl TableService for Coordinator {
         let page: u64 = request.into_inner().page_token.parse().unwrap_or(0);
         let next_page_token = if page < 2 { (page + 1).to_string() } else { String::new() };
         let tables = vec![pb::Table { id: page + 1, ..table() }];
-        Ok(Response::new(pb::ListTablesResponse { tables, next_page_token }))
+        Ok(Response::new(pb::ListTablesResponse { tables, next_page_token, version: None }))
     }
 
     async fn drop_table(

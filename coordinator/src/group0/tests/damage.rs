@@ -126,11 +126,11 @@ async fn with_snapshots(keep: u64) -> (TempDir, Options, Vec<PathBuf>) {
     for upto in [30, 60] {
         propose(&group0, upto - 30..upto).await;
         let least = if upto == 30 { 20 } else { 45 };
-        let wait = group0.inner().raft.wait(Some(PATIENCE));
+        let wait = group0.inner.raft.wait(Some(PATIENCE));
         wait.metrics(|m| m.snapshot.is_some_and(|id| id.index() >= least), "a snapshot")
             .await
             .expect("a snapshot");
-        let wait = group0.inner().raft.wait(Some(PATIENCE));
+        let wait = group0.inner.raft.wait(Some(PATIENCE));
         let purged = least.saturating_sub(keep);
         wait.metrics(|m| purged == 0 || m.purged.is_some_and(|id| id.index() >= purged), "purged")
             .await

@@ -202,7 +202,7 @@ async fn a_fault_of_the_log_surfaces() {
     let dir = tempdir().expect("a directory");
     let group0 = leader(options(dir.path())).await;
     propose(&group0, 0..1).await;
-    group0.inner().files.log.close().expect("closed");
+    group0.inner.files.log.close().expect("closed");
     let answer = group0.propose(entry(1), soon()).await;
     assert!(matches!(answer, Err(ProposeError::Fatal(FatalReason::Storage(_)))), "{answer:?}");
     let reason = timeout(PATIENCE, group0.fatal()).await.expect("in time");

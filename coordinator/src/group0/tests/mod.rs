@@ -5,6 +5,8 @@ mod damage;
 mod deck;
 mod failover;
 mod handle;
+mod members;
+mod reads;
 mod restart;
 mod suite;
 mod voters;

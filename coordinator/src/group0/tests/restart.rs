@@ -87,7 +87,7 @@ async fn a_snapshot_stands_for_the_entries_it_purged() {
     let group0 = leader(small.clone()).await;
     propose(&group0, 0..100).await;
     group0
-        .inner()
+        .inner
         .raft
         .wait(Some(PATIENCE))
         .metrics(|m| m.purged.is_some_and(|id| id.index() >= 70), "purged")

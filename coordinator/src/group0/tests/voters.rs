@@ -9,6 +9,7 @@ use proto::status::Refusal;
 use tempfile::{TempDir, tempdir};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use super::*;
 
 /// One member with its raft port; its directory and port outlive it.
 pub(super) struct Voter {
-    name: String,
+    pub(super) name: String,
     dir: TempDir,
     pub(super) address: SocketAddr,
     /// What is not as `options` has it.
@@ -78,6 +79,9 @@ impl Voter {
         let (raft, serving) = (runtime(), runtime());
         let opened = raft.spawn(Group0::open(options, Journal::default()));
         let group0 = opened.await.expect("no panic").expect("it opens");
+        let (tended, announced) = (group0.clone(), group0.clone());
+        raft.spawn(async move { tended.tend_members(CancellationToken::new()).await });
+        raft.spawn(async move { announced.announce(CancellationToken::new()).await });
         let service = group0.raft_service();
         let listener = listener.into_std().expect("a socket");
         serving.spawn(async move {
@@ -101,6 +105,23 @@ impl Voter {
     pub(super) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.expect("its port is free");
         self.run(listener).await;
+    }
+
+    /// Starts it again on its directory, and on another port.
+    pub(super) async fn move_away(&mut self) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        self.address = listener.local_addr().expect("bound");
+        self.run(listener).await;
+    }
+
+    /// Starts one of the same name and port on an empty directory.
+    pub(super) async fn start_wiped(&mut self) {
+        self.dir = tempdir().expect("a directory");
+        self.restart().await;
+    }
+
+    pub(super) fn raft_id(&self) -> u64 {
+        self.group0().raft_id()
     }
 
     /// Asks it to stop.
@@ -167,7 +188,7 @@ pub(super) async fn leading(voters: &[Voter]) -> usize {
 
 /// Waits until a member's metrics are as they should be.
 pub(super) async fn until(voter: &Voter, what: &str, is: impl Fn(&Status) -> bool + Sync) {
-    let raft = &voter.group0().inner().raft;
+    let raft = &voter.group0().inner.raft;
     let wait = raft.wait(Some(PATIENCE));
     let looked =
         wait.metrics(|metrics| is(&super::super::follow::status(metrics)), what.to_owned());

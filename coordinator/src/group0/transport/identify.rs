@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proto::raft::v1 as pb;
 use proto::raft::v1::raft_service_client::RaftServiceClient;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::super::types::Member;
@@ -32,10 +32,7 @@ pub struct Identified {
 /// What went wrong, in words: it can't be reached within `limit`, or answers what can't be.
 pub async fn identify(address: &str, limit: Duration) -> Result<Identified, String> {
     let asked = async {
-        let endpoint = Endpoint::from_shared(format!("http://{}", process::dialled(address)))
-            .map_err(|error| error.to_string())?
-            .tcp_nodelay(true);
-        let channel = dial::connected(&endpoint).await.map_err(|error| error.to_string())?;
+        let channel = dialled(address).await?;
         let answer = RaftServiceClient::new(channel).identify(pb::IdentifyRequest {}).await;
         answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
     };
@@ -56,4 +53,15 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
     };
     let member = Member { name, raft_address, admin_address, agents_address };
     Ok(Identified { raft_id, member, cluster, expected })
+}
+
+/// A connection to a raft address, made before anything is asked on it. The caller bounds it.
+///
+/// # Errors
+///
+/// What went wrong, in words.
+pub(in super::super) async fn dialled(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| error.to_string())?.tcp_nodelay(true);
+    dial::connected(&endpoint).await.map_err(|error| error.to_string())
 }

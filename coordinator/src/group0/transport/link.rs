@@ -1,8 +1,8 @@
 //! The connections to other coordinators: made when they are first used, kept, and made anew by
 //! the call after the one that found them broken.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::RaftNetworkFactory;
 use proto::raft::v1 as pb;
@@ -19,9 +19,24 @@ const WINDOW_BYTES: u32 = 4 << 20;
 
 /// Makes the connections to other coordinators.
 pub(crate) struct Peers {
+    links: Arc<Links>,
+}
+
+/// Where the other coordinators are. Raft keeps what it was given for as long as it leads: so each
+/// call looks here, and one that has moved is found where it is now.
+#[derive(Debug)]
+pub(in super::super) struct Links {
     identity: Arc<Identity>,
     pace: Pace,
-    links: HashMap<u64, (String, Arc<Link>)>,
+    known: Mutex<HashMap<u64, Arc<Link>>>,
+}
+
+/// What goes over the connection for appends and snapshots.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bulk {
+    Heartbeats,
+    Entries,
+    Snapshots,
 }
 
 /// One other coordinator: a connection for what is small and urgent, one for entries, and one for
@@ -31,7 +46,6 @@ pub(super) struct Link {
     identity: Arc<Identity>,
     pub(super) target: u64,
     pub(super) address: String,
-    pub(super) pace: Pace,
     /// None if the address is none.
     urgent: Option<Channel>,
     entries: Option<Channel>,
@@ -39,28 +53,52 @@ pub(super) struct Link {
 }
 
 impl Peers {
-    pub(crate) fn new(identity: Arc<Identity>, pace: Pace) -> Peers {
-        Peers { identity, pace, links: HashMap::new() }
+    pub(crate) fn new(links: Arc<Links>) -> Peers {
+        Peers { links }
     }
 
-    fn link(&mut self, target: u64, member: &Member) -> Arc<Link> {
+    fn peer(&mut self, target: u64, member: &Member, bulk: Bulk) -> Peer {
+        self.links.learn(target, member);
+        Peer::new(Arc::clone(&self.links), target, bulk)
+    }
+}
+
+impl Links {
+    pub(in super::super) fn new(identity: Arc<Identity>, pace: Pace) -> Links {
+        Links { identity, pace, known: Mutex::default() }
+    }
+
+    /// Takes note of where a member is.
+    pub(in super::super) fn learn(&self, target: u64, member: &Member) {
         let address = &member.raft_address;
-        match self.links.get(&target) {
-            Some((known, link)) if known == address => Arc::clone(link),
-            _ => {
-                let link =
-                    Arc::new(Link::new(Arc::clone(&self.identity), target, address, self.pace));
-                self.links.insert(target, (address.clone(), Arc::clone(&link)));
-                link
-            }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(&target).is_none_or(|link| link.address != *address) {
+            let link = Link::new(Arc::clone(&self.identity), target, address, self.pace);
+            known.insert(target, Arc::new(link));
         }
+    }
+
+    /// Takes note of where all members are, and forgets those that are none any more.
+    pub(in super::super) fn keep<'a>(&self, members: impl Iterator<Item = (&'a u64, &'a Member)>) {
+        let members: BTreeMap<&u64, &Member> = members.collect();
+        members.iter().for_each(|(target, member)| self.learn(**target, member));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|target, _| members.contains_key(target));
+    }
+
+    /// The connections to a member; none if nobody has ever said where it is.
+    pub(super) fn get(&self, target: u64) -> Option<Arc<Link>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned()
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
     }
 }
 
 impl Link {
     fn new(identity: Arc<Identity>, target: u64, address: &str, pace: Pace) -> Link {
-        let dialled = format!("http://{}", process::dialled(address));
-        let endpoint = Endpoint::from_shared(dialled).map(|endpoint| {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map(|endpoint| {
             endpoint
                 .connect_timeout(pace.connect)
                 .tcp_nodelay(true)
@@ -76,7 +114,6 @@ impl Link {
             identity,
             target,
             address: address.to_owned(),
-            pace,
             urgent: channel(),
             entries: channel(),
             snapshots: channel(),
@@ -92,26 +129,28 @@ impl Link {
     pub(super) fn urgent(&self) -> Option<Channel> {
         self.urgent.clone()
     }
+
+    pub(super) fn bulk(&self, bulk: Bulk) -> Option<Channel> {
+        match bulk {
+            Bulk::Heartbeats => self.urgent.clone(),
+            Bulk::Entries => self.entries.clone(),
+            Bulk::Snapshots => self.snapshots.clone(),
+        }
+    }
 }
 
 impl RaftNetworkFactory<Group0Types> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, member: &Member) -> Peer {
-        let link = self.link(target, member);
-        let bulk = link.entries.clone();
-        Peer::new(link, bulk)
+        self.peer(target, member, Bulk::Entries)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Peer {
-        let link = self.link(target, member);
-        let bulk = link.urgent.clone();
-        Peer::new(link, bulk)
+        self.peer(target, member, Bulk::Heartbeats)
     }
 
     async fn new_snapshot_client(&mut self, target: u64, member: &Member) -> Peer {
-        let link = self.link(target, member);
-        let bulk = link.snapshots.clone();
-        Peer::new(link, bulk)
+        self.peer(target, member, Bulk::Snapshots)
     }
 }

@@ -14,8 +14,9 @@ mod receive;
 mod serve;
 mod snapshot;
 
+pub(super) use identify::dialled;
 pub use identify::{Identified, identify};
-pub(super) use link::Peers;
+pub(super) use link::{Links, Peers};
 pub use serve::RaftApi;
 
 use std::time::Duration;

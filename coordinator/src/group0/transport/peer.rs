@@ -30,7 +30,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use super::super::types::{Group0Types, Vote};
-use super::link::Link;
+use super::link::{Bulk, Link, Links};
 use super::{APPEND_BYTES_PER_SECOND, APPENDS_IN_FLIGHT, form, snapshot};
 
 type Client = RaftServiceClient<Channel>;
@@ -39,9 +39,10 @@ type Appended = Rpc<StreamAppendResult<Group0Types>>;
 
 /// One other coordinator.
 pub(crate) struct Peer {
-    link: Arc<Link>,
-    /// The connection for appends and snapshots; votes have theirs.
-    bulk: Option<Channel>,
+    links: Arc<Links>,
+    target: u64,
+    /// Over which connection appends and snapshots go; votes have theirs.
+    bulk: Bulk,
 }
 
 /// The appends of one stream that wait for their answers.
@@ -73,12 +74,14 @@ impl Unanswered {
 }
 
 impl Peer {
-    pub(super) fn new(link: Arc<Link>, bulk: Option<Channel>) -> Peer {
-        Peer { link, bulk }
+    pub(super) fn new(links: Arc<Links>, target: u64, bulk: Bulk) -> Peer {
+        Peer { links, target, bulk }
     }
 
     fn unreachable(&self, why: impl std::fmt::Display) -> Unreachable<Group0Types> {
-        let Link { target, address, .. } = &*self.link;
+        let target = self.target;
+        let link = self.links.get(target);
+        let address = link.as_ref().map_or("an unknown address", |link| &link.address);
         Unreachable::from_string(format!("coordinator {target:x} at {address}: {why}"))
     }
 
@@ -86,9 +89,11 @@ impl Peer {
         self.unreachable(status.message()).into()
     }
 
-    fn client(&self, channel: Option<Channel>) -> Rpc<(Client, pb::Addressee)> {
+    fn client(&self, which: impl FnOnce(&Link) -> Option<Channel>) -> Rpc<(Client, pb::Addressee)> {
+        let link = self.links.get(self.target);
+        let channel = link.as_deref().and_then(which);
         let channel = channel.ok_or_else(|| self.unreachable("its address is none"))?;
-        let to = self.link.addressee();
+        let to = link.and_then(|link| link.addressee());
         let to = to.ok_or_else(|| self.unreachable("this member belongs to no cluster"))?;
         Ok((RaftServiceClient::new(channel), to))
     }
@@ -114,7 +119,7 @@ impl Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Group0Types>> + OptionalSend + Unpin + 'static,
     {
-        let (mut client, to) = self.client(self.bulk.clone())?;
+        let (mut client, to) = self.client(|link| link.bulk(self.bulk))?;
         let requests = unfold((input, unanswered), move |(mut input, unanswered)| {
             let to = to.clone();
             async move {
@@ -126,7 +131,7 @@ impl Peer {
             }
         });
         // The answer's head comes before any append is answered.
-        self.ask(self.link.pace.append, client.append(requests)).await
+        self.ask(self.links.pace().append, client.append(requests)).await
     }
 
     /// The next answer of a stream; an error if none comes though one is due.
@@ -135,7 +140,7 @@ impl Peer {
         answers: &mut Streaming<pb::AppendResponse>,
         unanswered: &Unanswered,
     ) -> Option<Appended> {
-        let limit = self.link.pace.append;
+        let limit = self.links.pace().append;
         loop {
             let look = unanswered.due(limit).unwrap_or_else(|| Instant::now() + limit);
             let message = tokio::select! {
@@ -196,7 +201,7 @@ impl NetVote<Group0Types> for Peer {
         request: VoteRequest<Group0Types>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<Group0Types>> {
-        let (mut client, to) = self.client(self.link.urgent())?;
+        let (mut client, to) = self.client(Link::urgent)?;
         let asked = client.vote(form::ask_form(to, &request));
         let answer = self.ask(option.soft_ttl(), asked).await?;
         form::voted_of(answer).map_err(|e| self.unreachable(e).into())
@@ -207,7 +212,7 @@ impl NetVote<Group0Types> for Peer {
         request: VoteRequest<Group0Types>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<Group0Types>> {
-        let (mut client, to) = self.client(self.link.urgent())?;
+        let (mut client, to) = self.client(Link::urgent)?;
         let asked = client.pre_vote(form::ask_form(to, &request));
         let answer = self.ask(option.soft_ttl(), asked).await?;
         form::voted_of(answer).map_err(|e| self.unreachable(e).into())
@@ -220,7 +225,7 @@ impl NetTransferLeader<Group0Types> for Peer {
         request: TransferLeaderRequest<Group0Types>,
         option: RPCOption,
     ) -> Rpc<TransferLeaderResponse<Group0Types>> {
-        let (mut client, to) = self.client(self.link.urgent())?;
+        let (mut client, to) = self.client(Link::urgent)?;
         let asked = client.transfer_leader(form::transfer_form(to, &request));
         self.ask(option.soft_ttl(), asked).await?;
         Ok(Ok(()))
@@ -237,7 +242,7 @@ impl NetSnapshot<Group0Types> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Group0Types>, StreamingError<Group0Types>> {
-        let (mut client, to) = self.client(self.bulk.clone())?;
+        let (mut client, to) = self.client(|link| link.bulk(self.bulk))?;
         let parts = snapshot::parts(to, &vote, snapshot).map_err(|e| self.unreachable(e))?;
         let sent = self.ask(option.soft_ttl(), client.install_snapshot(parts));
         let answer = tokio::select! {
@@ -252,6 +257,6 @@ impl NetSnapshot<Group0Types> for Peer {
 impl NetBackoff<Group0Types> for Peer {
     /// A peer that comes back is used again within a heartbeat.
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new(repeat(self.link.pace.heartbeat)))
+        Some(Backoff::new(repeat(self.links.pace().heartbeat)))
     }
 }

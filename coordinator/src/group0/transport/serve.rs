@@ -18,34 +18,48 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::super::StateMachine;
 use super::super::apply::Applier;
 use super::super::blocking::blocking;
 use super::super::identity::{BindError, Identity};
 use super::super::types::{Group0Types, Member};
+use super::super::{Group0, StateMachine};
 use super::{APPENDS_IN_FLIGHT, MESSAGE_BYTES, form, receive};
 
 /// Serves other coordinators.
 pub struct RaftApi<S: StateMachine> {
     pub(super) raft: openraft::Raft<Group0Types, Applier<S>>,
-    identity: Arc<Identity>,
-    member: Member,
+    group0: Group0<S>,
 }
 
 impl<S: StateMachine> RaftApi<S> {
     pub(in super::super) fn service(
+        group0: Group0<S>,
         raft: openraft::Raft<Group0Types, Applier<S>>,
-        identity: Arc<Identity>,
-        member: Member,
     ) -> RaftServiceServer<Self> {
-        RaftServiceServer::new(Self { raft, identity, member })
-            .max_decoding_message_size(MESSAGE_BYTES)
+        RaftServiceServer::new(Self { raft, group0 }).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     /// Refuses what is meant for somebody else. A member of no cluster takes the first that
     /// addresses it for its own, durably.
     pub(super) async fn check(&self, to: Option<&pb::Addressee>) -> Result<(), Status> {
-        check(&self.identity, to).await
+        check(self.identity(), to).await
+    }
+
+    fn identity(&self) -> &Arc<Identity> {
+        &self.group0.inner.files.identity
+    }
+
+    /// Where to ask what only the leader knows.
+    fn not_leading(&self, message: String) -> Status {
+        let metrics = self.group0.metrics();
+        let leader = metrics.leader.filter(|leader| *leader != metrics.node);
+        match (leader, self.group0.leader()) {
+            (Some(raft_id), Some(leader)) => Refusal::new(Reason::NotLeader, message)
+                .with("raft_id", raft_id.to_string())
+                .with("address", leader.raft_address)
+                .into(),
+            _ => Refusal::new(Reason::NoLeader, message).into(),
+        }
     }
 }
 
@@ -106,16 +120,18 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         &self,
         _request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
-        let cluster = self.identity.cluster();
-        let Member { name: _, raft_address, admin_address, agents_address } = self.member.clone();
+        let identity = self.identity();
+        let cluster = identity.cluster();
+        let Member { name: _, raft_address, admin_address, agents_address } =
+            self.group0.member().clone();
         Ok(Response::new(pb::IdentifyResponse {
-            name: self.identity.name().to_owned(),
-            raft_id: self.identity.raft_id(),
+            name: identity.name().to_owned(),
+            raft_id: identity.raft_id(),
             cluster_id: cluster.map(proto::convert::bytes).unwrap_or_default(),
             raft_address,
             admin_address,
             agents_address,
-            expected: self.identity.expected(),
+            expected: identity.expected(),
         }))
     }
 
@@ -125,7 +141,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (checked, requests) = mpsc::channel(APPENDS_IN_FLIGHT);
         let (refuse, refused) = mpsc::channel(1);
-        tokio::spawn(forward(Arc::clone(&self.identity), request.into_inner(), checked, refuse));
+        tokio::spawn(forward(Arc::clone(self.identity()), request.into_inner(), checked, refuse));
         let answers = self.raft.stream_append(ReceiverStream::new(requests)).map(|answer| {
             answer.map(|result| form::appended_form(&result)).map_err(|error| fatal(&error))
         });
@@ -164,6 +180,30 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         let answer = self.raft.handle_transfer_leader(request).await;
         answer.map_err(|error| fatal(&error))?.map_err(malformed)?;
         Ok(Response::new(pb::TransferLeaderResponse {}))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<pb::ReadIndexRequest>,
+    ) -> Result<Response<pb::ReadIndexResponse>, Status> {
+        self.check(request.into_inner().to.as_ref()).await?;
+        let confirmed = self.group0.confirm_leadership().await;
+        confirmed.map_err(|error| self.not_leading(error.to_string()))?;
+        let index = (*self.group0.applied().borrow()).unwrap_or_default();
+        Ok(Response::new(pb::ReadIndexResponse { index }))
+    }
+
+    async fn announce(
+        &self,
+        request: Request<pb::AnnounceRequest>,
+    ) -> Result<Response<pb::AnnounceResponse>, Status> {
+        let pb::AnnounceRequest { to, raft_id, name, raft_address, admin_address, agents_address } =
+            request.into_inner();
+        self.check(to.as_ref()).await?;
+        let said = Member { name, raft_address, admin_address, agents_address };
+        let member = self.group0.announced(raft_id, said).await;
+        let member = member.map_err(|error| self.not_leading(error.to_string()))?;
+        Ok(Response::new(pb::AnnounceResponse { member }))
     }
 
     async fn install_snapshot(
