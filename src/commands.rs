@@ -11,6 +11,7 @@ mod migrate;
 mod migration;
 mod node;
 pub(crate) mod snapshot;
+mod raft;
 mod table;
 mod tablet;
 mod unsafely;
@@ -52,7 +53,7 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
         ClientCommand::Pause(args) => cluster::pause(&session(&args.connect)?, args).await,
         ClientCommand::Resume(args) => cluster::resume(&session(&args.connect)?, args).await,
         ClientCommand::Config(on) => config::run(&session(&on.connect)?, on.command).await,
-        ClientCommand::Raft(on) => cluster::raft(&session(&on.connect)?, on.command).await,
+        ClientCommand::Raft(on) => raft::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Barrier(on) => barrier::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Unsafe(on) => unsafely::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Snapshot { command } => snapshot::run(command, color).await,

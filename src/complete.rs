@@ -60,6 +60,17 @@ pub(crate) fn nodes() -> ArgValueCandidates {
     })
 }
 
+/// Names of coordinators, with what they are.
+pub(crate) fn coordinators() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let name = |one: pb::Coordinator| {
+            let role = if one.leader { "leader" } else { one.raft_address.as_str() };
+            (one.name.clone(), Some(role.to_owned()).filter(|role| !role.is_empty()))
+        };
+        named(async |admin| Ok(admin.status().await?.coordinators), name)
+    })
+}
+
 /// Ids of migrations, with their tablets.
 pub(crate) fn migrations() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

@@ -1,6 +1,7 @@
 //! What is about the cluster as a whole: its status, its pause, its settings, its coordinators.
 
-use super::{ChangeArgs, ConnectArgs, Span};
+use super::{ChangeArgs, ConnectArgs, HoldArgs, Span};
+use crate::complete;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -59,4 +60,36 @@ pub(crate) enum RaftCommand {
     /// The coordinators: who leads, who votes, how far each has come.
     #[command(before_help = "Example:\n  palisade raft status")]
     Status,
+    /// Take in an empty coordinator, one started with --join; it votes once it has caught up.
+    #[command(before_help = "Example:\n  palisade raft add c4 --raft 10.0.0.4:7401 --wait")]
+    Add {
+        /// Its name.
+        name: String,
+        /// Where other coordinators reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        raft: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+        #[command(flatten)]
+        hold: HoldArgs,
+    },
+    /// A coordinator goes for good, whether it runs or not; a leader hands over first.
+    #[command(before_help = "Example:\n  palisade raft remove c1 --dry-run")]
+    Remove {
+        /// Its name.
+        #[arg(add = complete::coordinators())]
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Another coordinator leads: this one, or whoever is best.
+    #[command(before_help = "Examples:\n  palisade raft transfer-leader\n  \
+                       palisade raft transfer-leader c2")]
+    TransferLeader {
+        /// Its name.
+        #[arg(default_value = "", hide_default_value = true, add = complete::coordinators())]
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
 }

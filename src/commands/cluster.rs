@@ -1,7 +1,7 @@
-//! `palisade status`, `palisade pause`, `palisade resume`, `palisade raft`.
+//! `palisade status`, `palisade pause`, `palisade resume`.
 
 use super::{Session, interrupts, print, unchanged};
-use crate::args::{Output, PauseArgs, RaftCommand, ResumeArgs, Span};
+use crate::args::{Output, PauseArgs, ResumeArgs, Span};
 use crate::exit::{Exit, Failure};
 use crate::render;
 use crate::terminal::Block;
@@ -87,20 +87,5 @@ pub(super) async fn resume(session: &Session, args: ResumeArgs) -> Result<Exit, 
         true => "transitions can be resumed; nothing was done\n".to_owned(),
         false => "transitions go on\n".to_owned(),
     });
-    Ok(Exit::Done)
-}
-
-pub(super) async fn raft(session: &Session, command: RaftCommand) -> Result<Exit, Failure> {
-    match command {
-        RaftCommand::Status => {
-            let status = session.admin.status().await?;
-            match session.output {
-                Output::Table | Output::Wide => print(&render::raft(session.output, &status)),
-                Output::Json | Output::Yaml | Output::Name => {
-                    session.show_all(&status.coordinators);
-                }
-            }
-        }
-    }
     Ok(Exit::Done)
 }

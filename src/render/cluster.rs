@@ -122,6 +122,8 @@ mod tests {
             leader,
             voter: true,
             matched_index: 40 + raft_id,
+            lag: Some(2 - raft_id.min(2)),
+            silent_ms: Some(if leader { 0 } else { 200 }),
             ..Default::default()
         };
         let node = pb::Node {
@@ -166,9 +168,9 @@ balancing     enabled; 0 under way, 2 to come
 paused        since 1970-01-01T00:00:00Z: switch; palisade resume
 answered by   c2
 
-NAME  ID  ROLE    HAS  ADMIN
-c1    1   voter   41   c1:7400
-c2    2   leader  42   c2:7400
+NAME  ID  ROLE    HAS  LAG  HEARD      ADMIN
+c1    1   voter   41   1    0.2 s ago  c1:7400
+c2    2   leader  42   0    0.0 s ago  c2:7400
 
 NAME  STATE     ATTACHED  RACK  REPLICAS  DRAINING
 n1    admitted  yes       a     8         yes

@@ -48,9 +48,11 @@ described! {
     pb::PlanBalanceResponse: "palisade.admin.v1.PlanBalanceResponse",
     pb::PlannedMove: "palisade.admin.v1.PlannedMove",
     pb::PurgeTabletResponse: "palisade.admin.v1.PurgeTabletResponse",
+    pb::RemoveMemberResponse: "palisade.admin.v1.RemoveMemberResponse",
     pb::ResumeResponse: "palisade.admin.v1.ResumeResponse",
     pb::Table: "palisade.admin.v1.Table",
     pb::Tablet: "palisade.admin.v1.Tablet",
+    pb::TransferLeaderResponse: "palisade.admin.v1.TransferLeaderResponse",
     proto::types::v1::Settings: "palisade.types.v1.Settings",
 }
 

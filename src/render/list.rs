@@ -271,7 +271,7 @@ impl Row for pb::BarrierHolder {
 
 impl Row for pb::Coordinator {
     const LIST: &'static str = "coordinators";
-    const HEADER: &'static [&'static str] = &["name", "id", "role", "has", "admin"];
+    const HEADER: &'static [&'static str] = &["name", "id", "role", "has", "lag", "heard", "admin"];
     const WIDE: &'static [&'static str] = &["raft", "agents"];
 
     fn cells(&self) -> Vec<String> {
@@ -284,8 +284,13 @@ impl Row for pb::Coordinator {
             0 => "-".to_owned(),
             index => index.to_string(),
         };
+        let heard = match self.silent_ms {
+            None => "-".to_owned(),
+            Some(silent) => format!("{:.1} s ago", silent as f64 / 1e3),
+        };
+        let lag = self.lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
         let (id, admin) = (self.raft_id.to_string(), or_dash(&self.admin_address));
-        vec![self.name.clone(), id, role.to_owned(), has, admin]
+        vec![self.name.clone(), id, role.to_owned(), has, lag, heard, admin]
     }
 
     fn wide_cells(&self) -> Vec<String> {
