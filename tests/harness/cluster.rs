@@ -1,14 +1,14 @@
 //! Clusters of real processes: coordinators and agents, with proxies between them if that is
 //! wanted. Names: coordinators `c1` …, agents `n1` ….
 
-use super::links::{self, Links};
+use super::proxy::Proxy;
 use super::{Server, soon};
 use client::{AdminClient, Router, RouterOptions};
 use proto::admin::v1 as pb;
 use proto::admin::v1::topology_service_client::TopologyServiceClient;
 use proto::faults::v1::fault_service_client::FaultServiceClient;
 use rustix::process::Signal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct Shape {
     /// Leases and deadlines: `fast`, or `standard` where nobody is to be fenced while a test
     /// holds something.
     pub(crate) profile: &'static str,
-    /// Processes reach one another through proxies.
+    /// Agents reach one another, and the coordinators, through proxies.
     pub(crate) has_proxies: bool,
     /// Tablets move without being told to.
     pub(crate) balances: bool,
@@ -56,13 +56,23 @@ struct Ports {
     agents: String,
 }
 
+/// The proxies of one agent.
+pub(crate) struct Links {
+    /// Other agents reach its streams through this one.
+    pub(crate) streams: Proxy,
+    /// It reaches each coordinator through one of these.
+    pub(crate) coordinators: BTreeMap<String, Proxy>,
+}
+
 /// Coordinators and agents, in a directory of their own.
 pub(crate) struct Cluster {
     directory: Option<tempfile::TempDir>,
     shape: Shape,
     ports: BTreeMap<String, Ports>,
+    /// Coordinators that wait to be taken in, or were.
+    joined: BTreeSet<String>,
     servers: BTreeMap<String, Server>,
-    links: Option<Links>,
+    links: BTreeMap<String, Links>,
     /// Where agents attach, separated by commas.
     pub(crate) agents_address: String,
 }
@@ -84,22 +94,14 @@ impl Cluster {
         };
         let ports: BTreeMap<String, Ports> = all.chunks(3).enumerate().map(port).collect();
         let agents: Vec<&str> = ports.values().map(|ports| ports.agents.as_str()).collect();
-        let coordinator = |(name, ports)| {
-            let (name, Ports { raft, agents, .. }): (&String, &Ports) = (name, ports);
-            links::Coordinator { name, raft, agents }
-        };
-        let coordinators: Vec<links::Coordinator<'_>> = ports.iter().map(coordinator).collect();
-        let links = match shape.has_proxies {
-            true => Some(Links::lay(&coordinators, shape.agents).await),
-            false => None,
-        };
         let mut cluster = Cluster {
             directory: Some(directory),
             shape,
             agents_address: agents.join(","),
             ports,
+            joined: BTreeSet::new(),
             servers: BTreeMap::new(),
-            links,
+            links: BTreeMap::new(),
         };
         for name in cluster.coordinators() {
             cluster.start_coordinator(&name);
@@ -118,6 +120,10 @@ impl Cluster {
 
     /// Starts one more agent and waits until it is admitted.
     pub(crate) async fn add_agent(&mut self, name: &str) {
+        if self.shape.has_proxies {
+            let links = self.link().await;
+            self.links.insert(name.to_owned(), links);
+        }
         self.start_agent(name);
         self.nodes(name, |nodes| {
             nodes.iter().any(|n| n.name == name && n.state() == pb::NodeState::Admitted)
@@ -125,8 +131,21 @@ impl Cluster {
         .await;
     }
 
+    async fn link(&self) -> Links {
+        let mut coordinators = BTreeMap::new();
+        for (name, ports) in &self.ports {
+            coordinators.insert(name.clone(), Proxy::start(Some(&ports.agents)).await);
+        }
+        Links { streams: Proxy::start(None).await, coordinators }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.as_ref().expect("until it is dropped").path()
+    }
+
+    /// Where the admin API of one coordinator is served.
+    pub(crate) fn admin_address(&self, name: &str) -> &str {
+        &self.ports[name].admin
     }
 
     fn data(&self, name: &str) -> PathBuf {
@@ -162,14 +181,13 @@ impl Cluster {
         let (data, log, ports) = (self.data(name), self.log(name), &self.ports[name]);
         let expect = self.shape.coordinators.to_string();
         let peer = |(name, ports): (&String, &Ports)| format!("{name}={}", ports.raft);
-        let peers: Vec<String> = self.ports.iter().map(peer).collect();
+        let began = self.ports.iter().filter(|(name, _)| !self.joined.contains(*name));
+        let peers: Vec<String> = began.map(peer).collect();
         let peers = peers.join(",");
         let mut args = vec![
             "coordinator",
             "--name",
             name,
-            "--bootstrap-expect",
-            &expect,
             "--profile",
             self.shape.profile,
             "--data",
@@ -182,16 +200,57 @@ impl Cluster {
             &ports.raft,
             "--faults",
         ];
-        if self.shape.coordinators > 1 {
-            args.extend(["--peers", &peers]);
+        match self.joined.contains(name) {
+            true => args.push("--join"),
+            false => args.extend(["--bootstrap-expect", &expect]),
         }
-        let detours = self.links.as_ref().map(|links| links.detours(name));
-        if let Some(detours) = detours.as_ref().filter(|detours| !detours.is_empty()) {
-            args.extend(["--dial-through", detours]);
+        if self.shape.coordinators > 1 && !self.joined.contains(name) {
+            args.extend(["--peers", &peers]);
         }
         args.extend(self.shape.flags);
         let server = Server::start(&log, &args).expect("the coordinator starts");
         self.servers.insert(name.to_owned(), server);
+    }
+
+    /// Starts an empty coordinator that waits to be taken in, on ports of its own; where it is
+    /// asked to be a member.
+    pub(crate) fn start_joining(&mut self, name: &str) -> String {
+        let ports = ::process::free_ports(3).expect("there are some");
+        let [admin, raft, agents] = [0, 1, 2].map(|which| ports[which].to_string());
+        self.ports.insert(name.to_owned(), Ports { admin, raft: raft.clone(), agents });
+        self.joined.insert(name.to_owned());
+        self.start_coordinator(name);
+        raft
+    }
+
+    /// A coordinator that is gone for good: its process has ended, nobody looks for it any more.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.ports.remove(name).expect("it was there");
+        self.servers.remove(name);
+    }
+
+    /// Takes away all that a process has on its disk. It must not run.
+    pub(crate) fn wipe(&self, name: &str) {
+        std::fs::remove_dir_all(self.data(name)).expect("its directory");
+    }
+
+    /// Where other coordinators reach this one.
+    pub(crate) fn raft_address(&self, name: &str) -> String {
+        self.ports[name].raft.clone()
+    }
+
+    /// Waits until a process has ended by itself; whether in order.
+    pub(crate) async fn ends(&mut self, name: &str) -> bool {
+        let server = self.servers.get_mut(name).expect("it was started");
+        let ended = async {
+            loop {
+                if let Some(status) = server.ended() {
+                    return status.success();
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        soon(&format!("the end of {name}"), ended).await
     }
 
     /// Starts an agent, on its directory if it has one.
@@ -203,9 +262,10 @@ impl Cluster {
     pub(crate) fn start_agent_with(&mut self, name: &str, more: &[&str]) {
         let (data, log) = (self.data(name), self.log(name));
         let rack = format!("rack-{name}");
-        let links = self.links.as_ref().map(|links| {
-            let (streams, data) = (links.streams(name).address(), links.data(name).address());
-            (streams, data, links.detours(name))
+        let links = self.links.get(name);
+        let seeds = links.map(|links| {
+            let seeds: Vec<String> = links.coordinators.values().map(Proxy::address).collect();
+            (seeds.join(","), links.streams.address())
         });
         let mut args = vec![
             "replica",
@@ -213,24 +273,29 @@ impl Cluster {
             name,
             "--data",
             data.to_str().expect("text"),
-            "--coordinators",
-            &self.agents_address,
             "--data-listen=127.0.0.1:0",
             "--stream-listen=127.0.0.1:0",
             "--rack",
             &rack,
             "--faults",
         ];
-        if let Some((streams, data, detours)) = &links {
-            args.extend(["--advertise-stream", streams, "--advertise-data", data]);
-            args.extend(["--dial-through", detours]);
+        match &seeds {
+            Some((seeds, streams)) => {
+                args.extend([
+                    "--coordinators",
+                    seeds,
+                    "--advertise-stream",
+                    streams,
+                    "--fixed-coordinators",
+                ]);
+            }
+            None => args.extend(["--coordinators", &self.agents_address]),
         }
         args.extend(self.shape.flags);
         args.extend(more);
         let server = Server::start(&log, &args).expect("the agent starts");
-        if let Some(links) = &self.links {
-            links.streams(name).set_upstream(&server.port("stream"));
-            links.data(name).set_upstream(&server.port("data"));
+        if let Some(links) = links {
+            links.streams.set_upstream(&server.port("stream"));
         }
         self.servers.insert(name.to_owned(), server);
     }
@@ -268,9 +333,9 @@ impl Cluster {
         &self.servers[name]
     }
 
-    /// The ways between the processes. The cluster has to have proxies.
-    pub(crate) fn links(&self) -> &Links {
-        self.links.as_ref().expect("a shape with proxies")
+    /// The proxies of an agent.
+    pub(crate) fn links(&self, name: &str) -> &Links {
+        &self.links[name]
     }
 
     /// Where the admin API is served, at each coordinator.
@@ -325,38 +390,11 @@ impl Cluster {
         FaultServiceClient::new(self.channel(name, "stream"))
     }
 
-    /// Waits until an agent is attached to one of these coordinators, by the agent's own word.
-    pub(crate) async fn attached(&self, among: &[String], agent: &str) {
-        let address = |name: &String| format!("\"coordinator\":\"{}\"", self.ports[name].agents);
-        let addresses: Vec<String> = among.iter().map(address).collect();
-        let attached = async {
-            loop {
-                let log = self.logged(agent);
-                let last = log.lines().rfind(|line| line.contains("\"coordinator\":"));
-                let last = last.unwrap_or_default();
-                let is_there = addresses.iter().any(|address| last.contains(address));
-                if is_there && last.contains("\"message\":\"attached\"") {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        soon(&format!("{agent} to attach to one of {among:?}"), attached).await;
-    }
-
     /// Waits until so many nodes are admitted.
     pub(crate) async fn admitted(&self, count: usize) {
         self.nodes("nodes to be admitted", |nodes| {
             let admitted = |node: &&pb::Node| node.state() == pb::NodeState::Admitted;
             nodes.iter().filter(admitted).count() >= count
-        })
-        .await;
-    }
-
-    /// Waits until a node is fenced.
-    pub(crate) async fn fenced(&self, name: &str) {
-        self.nodes(&format!("{name} to be fenced"), |nodes| {
-            nodes.iter().any(|n| n.name == name && n.state() == pb::NodeState::Fenced)
         })
         .await;
     }

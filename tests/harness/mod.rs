@@ -8,7 +8,6 @@
 
 mod calls;
 mod cluster;
-mod links;
 mod seed;
 mod server;
 
@@ -17,7 +16,6 @@ pub(crate) mod proxy;
 pub(crate) mod steps;
 
 pub(crate) use cluster::{Cluster, Shape};
-pub(crate) use links::Loss;
 pub(crate) use seed::{Seed, rounds};
 pub(crate) use server::Server;
 

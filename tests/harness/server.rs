@@ -54,6 +54,11 @@ impl Server {
         rustix::process::kill_process(pid, signal).expect("it is ours");
     }
 
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("it is ours")
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is ours");

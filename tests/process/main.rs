@@ -4,7 +4,6 @@ mod accident;
 mod balance;
 mod attempts;
 mod clocks;
-mod cut;
 mod data;
 mod demo;
 #[path = "../harness/mod.rs"]
@@ -12,7 +11,9 @@ mod harness;
 mod gone;
 mod kills;
 mod many;
+mod members;
 mod moves;
+mod requests;
 mod signals;
 mod restore;
 mod several;

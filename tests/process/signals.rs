@@ -37,7 +37,7 @@ async fn code(server: &Server, path: &str) -> u16 {
 }
 
 /// All samples as they are now: `(series, value)`.
-async fn samples(server: &Server) -> Vec<(String, f64)> {
+pub(crate) async fn samples(server: &Server) -> Vec<(String, f64)> {
     let body = ask(&server.port("metrics"), "/metrics", "text/plain").await.body;
     let lines = body.lines().filter(|line| !line.starts_with('#'));
     let sample = |line: &str| {
@@ -47,7 +47,7 @@ async fn samples(server: &Server) -> Vec<(String, f64)> {
     lines.map(sample).collect()
 }
 
-fn value(samples: &[(String, f64)], series: &str) -> f64 {
+pub(crate) fn value(samples: &[(String, f64)], series: &str) -> f64 {
     let found = samples.iter().find(|(name, _)| name == series);
     found.unwrap_or_else(|| panic!("{series} is not among {samples:#?}")).1
 }
