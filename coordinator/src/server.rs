@@ -139,6 +139,7 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
         return Err(ServeError::NoFaults);
     }
     process::log_as_node(&args.name);
+    process::take_detours(&args.process.dial_through);
     let traces = args.process.traces.begin("palisade-coordinator", &args.name);
     let served = run_member(args, stop).await;
     traces.end().await;

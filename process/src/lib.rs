@@ -3,6 +3,7 @@
 //!
 //! Not here: anything about tablets.
 
+mod detour;
 pub mod exposition;
 mod free_ports;
 mod logs;
@@ -12,6 +13,7 @@ mod signals;
 pub mod traces;
 pub mod wait;
 
+pub use detour::{Detour, dialled, take_detours};
 pub use free_ports::free_ports;
 pub use logs::{LogFormat, SERVER_LOGS, init_logs, log_as_node, log_as_of_cluster};
 pub use parent::{PARENT, end_with_parent};
@@ -43,6 +45,17 @@ pub struct ProcessArgs {
     /// Where traces go.
     #[command(flatten)]
     pub traces: TraceArgs,
+
+    /// Where others are dialled, if not where they are told to be: TOLD=THROUGH, separated by
+    /// commas, for what is behind an address translation, or a proxy.
+    #[arg(
+        long,
+        env = "PALISADE_DIAL_THROUGH",
+        value_name = "TOLD=THROUGH",
+        value_delimiter = ',',
+        hide = true
+    )]
+    pub dial_through: Vec<Detour>,
 }
 
 /// Why a listener is not there.

@@ -39,8 +39,6 @@ pub struct Attachments {
     coordinators: Vec<String>,
     /// Where coordinators are by the word of the one that renewed the lease last.
     live: lease::Live,
-    /// Only the addresses that it was started with are dialled.
-    is_fixed: bool,
 }
 
 /// Why an attachment ended.
@@ -75,24 +73,16 @@ impl Ended {
 }
 
 impl Attachments {
-    /// Attachments to one of these coordinators, `host:port` each, or, unless these are fixed, to
-    /// one of those that have come since.
-    pub fn new(
-        agent: Arc<Agent>,
-        puller: Puller,
-        coordinators: Vec<String>,
-        is_fixed: bool,
-    ) -> Attachments {
-        Attachments { agent, puller, coordinators, live: lease::Live::default(), is_fixed }
+    /// Attachments to one of these coordinators, `host:port` each, or of those that have come since.
+    pub fn new(agent: Arc<Agent>, puller: Puller, coordinators: Vec<String>) -> Attachments {
+        Attachments { agent, puller, coordinators, live: lease::Live::default() }
     }
 
     /// Attaches, and attaches again, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut seeds = Seeds::new(self.coordinators.clone());
         loop {
-            if !self.is_fixed {
-                seeds.learn(&self.coordinators, self.live.get());
-            }
+            seeds.learn(&self.coordinators, self.live.get());
             let Some(coordinator) = seeds.current() else { return };
             let began = tokio::time::Instant::now();
             let ended = tokio::select! {

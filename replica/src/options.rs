@@ -21,11 +21,6 @@ pub struct ReplicaArgs {
     #[arg(long, env = "PALISADE_SEEDS", value_delimiter = ',', required = true)]
     pub coordinators: Vec<String>,
 
-    /// Dial no coordinator but these, though others have come since: where each is behind an
-    /// address of this node's own.
-    #[arg(long, env = "PALISADE_FIXED_COORDINATORS")]
-    pub fixed_coordinators: bool,
-
     /// Where routers reach it.
     #[arg(long, env = "PALISADE_DATA_LISTEN", default_value = "127.0.0.1:7410")]
     pub data_listen: SocketAddr,

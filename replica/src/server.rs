@@ -78,6 +78,7 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
         return Err(ServeError::NoFaults);
     }
     process::log_as_node(&args.name);
+    process::take_detours(&args.process.dial_through);
     let traces = args.process.traces.begin("palisade-replica", &args.name);
     let served = run_agent(args, stop).await;
     traces.end().await;
@@ -113,12 +114,8 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
         agent.throttle().into.clone(),
     );
     let reporting = tokio::spawn(attach::forward(Arc::clone(&agent), reports));
-    let attachments = Attachments::new(
-        Arc::clone(&agent),
-        puller.clone(),
-        args.coordinators.clone(),
-        args.fixed_coordinators,
-    );
+    let attachments =
+        Attachments::new(Arc::clone(&agent), puller.clone(), args.coordinators.clone());
     tasks.spawn(attachments.run(stop.clone()));
     let expiry = tokio::spawn(attach::watch_expiry(Arc::clone(&agent)));
     let data_service = DataServiceServer::new(DataApi::new(Arc::clone(&agent)))

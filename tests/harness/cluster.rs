@@ -1,7 +1,7 @@
 //! Clusters of real processes: coordinators and agents, with proxies between them if that is
 //! wanted. Names: coordinators `c1` …, agents `n1` ….
 
-use super::proxy::Proxy;
+use super::links::{self, Links};
 use super::{Server, soon};
 use client::{AdminClient, Router, RouterOptions};
 use proto::admin::v1 as pb;
@@ -27,7 +27,7 @@ pub(crate) struct Shape {
     /// Leases and deadlines: `fast`, or `standard` where nobody is to be fenced while a test
     /// holds something.
     pub(crate) profile: &'static str,
-    /// Agents reach one another, and the coordinators, through proxies.
+    /// Processes reach one another through proxies.
     pub(crate) has_proxies: bool,
     /// Tablets move without being told to.
     pub(crate) balances: bool,
@@ -56,14 +56,6 @@ struct Ports {
     agents: String,
 }
 
-/// The proxies of one agent.
-pub(crate) struct Links {
-    /// Other agents reach its streams through this one.
-    pub(crate) streams: Proxy,
-    /// It reaches each coordinator through one of these.
-    pub(crate) coordinators: BTreeMap<String, Proxy>,
-}
-
 /// Coordinators and agents, in a directory of their own.
 pub(crate) struct Cluster {
     directory: Option<tempfile::TempDir>,
@@ -72,7 +64,7 @@ pub(crate) struct Cluster {
     /// Coordinators that wait to be taken in, or were.
     joined: BTreeSet<String>,
     servers: BTreeMap<String, Server>,
-    links: BTreeMap<String, Links>,
+    links: Option<Links>,
     /// Where agents attach, separated by commas.
     pub(crate) agents_address: String,
 }
@@ -94,6 +86,15 @@ impl Cluster {
         };
         let ports: BTreeMap<String, Ports> = all.chunks(3).enumerate().map(port).collect();
         let agents: Vec<&str> = ports.values().map(|ports| ports.agents.as_str()).collect();
+        let coordinator = |(name, ports)| {
+            let (name, Ports { raft, agents, .. }): (&String, &Ports) = (name, ports);
+            links::Coordinator { name, raft, agents }
+        };
+        let coordinators: Vec<links::Coordinator<'_>> = ports.iter().map(coordinator).collect();
+        let links = match shape.has_proxies {
+            true => Some(Links::lay(&coordinators, shape.agents).await),
+            false => None,
+        };
         let mut cluster = Cluster {
             directory: Some(directory),
             shape,
@@ -101,7 +102,7 @@ impl Cluster {
             ports,
             joined: BTreeSet::new(),
             servers: BTreeMap::new(),
-            links: BTreeMap::new(),
+            links,
         };
         for name in cluster.coordinators() {
             cluster.start_coordinator(&name);
@@ -120,23 +121,11 @@ impl Cluster {
 
     /// Starts one more agent and waits until it is admitted.
     pub(crate) async fn add_agent(&mut self, name: &str) {
-        if self.shape.has_proxies {
-            let links = self.link().await;
-            self.links.insert(name.to_owned(), links);
-        }
         self.start_agent(name);
         self.nodes(name, |nodes| {
             nodes.iter().any(|n| n.name == name && n.state() == pb::NodeState::Admitted)
         })
         .await;
-    }
-
-    async fn link(&self) -> Links {
-        let mut coordinators = BTreeMap::new();
-        for (name, ports) in &self.ports {
-            coordinators.insert(name.clone(), Proxy::start(Some(&ports.agents)).await);
-        }
-        Links { streams: Proxy::start(None).await, coordinators }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -207,6 +196,10 @@ impl Cluster {
         if self.shape.coordinators > 1 && !self.joined.contains(name) {
             args.extend(["--peers", &peers]);
         }
+        let detours = self.links.as_ref().map(|links| links.detours(name));
+        if let Some(detours) = detours.as_ref().filter(|detours| !detours.is_empty()) {
+            args.extend(["--dial-through", detours]);
+        }
         args.extend(self.shape.flags);
         let server = Server::start(&log, &args).expect("the coordinator starts");
         self.servers.insert(name.to_owned(), server);
@@ -262,10 +255,9 @@ impl Cluster {
     pub(crate) fn start_agent_with(&mut self, name: &str, more: &[&str]) {
         let (data, log) = (self.data(name), self.log(name));
         let rack = format!("rack-{name}");
-        let links = self.links.get(name);
-        let seeds = links.map(|links| {
-            let seeds: Vec<String> = links.coordinators.values().map(Proxy::address).collect();
-            (seeds.join(","), links.streams.address())
+        let links = self.links.as_ref().map(|links| {
+            let (streams, data) = (links.streams(name).address(), links.data(name).address());
+            (streams, data, links.detours(name))
         });
         let mut args = vec![
             "replica",
@@ -273,29 +265,24 @@ impl Cluster {
             name,
             "--data",
             data.to_str().expect("text"),
+            "--coordinators",
+            &self.agents_address,
             "--data-listen=127.0.0.1:0",
             "--stream-listen=127.0.0.1:0",
             "--rack",
             &rack,
             "--faults",
         ];
-        match &seeds {
-            Some((seeds, streams)) => {
-                args.extend([
-                    "--coordinators",
-                    seeds,
-                    "--advertise-stream",
-                    streams,
-                    "--fixed-coordinators",
-                ]);
-            }
-            None => args.extend(["--coordinators", &self.agents_address]),
+        if let Some((streams, data, detours)) = &links {
+            args.extend(["--advertise-stream", streams, "--advertise-data", data]);
+            args.extend(["--dial-through", detours]);
         }
         args.extend(self.shape.flags);
         args.extend(more);
         let server = Server::start(&log, &args).expect("the agent starts");
-        if let Some(links) = links {
-            links.streams.set_upstream(&server.port("stream"));
+        if let Some(links) = &self.links {
+            links.streams(name).set_upstream(&server.port("stream"));
+            links.data(name).set_upstream(&server.port("data"));
         }
         self.servers.insert(name.to_owned(), server);
     }
@@ -333,9 +320,9 @@ impl Cluster {
         &self.servers[name]
     }
 
-    /// The proxies of an agent.
-    pub(crate) fn links(&self, name: &str) -> &Links {
-        &self.links[name]
+    /// The ways between the processes. The cluster has to have proxies.
+    pub(crate) fn links(&self) -> &Links {
+        self.links.as_ref().expect("a shape with proxies")
     }
 
     /// Where the admin API is served, at each coordinator.
@@ -390,11 +377,38 @@ impl Cluster {
         FaultServiceClient::new(self.channel(name, "stream"))
     }
 
+    /// Waits until an agent is attached to one of these coordinators, by the agent's own word.
+    pub(crate) async fn attached(&self, among: &[String], agent: &str) {
+        let address = |name: &String| format!("\"coordinator\":\"{}\"", self.ports[name].agents);
+        let addresses: Vec<String> = among.iter().map(address).collect();
+        let attached = async {
+            loop {
+                let log = self.logged(agent);
+                let last = log.lines().rfind(|line| line.contains("\"coordinator\":"));
+                let last = last.unwrap_or_default();
+                let is_there = addresses.iter().any(|address| last.contains(address));
+                if is_there && last.contains("\"message\":\"attached\"") {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{agent} to attach to one of {among:?}"), attached).await;
+    }
+
     /// Waits until so many nodes are admitted.
     pub(crate) async fn admitted(&self, count: usize) {
         self.nodes("nodes to be admitted", |nodes| {
             let admitted = |node: &&pb::Node| node.state() == pb::NodeState::Admitted;
             nodes.iter().filter(admitted).count() >= count
+        })
+        .await;
+    }
+
+    /// Waits until a node is fenced.
+    pub(crate) async fn fenced(&self, name: &str) {
+        self.nodes(&format!("{name} to be fenced"), |nodes| {
+            nodes.iter().any(|n| n.name == name && n.state() == pb::NodeState::Fenced)
         })
         .await;
     }

@@ -98,7 +98,7 @@ impl Cluster {
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener));
         let serving = tokio::spawn(async move { serving.await.expect("it serves") });
-        let link = &self.links(source).streams;
+        let link = self.links().streams(source);
         link.set_upstream(&address);
         link.cut_all();
         Middle { scripts, told, serving }

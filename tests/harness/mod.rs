@@ -8,6 +8,7 @@
 
 mod calls;
 mod cluster;
+mod links;
 mod seed;
 mod server;
 
@@ -16,6 +17,7 @@ pub(crate) mod proxy;
 pub(crate) mod steps;
 
 pub(crate) use cluster::{Cluster, Shape};
+pub(crate) use links::Loss;
 pub(crate) use seed::{Seed, rounds};
 pub(crate) use server::Server;
 

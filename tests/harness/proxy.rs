@@ -47,6 +47,8 @@ pub(crate) enum Mode {
     HalfOpen,
     /// What the server answers is lost; what the client says arrives.
     EatAnswers,
+    /// What the client says is lost; what the server says arrives.
+    EatQuestions,
 }
 
 impl Mode {
@@ -54,6 +56,7 @@ impl Mode {
         match self {
             Mode::HalfOpen => true,
             Mode::EatAnswers => direction == Direction::ToClient,
+            Mode::EatQuestions => direction == Direction::ToServer,
             Mode::Pass | Mode::Delay(_) | Mode::Stall | Mode::CutAfter(..) => false,
         }
     }
@@ -82,7 +85,7 @@ impl Connection {
     /// Does this to the connection from now on. One that has lost something can't be mended: it is
     /// reset as soon as it would pass bytes again, as by a peer that has forgotten it.
     pub(crate) fn set(&self, mode: Mode) {
-        let is_mended = !mode.loses(Direction::ToClient);
+        let is_mended = !mode.loses(Direction::ToClient) && !mode.loses(Direction::ToServer);
         if is_mended && self.is_broken.load(Ordering::Acquire) {
             self.cut();
         }
@@ -448,6 +451,24 @@ mod tests {
         let connection = proxy.connections().remove(0);
         assert_eq!(connection.passed(Direction::ToServer), 8);
         assert_eq!(connection.passed(Direction::ToClient), 0);
+    }
+
+    #[tokio::test]
+    async fn eaten_questions_are_lost_while_the_server_is_heard() {
+        let (proxy, mut client, mut server) = pair().await;
+        proxy.set(Mode::EatQuestions);
+        server.write_all(b"news").await.expect("sent");
+        assert_eq!(get(&mut client, 4).await, b"news");
+        client.write_all(b"question").await.expect("the kernel takes it");
+        let lost = tokio::time::timeout(Duration::from_millis(50), server.read_u8()).await;
+        assert!(lost.is_err());
+        let connection = proxy.connections().remove(0);
+        assert_eq!(connection.passed(Direction::ToServer), 0);
+        assert_eq!(connection.passed(Direction::ToClient), 4);
+        proxy.set(Mode::EatAnswers);
+        assert!(!connection.cut.is_cancelled(), "it is not mended yet");
+        proxy.set(Mode::Pass);
+        assert_eq!(end(&mut client).await, (0, false), "reset");
     }
 
     #[tokio::test]

@@ -51,7 +51,7 @@ async fn cut_at_the_last_message(is_early: bool) -> (Cluster, pb::Tablet, pb::Mi
     cluster.hold(&heard).await;
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     cluster.held(&heard).await;
-    cluster.links("n1").streams.cut_all();
+    cluster.links().streams("n1").cut_all();
     // The source still stands where it was when the receiver is through with it.
     cluster.said("n4", if is_early { "stream failed" } else { "stream complete" }).await;
     cluster.let_go(&heard).await;
@@ -93,7 +93,7 @@ async fn d1_a_connection_that_goes_with_complete_leaves_the_outcome_to_the_recor
     cluster.hold(&record).await;
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     cluster.held(&record).await;
-    cluster.links("n1").streams.cut_all();
+    cluster.links().streams("n1").cut_all();
     cluster.let_go(&record).await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");

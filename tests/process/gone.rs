@@ -24,17 +24,6 @@ async fn check(cluster: &Cluster, rows: u32) {
     }
 }
 
-async fn fenced(cluster: &Cluster, names: &[String]) {
-    cluster
-        .nodes("the dead to be fenced", |nodes| {
-            let is_out = |name: &String| {
-                nodes.iter().any(|n| n.name == *name && n.state() == pb::NodeState::Fenced)
-            };
-            names.iter().all(is_out)
-        })
-        .await;
-}
-
 fn removal(name: &str) -> pb::RemoveNodeRequest {
     let (name, reason) = (name.to_owned(), "it burnt".to_owned());
     pb::RemoveNodeRequest { name, reason, ..Default::default() }
@@ -51,7 +40,7 @@ async fn a_dead_node_is_removed_once_its_replicas_are_rebuilt() {
     let refused = cluster.admin().remove_node(removal("n1")).await.expect_err("it is alive");
     assert_eq!(refused.reason(), Some(Reason::PlacementViolation), "{refused}");
     cluster.kill("n1");
-    fenced(&cluster, &["n1".to_owned()]).await;
+    cluster.fenced("n1").await;
     let trial = pb::RemoveNodeRequest { validate_only: true, ..removal("n1") };
     let tried = cluster.admin().remove_node(trial).await.expect("it could be").node;
     assert!(tried.is_some_and(|node| !node.leaving), "nothing was done");
@@ -87,7 +76,9 @@ async fn a_lost_majority_is_given_up_and_what_is_left_is_served() {
     for name in &dead {
         cluster.kill(name);
     }
-    fenced(&cluster, &dead).await;
+    for name in &dead {
+        cluster.fenced(name).await;
+    }
     let (from, to) = (dead[0].clone(), to.expect("one has no replica"));
     let request = pb::RebuildReplicaRequest { tablet: tablet.id, from, to, ..Default::default() };
     let begun = cluster.admin().rebuild_replica(request).await.expect("its node is dead");

@@ -91,10 +91,7 @@ async fn c4_a_paused_target_is_fenced_and_comes_back() {
     }
     cluster.pause("n4");
     let id = cluster.migrate(&tablet, "n1", "n4").await;
-    let fenced = |nodes: &[pb::Node]| {
-        nodes.iter().any(|n| n.name == "n4" && n.state() == pb::NodeState::Fenced)
-    };
-    cluster.nodes("n4 to be fenced", fenced).await;
+    cluster.fenced("n4").await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
     assert_eq!(ended.reason, "NODE_FENCED: n4");

@@ -4,6 +4,7 @@ mod accident;
 mod balance;
 mod attempts;
 mod clocks;
+mod cut;
 mod data;
 mod demo;
 #[path = "../harness/mod.rs"]

@@ -68,14 +68,14 @@ async fn d2_a_source_whose_last_acknowledgement_is_lost_asks_for_the_record() {
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     cluster.held(&record).await;
     // All rows have come, and nothing comes through any more, in either direction.
-    cluster.links("n1").streams.set(Mode::HalfOpen);
+    cluster.links().streams("n1").set(Mode::HalfOpen);
     cluster.let_go(&record).await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
     assert_eq!((ended.attempt, failures(&ended)), (1, vec![]), "{ended:#?}");
     cluster.said("n1", "stream out complete, by the receiver's record").await;
     assert_eq!(cluster.logged("n4").matches("stream complete").count(), 1, "nothing again");
-    cluster.links("n1").streams.set(Mode::Pass);
+    cluster.links().streams("n1").set(Mode::Pass);
     cluster.replicas_agree(&tablet).await;
 }
 
@@ -94,7 +94,7 @@ async fn d3_a_connection_that_is_reset_is_not_the_disks() {
     cluster.hold(&pull).await;
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     cluster.held(&pull).await;
-    let streams = &cluster.links("n1").streams;
+    let streams = cluster.links().streams("n1");
     streams.set(Mode::CutAfter(Direction::ToClient, 300 << 10));
     cluster.let_go(&pull).await;
     cluster.said("n4", "stream failed").await;
@@ -151,8 +151,8 @@ async fn d4_a_stream_that_fails_while_its_last_word_is_blocked_ends_all_the_same
     cluster.let_go(&pull).await;
     let begun = async {
         while cluster
-            .links("n1")
-            .streams
+            .links()
+            .streams("n1")
             .connections()
             .iter()
             .all(|connection| connection.passed(Direction::ToClient) < 1 << 20)
@@ -161,14 +161,14 @@ async fn d4_a_stream_that_fails_while_its_last_word_is_blocked_ends_all_the_same
         }
     };
     soon("some rows", begun).await;
-    cluster.links("n1").streams.set(Mode::Stall);
+    cluster.links().streams("n1").set(Mode::Stall);
     let since = Instant::now();
     cancel(&cluster, &id).await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
     assert!(since.elapsed() < 3 * A_SECOND, "after {:?}", since.elapsed());
     cluster.said("n1", "a stream out failed").await;
-    cluster.links("n1").streams.set(Mode::Pass);
+    cluster.links().streams("n1").set(Mode::Pass);
     set_rate(&cluster, 0).await;
     cluster.moved(&tablet, "n1", "n4").await;
 }
@@ -251,13 +251,13 @@ async fn d6_slow_goes_on_stalled_is_named_and_half_open_is_gone() {
     middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     middle.told().await;
-    cluster.links("n1").streams.set(Mode::HalfOpen);
+    cluster.links().streams("n1").set(Mode::HalfOpen);
     let since = Instant::now();
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
     assert!(failures(&ended).iter().all(|why| *why == "PEER_CLOSED"), "{ended:#?}");
     assert!(since.elapsed() < 6 * A_SECOND, "all tries: {:?}", since.elapsed());
-    cluster.links("n1").streams.set(Mode::Pass);
+    cluster.links().streams("n1").set(Mode::Pass);
     middle.pass(tablet.id);
     cluster.moved(&tablet, "n1", "n4").await;
 }
@@ -278,7 +278,7 @@ async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
     cluster.create_table_of("others", 1, 4).await;
     let total = u64::from(VALUES) * VALUE as u64;
     set_rate(&cluster, 8 << 20).await;
-    let streams = &cluster.links("n1").streams;
+    let streams = cluster.links().streams("n1");
     let sent = |streams: &crate::harness::proxy::Proxy| -> u64 {
         streams.connections().iter().map(|one| one.passed(Direction::ToClient)).sum()
     };
@@ -301,7 +301,7 @@ async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
     let first = sent(streams) - before_it;
     cluster.kill("n4");
     let gone = async {
-        while !cluster.links("n1").streams.connections().is_empty() {
+        while !cluster.links().streams("n1").connections().is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -312,7 +312,7 @@ async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
     let all = async {
         let mut second = 0;
         loop {
-            second = second.max(sent(&cluster.links("n1").streams));
+            second = second.max(sent(cluster.links().streams("n1")));
             let migration = cluster.admin().migration(&id).await.expect("it is known");
             if migration.state() != pb::MigrationState::Running {
                 return (second, migration);
@@ -339,7 +339,7 @@ async fn e6_a_cancel_is_committed_though_the_target_swallows_everything() {
     middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     middle.told().await;
-    for link in cluster.links("n4").coordinators.values() {
+    for link in cluster.links().to_coordinators("n4") {
         link.set(Mode::HalfOpen);
     }
     let since = Instant::now();
@@ -360,7 +360,7 @@ async fn e6_a_cancel_is_committed_though_the_target_swallows_everything() {
     }
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
-    for link in cluster.links("n4").coordinators.values() {
+    for link in cluster.links().to_coordinators("n4") {
         link.set(Mode::Pass);
     }
     middle.pass(tablet.id);
@@ -406,14 +406,14 @@ async fn a3_a_failure_whose_report_is_lost_is_heard_of_and_the_next_session_is_f
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     cluster.held(&pull).await;
     let first = cluster.admin().migration(&id).await.expect("it runs").session;
-    for link in cluster.links("n4").coordinators.values() {
+    for link in cluster.links().to_coordinators("n4") {
         link.set(Mode::HalfOpen);
     }
     cluster.let_go(&pull).await;
     cluster.said("n4", "stream failed").await;
     cluster.switch("n1", tablet.id, Switch::BendChunks, false).await;
     // What was said meanwhile is gone; the attachment ends.
-    for link in cluster.links("n4").coordinators.values() {
+    for link in cluster.links().to_coordinators("n4") {
         link.set(Mode::Pass);
     }
     let ended = cluster.ended(&id).await;
@@ -437,7 +437,7 @@ async fn a5_an_orphaned_guard_is_told_to_go_when_its_session_is_closed() {
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     cluster.held(&record).await;
     // From here on the source hears nothing more of its receiver, not even its end.
-    cluster.links("n1").streams.set(Mode::HalfOpen);
+    cluster.links().streams("n1").set(Mode::HalfOpen);
     cluster.kill("n4");
     let since = Instant::now();
     cancel(&cluster, &id).await;
@@ -447,7 +447,7 @@ async fn a5_an_orphaned_guard_is_told_to_go_when_its_session_is_closed() {
     let drain_deadline = Duration::from_secs(30);
     assert!(since.elapsed() < drain_deadline, "by its token, not by force: {:?}", since.elapsed());
     assert!(!cluster.logged("n1").contains("the drain is forced"));
-    cluster.links("n1").streams.set(Mode::Pass);
+    cluster.links().streams("n1").set(Mode::Pass);
 }
 
 /// A6: a table is dropped in the middle of a stream: that transition ends, and others go on.

@@ -100,7 +100,7 @@ impl Stage {
             "say" => Some(self.cluster.migrate(tablet, "n1", "n4").await),
             "renewal" => None,
             _ => {
-                for link in self.cluster.links("n4").coordinators.values() {
+                for link in self.cluster.links().to_coordinators("n4") {
                     link.cut_all();
                 }
                 None
@@ -182,7 +182,7 @@ impl Stage {
         let id = self.cluster.migrate(tablet, "n1", "n4").await;
         self.cluster.held(&at).await;
         match wait {
-            "outcome" => self.cluster.links("n1").streams.set(Mode::HalfOpen),
+            "outcome" => self.cluster.links().streams("n1").set(Mode::HalfOpen),
             "stream_last_word" => {
                 self.cluster.admin().pause(pb::PauseRequest::default()).await.expect("paused");
             }
@@ -210,7 +210,7 @@ impl Stage {
         let ended = self.cluster.ended(&id).await;
         let most = 8 * bound + 2 * SLACK;
         assert!(since.elapsed() < most, "{wait}: {:?}: {ended:#?}", since.elapsed());
-        self.cluster.links("n1").streams.set(Mode::Pass);
+        self.cluster.links().streams("n1").set(Mode::Pass);
     }
 }
 

@@ -447,10 +447,11 @@ impl World {
             _ => return,
         };
         let Some(record) = task.record() else { return };
-        let Some(node) = self.agents[at].own() else { return };
+        let Some((node, incarnation)) = self.process(at).and_then(|p| p.admitted) else { return };
         self.mark("an order is refused");
         let (tablet, version) = (record.tablet, record.version);
-        self.report_event(at, Said::Refused { tablet, version, node, order, reason });
+        let said = Said::Refused { tablet, version, node, incarnation, order, reason };
+        self.report_event(at, said);
     }
 }
 

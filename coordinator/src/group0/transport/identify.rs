@@ -61,7 +61,7 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
 ///
 /// What went wrong, in words.
 pub(in super::super) async fn dialled(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = Endpoint::from_shared(format!("http://{}", process::dialled(address)));
     let endpoint = endpoint.map_err(|error| error.to_string())?.tcp_nodelay(true);
     dial::connected(&endpoint).await.map_err(|error| error.to_string())
 }

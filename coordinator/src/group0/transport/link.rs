@@ -98,7 +98,8 @@ impl Links {
 
 impl Link {
     fn new(identity: Arc<Identity>, target: u64, address: &str, pace: Pace) -> Link {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map(|endpoint| {
+        let dialled = format!("http://{}", process::dialled(address));
+        let endpoint = Endpoint::from_shared(dialled).map(|endpoint| {
             endpoint
                 .connect_timeout(pace.connect)
                 .tcp_nodelay(true)
