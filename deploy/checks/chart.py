@@ -9,8 +9,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/palisade"
 RENDERED = ROOT / "deploy/kubernetes/palisade.yaml"
 HELMS = ("helm3", "helm4")
-# What the rendered default is made with; its file's head says the same.
-DEFAULT = ("palisade", "--namespace", "palisade", "--skip-tests")
 
 
 def values_files():

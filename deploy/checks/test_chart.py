@@ -150,6 +150,14 @@ class Meaning(unittest.TestCase):
         path = rack["valueFrom"]["fieldRef"]["fieldPath"]
         self.assertEqual(path, "metadata.labels['topology.kubernetes.io/zone']")
 
+    def test_a_cluster_that_runs_is_joined_not_begun(self):
+        for begin in (True, False):
+            objects = by_name(render("helm3", sets=[f"coordinators.begin={str(begin).lower()}"]))
+            spec = objects["StatefulSet", "palisade", "palisade-coordinator"]["spec"]
+            flags = {one.partition("=")[0] for one in spec["template"]["spec"]["containers"][0]["args"]}
+            self.assertEqual(flags & {"--bootstrap-expect", "--peers", "--join"},
+                             {"--bootstrap-expect", "--peers"} if begin else {"--join"})
+
     def test_names_resolve_to_pods_of_the_headless_service(self):
         for values in values_files():
             objects = render("helm3", values)
@@ -174,6 +182,14 @@ class Meaning(unittest.TestCase):
             identity = tls["csi"]["volumeAttributes"]["csi.cert-manager.io/uri-sans"]
             component = one["metadata"]["labels"]["app.kubernetes.io/component"]
             self.assertEqual(identity, f"spiffe://palisade/{component}/${{POD_NAME}}")
+
+    def test_names_are_short_enough_for_labels(self):
+        """A StatefulSet's name, a dash and ten more are a label's value."""
+        release, zone = "r" * 53, "z" * 25
+        printed = helm("helm3", "template", release, str(CHART), "--set", f"agents.zones={{{zone}}}")
+        names = [one["metadata"]["name"] for one in parse(printed) if one["kind"] == "StatefulSet"]
+        self.assertEqual(len(names), 2)
+        self.assertLessEqual(max(map(len, names)), 52)
 
     def test_monitoring_is_there_when_it_is_asked_for(self):
         objects = by_name(render("helm3", CHART / "ci/zones.yaml"))

@@ -69,7 +69,7 @@ spec:
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
         {{- if .root.Values.tls.enabled }}
-        {{- include "palisade.tlsVolume" (dict "root" .root "kind" "agent" "name" "${POD_NAME}") | nindent 8 }}
+        {{- include "palisade.tlsVolume" (dict "root" .root "kind" "agent" "id" "${POD_NAME}") | nindent 8 }}
         {{- end }}
         {{- with $it.extraVolumes }}{{ toYaml . | nindent 8 }}{{ end }}
   volumeClaimTemplates:

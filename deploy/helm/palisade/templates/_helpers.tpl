@@ -1,10 +1,12 @@
 {{/* Names and blocks that several templates share. */}}
 
+{{/* Short: a StatefulSet's name and a hash are a label's value, of 63 bytes. */}}
+
 {{- define "palisade.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{ .Release.Name | trunc 20 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 20 | trimSuffix "-" }}
 {{- end -}}
 {{- end }}
 
@@ -79,7 +81,7 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* Where its certificate comes from. (root, kind, name) */}}
+{{/* Where its certificate comes from. (root, kind; id: what follows in the identity) */}}
 {{- define "palisade.tlsVolume" -}}
 {{- $tls := .root.Values.tls -}}
 - name: tls
@@ -90,7 +92,7 @@ capabilities:
     volumeAttributes:
       csi.cert-manager.io/issuer-name: {{ $tls.issuerName }}
       csi.cert-manager.io/issuer-kind: {{ $tls.issuerKind }}
-      csi.cert-manager.io/uri-sans: spiffe://{{ .root.Values.clusterName }}/{{ .kind }}/{{ .name }}
+      csi.cert-manager.io/uri-sans: spiffe://{{ .root.Values.clusterName }}/{{ .kind }}/{{ .id }}
       csi.cert-manager.io/key-usages: digital signature,server auth,client auth
       csi.cert-manager.io/duration: {{ $tls.duration }}
       csi.cert-manager.io/fs-group: "65532"
