@@ -6,6 +6,7 @@
 mod greeting;
 mod lease;
 mod orders;
+mod performing;
 mod reports;
 mod seeds;
 
@@ -58,6 +59,8 @@ enum Ended {
     Store(#[from] crate::store::StoreError),
     #[error("this incarnation is fenced")]
     Fenced,
+    #[error("orders pile up")]
+    PiledUp,
     #[error("an order could not be performed: {0}")]
     Broken(tokio::task::JoinError),
 }
@@ -132,7 +135,7 @@ impl Attachments {
         process::log_as_of_cluster(&admitted.cluster);
         tracing::info!(%coordinator, node_id = %admitted.node, incarnation = %admitted.incarnation,
             "attached");
-        let mut performing = orders::Performing::new(&self.agent, &self.puller, admitted);
+        let mut performing = performing::Performing::new(&self.agent, &self.puller, admitted);
         let end = CancellationToken::new();
         let obey = async {
             let worked_off = greeting::work_off(&self.agent, admitted, &outbox, &mut orders).await;

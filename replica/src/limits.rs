@@ -43,8 +43,11 @@ const _: () = assert!(BALLAST_BYTES < RESERVE_BYTES);
 pub const SCAN_BYTES: usize = 2 << 20;
 /// What an agent has to say waits here for its connection.
 pub const EVENTS_QUEUED: usize = 1_024;
-/// Orders that are performed at a time; more wait in the connection.
+/// Orders that are performed at a time; more wait.
 pub const ORDERS_AT_ONCE: usize = 4_096;
+/// Orders that wait for a place among these. With more, the attachment begins anew: its full state
+/// says all that they would.
+pub const ORDERS_WAITING: usize = 16_384;
 /// The first pause before attaching again; it doubles.
 pub const ATTACH_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest pause before attaching again.

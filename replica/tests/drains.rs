@@ -208,3 +208,41 @@ async fn a_drain_forces_each_version_at_its_own_deadline() {
     drop((old, fresh));
     drain.await;
 }
+
+/// The attachment that a drop was ordered over ends while the disk is at it. Nobody waits for the
+/// drop any more; that it has failed is found out all the same, and the copy is there for the next
+/// order.
+#[test]
+fn a_drop_that_fails_when_nobody_waits_for_it_is_found_out() {
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    // Only copies are dropped in the one blocking thread, which is taken until the test gives way.
+    let runtime = { runtime }.worker_threads(1).max_blocking_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (agent, faults) = on_a_bad_disk(dir.path()).await;
+        // Longer than a sync may take.
+        agent.tablets.set_settings(Settings { drain_deadline_ms: 2_000, ..SHORT });
+        faults.set(DiskFault::Drops, true);
+        let (give_way, until) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || until.recv());
+        let record = Arc::new(moving(6, 5, Stage::CleanupTarget, None));
+        let mut changes = agent.tablets.fitness().changes();
+        {
+            let mut dropping = pin!(agent.tablets.drop_copy(&record, copy(5), node(OWN)));
+            tokio::select! {
+                dropped = &mut dropping => panic!("the disk has not begun: {dropped:?}"),
+                unfit = changes.wait_for(Option::is_some) => drop(unfit.expect("it lives")),
+            }
+        }
+        agent.tablets.probe().await.expect("a floor can be written");
+        assert_eq!(agent.tablets.fitness().unfit(), None);
+        give_way.send(()).expect("it waits");
+        busy.await.expect("no panic").expect("it was told");
+        let found = changes.wait_for(Option::is_some);
+        let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+        let unfit = found.expect("it is found out").expect("it lives").clone();
+        assert!(unfit.is_some_and(|unfit| unfit.reason == Reason::DiskError));
+        let again = agent.tablets.drop_copy(&record, copy(5), node(OWN)).await;
+        assert!(matches!(again, Err(DropError::Store(_))), "{again:?}");
+    });
+}

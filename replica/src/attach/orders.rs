@@ -1,148 +1,55 @@
-//! Orders of a leader, performed. Each in a task of its own: a slow tablet delays no other one.
-//! An order may come twice; the second is answered with what came of the first.
+//! Orders of a leader, one at a time. An order may come twice; the second is answered with what came
+//! of the first.
+//!
+//! Not here: how many are performed at a time (`performing`).
 
-use super::Ended;
 use crate::agent::Agent;
 #[cfg(feature = "faults")]
 use crate::faults::Step;
 use crate::holders::{HeldUnder, Holder};
-use crate::limits::{CATCH_UP_MAX, ORDERS_AT_ONCE, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
+use crate::limits::{CATCH_UP_MAX, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
 use crate::store::{PurgeError, StepError, StoreError};
 use crate::stream::Own;
 use crate::stream::{PullOrder, Puller};
 use crate::tablets::{CopyState, DropError, TakenOn};
-use crate::wait::Wait;
 use migrations::clock::HybridTime;
 use migrations::id::TabletId;
 use migrations::record::TabletRecord;
 use migrations::version::{CopyId, TopologyVersion};
-use process::wait::watched;
 use proto::agent::v1 as pb;
 use proto::agent::v1::attach_request::Event;
-use proto::agent::v1::attach_response::Order;
 use proto::convert;
 use proto::reasons::Reason;
 use std::sync::Arc;
-use tokio::task::JoinSet;
-use tonic::Streaming;
 
-/// The orders of one attachment that are being performed. They end with it; what they had begun
-/// durably stays, and is ordered again.
-pub(super) struct Performing {
-    agent: Arc<Agent>,
-    puller: Puller,
-    admitted: Own,
-    tasks: JoinSet<()>,
+/// Who performs an order.
+pub(super) struct One {
+    pub(super) agent: Arc<Agent>,
+    pub(super) puller: Puller,
+    pub(super) admitted: Own,
 }
 
-impl Performing {
-    pub(super) fn new(agent: &Arc<Agent>, puller: &Puller, admitted: Own) -> Performing {
-        let (agent, puller) = (Arc::clone(agent), puller.clone());
-        Performing { agent, puller, admitted, tasks: JoinSet::new() }
-    }
-
-    /// Performs orders until the attachment ends.
-    pub(super) async fn run(&mut self, orders: &mut Streaming<pb::AttachResponse>) -> Ended {
-        loop {
-            let is_full = self.tasks.len() >= ORDERS_AT_ONCE;
-            tokio::select! {
-                done = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    // Neither obeyed nor refused: only a new attachment has it ordered again.
-                    if let Some(Err(broken)) = done {
-                        return Ended::Broken(broken);
-                    }
-                }
-                message = watched(Wait::Order, orders.message()), if !is_full => match message {
-                    Ok(Some(message)) => {
-                        if let Err(ended) = self.begin(message.order) {
-                            return ended;
-                        }
-                    }
-                    Ok(None) => return Ended::Closed,
-                    Err(status) => return Ended::Refused(status),
-                },
-            }
-        }
-    }
-
-    /// Ends what is being performed, and returns once nothing of it goes on.
-    pub(super) async fn stop(&mut self) {
-        self.tasks.shutdown().await;
-    }
-
-    fn begin(&mut self, order: Option<Order>) -> Result<(), Ended> {
-        let protocol = |what: &str| Ended::Protocol(what.to_owned());
-        match order.ok_or_else(|| protocol("an order that this build doesn't know"))? {
-            Order::Barrier(barrier) => {
-                for record in barrier.records {
-                    let record = parse(Some(record))?;
-                    self.spawn(|one| async move { one.barrier(&record).await });
-                }
-            }
-            Order::Pull(pull) => {
-                let record = parse(pull.record)?;
-                let source = convert::node_id("source", pull.source).map_err(malformed)?;
-                let incarnation = convert::version("source_incarnation", pull.source_incarnation)
-                    .map_err(malformed)?;
-                let order = PullOrder {
-                    record,
-                    source,
-                    source_address: pull.source_address,
-                    source_incarnation: migrations::version::Incarnation(incarnation),
-                };
-                self.spawn(|one| async move { one.pull(order).await });
-            }
-            Order::Drop(drop) => {
-                let record = parse(drop.record)?;
-                let copy = CopyId(convert::version("copy", drop.copy).map_err(malformed)?);
-                self.spawn(move |one| async move { one.drop_copy(&record, copy).await });
-            }
-            Order::TakeOn(take_on) => {
-                let record = parse(take_on.record)?;
-                self.spawn(|one| async move { one.take_on(&record).await });
-            }
-            Order::Confirm(pb::Confirm { ticket }) => {
-                self.spawn(move |one| async move { one.received(ticket).await });
-            }
-            Order::Ask(ask) => self.spawn(|one| async move { one.answer(ask).await }),
-            Order::SettingsChanged(changed) => {
-                let settings = convert::settings("settings", changed.settings);
-                self.agent.set_settings(settings.map_err(malformed)?, changed.paused);
-            }
-            Order::Welcome(_) | Order::FullState(_) | Order::CloseAll(_) => {
-                return Err(protocol("a greeting in the middle of an attachment"));
-            }
-        }
-        Ok(())
-    }
-
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, perform: impl FnOnce(One) -> F) {
-        let one = One {
-            agent: Arc::clone(&self.agent),
-            puller: self.puller.clone(),
-            admitted: self.admitted,
-        };
-        self.tasks.spawn(perform(one));
-    }
-}
-
-fn malformed(error: proto::Malformed) -> Ended {
-    Ended::Protocol(error.to_string())
-}
-
-fn parse(record: Option<proto::types::v1::TabletRecord>) -> Result<Arc<TabletRecord>, Ended> {
-    let record = record.ok_or_else(|| Ended::Protocol("an order without a record".into()))?;
-    TabletRecord::try_from(record).map(Arc::new).map_err(malformed)
-}
-
-/// One order.
-struct One {
-    agent: Arc<Agent>,
-    puller: Puller,
-    admitted: Own,
+/// One order, checked in form.
+#[derive(Debug)]
+pub(super) enum Todo {
+    Barrier(Arc<TabletRecord>),
+    Pull(PullOrder),
+    Drop(Arc<TabletRecord>, CopyId),
+    TakeOn(Arc<TabletRecord>),
+    Ask(pb::Ask),
 }
 
 impl One {
+    pub(super) async fn perform(self, todo: Todo) {
+        match todo {
+            Todo::Barrier(record) => self.barrier(&record).await,
+            Todo::Pull(order) => self.pull(order).await,
+            Todo::Drop(record, copy) => self.drop_copy(&record, copy).await,
+            Todo::TakeOn(record) => self.take_on(&record).await,
+            Todo::Ask(ask) => self.answer(ask).await,
+        }
+    }
+
     /// Steps 1 to 5 of a barrier.
     async fn barrier(self, record: &Arc<TabletRecord>) {
         let Some(taken) = self.taken_on(record, pb::OrderKind::Barrier).await else { return };
@@ -300,7 +207,7 @@ impl One {
     }
 
     /// Says that what was sent before has been taken in.
-    async fn received(self, ticket: u64) {
+    pub(super) async fn received(self, ticket: u64) {
         self.agent.say(Event::Received(pb::Received { ticket })).await;
     }
 

@@ -87,6 +87,9 @@ impl Tablets {
         let known = self.store.known(record.tablet);
         if known.is_some_and(|known| known.copies.contains(&copy)) {
             self.remove(step, record.tablet, vec![copy], record.version).await?;
+        } else {
+            // Maybe for somebody who has gone away before that was durable.
+            self.durable().await?;
         }
         Ok(())
     }
@@ -194,7 +197,8 @@ impl Tablets {
     }
 
     /// Makes the floor durable that outlives the copies, then drops them. The lock goes with the
-    /// work, so that a caller who goes away doesn't let another step in between.
+    /// work, so that a caller who goes away doesn't let another step in between; and so does who is
+    /// told that the disk has failed.
     async fn remove(
         &self,
         step: OwnedMutexGuard<super::Step>,
@@ -204,10 +208,16 @@ impl Tablets {
     ) -> Result<(), StoreError> {
         self.keep_floor(tablet, version)?;
         self.durable().await?;
-        let store = Arc::clone(&self.store);
+        let (store, fitness) = (Arc::clone(&self.store), Arc::clone(&self.fitness));
         let dropping = tokio::task::spawn_blocking(move || {
             let _step = step;
-            copies.iter().try_for_each(|copy| store.drop_copy(&StepPermit::new(), tablet, *copy))
+            let mut copies = copies.iter();
+            let dropped =
+                copies.try_for_each(|copy| store.drop_copy(&StepPermit::new(), tablet, *copy));
+            dropped.inspect_err(|error| {
+                let detail = format!("a copy can't be dropped: {error}");
+                fitness.found_unfit(error.reason(), &detail);
+            })
         });
         let died = |_| StoreError::Damaged { detail: "the row store panicked in a drop".into() };
         let dropping = async { dropping.await.map_err(died)? };

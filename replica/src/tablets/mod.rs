@@ -73,7 +73,8 @@ pub struct Tablets {
     sessions: Arc<Sessions>,
     clock: Arc<NodeClock>,
     tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
-    fitness: Fitness,
+    /// Shared with what goes on when whoever waited for it is gone.
+    fitness: Arc<Fitness>,
     /// What bounds its waits.
     settings: ArcSwap<Settings>,
     cuts: Cuts,
@@ -129,7 +130,7 @@ impl Tablets {
         let all = store.all_known();
         let known = all.iter().map(|known| (known.tablet, Tablet::found(known, own, &sessions)));
         let tablets = RwLock::new(known.collect());
-        let fitness = Fitness::new(Arc::clone(&sessions));
+        let fitness = Arc::new(Fitness::new(Arc::clone(&sessions)));
         let settings = ArcSwap::from_pointee(Settings::DEFAULT);
         let cuts = Cuts::default();
         Tablets { store, sessions, clock, tablets, fitness, settings, cuts }
