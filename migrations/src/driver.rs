@@ -313,8 +313,8 @@ impl Driver {
 
     /// Notes why the attempt has failed: the first reason counts. It is tried again after a pause.
     fn fail(&mut self, topology: &Topology, id: TabletId, reason: FailureReason) {
-        let attempt = topology.transition(id).map_or(1, |transition| transition.record.attempt);
-        let pause = backoff(topology, attempt);
+        let failures = topology.transition(id).map_or(0, |transition| transition.failures);
+        let pause = backoff(topology, failures);
         let gathered = self.gathered.entry(id).or_default();
         if gathered.failure.is_none() {
             gathered.failure = Some(reason);
@@ -429,9 +429,10 @@ fn is_ordered(topology: &Topology, id: TabletId, report: &DropReport) -> bool {
     dropped.iter().any(|replica| replica.node == report.node && replica.copy == report.copy)
 }
 
-/// The pause before the attempt after this one, in nanoseconds: it doubles, up to a bound.
-fn backoff(topology: &Topology, attempt: u32) -> u64 {
+/// The pause before the next attempt, after one that has failed and so many before it. In
+/// nanoseconds; it doubles, up to a bound.
+fn backoff(topology: &Topology, failures: u32) -> u64 {
     let settings = &topology.state().settings;
-    let doubled = u64::from(settings.backoff_ms) << attempt.saturating_sub(1).min(16);
+    let doubled = u64::from(settings.backoff_ms) << failures.min(16);
     doubled.min(u64::from(settings.backoff_max_ms)) * 1_000_000
 }

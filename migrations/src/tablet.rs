@@ -116,6 +116,9 @@ pub struct Transition {
     pub note: String,
     /// Who began it.
     pub origin: Origin,
+    /// How many attempts have failed. Fewer than have begun, if nodes died or were admitted: such
+    /// an attempt was begun anew because of them, and costs the transition no try.
+    pub failures: u32,
     /// When it began: the proposer's clock, milliseconds since 1970.
     pub started_ms: u64,
     /// Replicas that were given up for its sake.
@@ -205,6 +208,7 @@ impl Transition {
             is_fully_exchanged: false,
             note,
             origin,
+            failures: 0,
             started_ms,
             accepted_loss: None,
             stages: Vec::new(),

@@ -9,6 +9,8 @@ mod orders;
 mod performing;
 mod reports;
 mod seeds;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use lease::watch_expiry;
 pub(crate) use reports::forward;
@@ -19,6 +21,7 @@ use crate::limits::EVENTS_QUEUED;
 use crate::stream::Puller;
 use crate::stream::transport::endpoint;
 use crate::wait::{Wait, bounded};
+use process::wait::watched;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::attach_request::Event;
 use proto::agent::v1::{self as pb, AttachRequest};
@@ -26,7 +29,7 @@ use proto::reasons::Reason;
 use proto::status::Refusal;
 use seeds::Seeds;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -137,9 +140,20 @@ impl Attachments {
             "attached");
         let mut performing = performing::Performing::new(&self.agent, &self.puller, admitted);
         let end = CancellationToken::new();
+        let (is_settled, mut lease) = watch::channel(self.agent.sessions().lease().is_held());
         let obey = async {
             let worked_off = greeting::work_off(&self.agent, admitted, &outbox, &mut orders).await;
-            if let Err(ended) = worked_off {
+            let version = match worked_off {
+                Ok(version) => version,
+                Err(ended) => return ended,
+            };
+            // Without a lease it could do nothing of what it would be ordered, and a stream would
+            // fail for that. Whoever keeps the lease bounds this, too.
+            let held = async { lease.wait_for(|is_settled| *is_settled).await.is_ok() };
+            if !watched(Wait::Renewal, held).await {
+                return Ended::Closed;
+            }
+            if let Err(ended) = greeting::worked_off(&outbox, version).await {
                 return ended;
             }
             let messages = outbox.clone();
@@ -152,7 +166,7 @@ impl Attachments {
             ended = obey => ended,
             () = end.cancelled() => Ended::Closed,
             ended = say_unfit(&self.agent, &outbox) => ended,
-            ended = lease::keep(&self.agent, renewals, admitted, &self.live) => ended,
+            ended = lease::keep(&self.agent, renewals, admitted, &self.live, &is_settled) => ended,
         };
         // A step that goes on after this could undo what the next greeting closes.
         performing.stop().await;

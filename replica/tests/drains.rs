@@ -223,8 +223,8 @@ fn a_drop_that_fails_when_nobody_waits_for_it_is_found_out() {
         // Longer than a sync may take.
         agent.tablets.set_settings(Settings { drain_deadline_ms: 2_000, ..SHORT });
         faults.set(DiskFault::Drops, true);
-        let (give_way, until) = std::sync::mpsc::channel::<()>();
-        let busy = tokio::task::spawn_blocking(move || until.recv());
+        let (give_way, until) = oneshot::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || until.blocking_recv());
         let record = Arc::new(moving(6, 5, Stage::CleanupTarget, None));
         let mut changes = agent.tablets.fitness().changes();
         {

@@ -4,7 +4,7 @@
 use super::Work;
 use crate::barrier;
 use crate::command::{Advance, Applied, Expected, Outcome, Rejected};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, FailureReason};
 use crate::id::{NodeId, SessionId, TabletId};
 use crate::problem::{Field, Problem};
 use crate::record::StreamPair;
@@ -192,9 +192,14 @@ impl Work<'_> {
         if !is_retry && advance.reason.is_none() {
             return Err(Rejected::InvalidField { field: Field::Reason, problem: Problem::Missing });
         }
+        // Who died says nothing of the work: the next attempt does without it, or it comes back.
+        let has_failed = advance.failure.is_some_and(|why| why != FailureReason::NodeFenced);
         self.topology.change(id, |tablet| {
-            let stages = tablet.transition.as_mut().map(|transition| &mut transition.stages);
-            if let Some(last) = stages.and_then(|stages| stages.last_mut()) {
+            let Some(transition) = &mut tablet.transition else { return };
+            if is_retry && has_failed {
+                transition.failures = transition.failures.saturating_add(1);
+            }
+            if let Some(last) = transition.stages.last_mut() {
                 last.failure = advance.failure;
             }
         });

@@ -191,8 +191,9 @@ impl Driver {
         failure: FailureReason,
         not_before: Option<crate::lease::Instant>,
     ) -> Next {
-        let tries_left = transition.record.attempt < topology.state().settings.attempts;
-        if !failure.is_retryable() || !tries_left {
+        let is_try = failure != FailureReason::NodeFenced;
+        let tries_left = transition.failures.saturating_add(1) < topology.state().settings.attempts;
+        if !failure.is_retryable() || (is_try && !tries_left) {
             return Next::Back(EndReason::Failed(failure));
         }
         match not_before {

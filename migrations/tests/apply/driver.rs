@@ -6,6 +6,7 @@ use migrations::driver::{Driver, Effect, Event, Ordered};
 use migrations::evidence::{Acknowledgement, DropReport, FailureReason};
 use migrations::id::SessionId;
 use migrations::lease::Instant;
+use migrations::settings::Settings;
 use migrations::stage::{Stage, TransitionKind};
 use migrations::tablet::EndReason;
 use migrations::version::{Incarnation, TopologyVersion};
@@ -246,4 +247,42 @@ fn c2_a_tablet_that_is_stuck_holds_up_no_other() {
     }
     assert_eq!(went_on, [1, 2, 4, 5]);
     assert_eq!(leader.driver.waiting_for(&cluster.topology, stuck.0), [stuck.1]);
+}
+
+/// A stream of tablet 1 fails; what the leader does once the pause is over, and where that leads.
+fn fail(cluster: &mut Cluster, reason: FailureReason) -> Option<Stage> {
+    let mut leader = Leader::of(cluster);
+    let record = &cluster.transition(tablet(1)).record;
+    let (session, pair) = (record.session.expect("open"), record.streams[0]);
+    let failed = Event::StreamFailed { tablet: tablet(1), session, pair, reason };
+    let mut told = leader.handle(cluster, failed);
+    told.extend(leader.handle(cluster, Event::Tick(Instant(3_600_000_000_000))));
+    let told = proposals(&told);
+    let [Command::Advance(advance)] = told.as_slice() else { panic!("{told:?}") };
+    let mut advance = (**advance).clone();
+    advance.opened = advance.opened.map(|_| cluster.session());
+    let to = advance.to;
+    cluster.advance(advance).expect("an edge");
+    to
+}
+
+/// Whoever restarts a node, or all of them one after the other, takes no try from the moves that
+/// run: only attempts that have failed are counted.
+#[test]
+fn a_restart_costs_a_move_none_of_its_tries() {
+    let mut cluster = Cluster::in_stage(Stage::Streaming);
+    let attempts = Settings::DEFAULT.attempts;
+    for _ in 0..2 * attempts {
+        cluster.admit(2).expect("it proves that the earlier one is gone");
+        cluster.forward_until(tablet(1), Stage::Streaming);
+        // And one whose machine restarts is fenced first.
+        assert_eq!(fail(&mut cluster, FailureReason::NodeFenced), Some(Stage::WriteBothReadOld));
+        cluster.forward_until(tablet(1), Stage::Streaming);
+    }
+    for failed in 1..attempts {
+        let to = fail(&mut cluster, FailureReason::PeerClosed);
+        assert_eq!(to, Some(Stage::WriteBothReadOld), "failure {failed} of {attempts}");
+        cluster.forward_until(tablet(1), Stage::Streaming);
+    }
+    assert_eq!(fail(&mut cluster, FailureReason::PeerClosed), Some(Stage::CleanupTarget));
 }

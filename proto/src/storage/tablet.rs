@@ -86,6 +86,7 @@ impl From<&Transition> for pb::Transition {
             is_fully_exchanged,
             note,
             origin,
+            failures,
             started_ms,
             accepted_loss,
             stages,
@@ -106,6 +107,7 @@ impl From<&Transition> for pb::Transition {
             started_ms: *started_ms,
             accepted_loss: accepted_loss.as_ref().map(Into::into),
             stages: stages.iter().map(Into::into).collect(),
+            failures: *failures,
         }
     }
 }
@@ -125,6 +127,7 @@ impl TryFrom<pb::Transition> for Transition {
             started_ms,
             accepted_loss,
             stages,
+            failures,
         } = wire;
         let promise = |wire: pb::Promise| {
             let pb::Promise { node, incarnation: under, promised } = wire;
@@ -141,6 +144,7 @@ impl TryFrom<pb::Transition> for Transition {
             is_fully_exchanged,
             note,
             origin: origin(by)?,
+            failures,
             started_ms,
             accepted_loss: accepted_loss.map(AcceptedLoss::try_from).transpose()?,
             stages: stages.into_iter().map(StageRecord::try_from).collect::<Result<_, _>>()?,

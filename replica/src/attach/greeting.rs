@@ -111,13 +111,14 @@ pub(super) async fn welcomed(
     note_welcome(agent, welcome)
 }
 
-/// Works off the full state. No other order of this attachment is begun before that.
+/// Works off the full state, and answers the version that it was read at. No other order of this
+/// attachment is begun before that is said.
 pub(super) async fn work_off(
     agent: &Arc<Agent>,
     own: Own,
     outbox: &Outbox,
     orders: &mut Streaming<AttachResponse>,
-) -> Result<(), Ended> {
+) -> Result<TopologyVersion, Ended> {
     let (version, records) = full_state(agent, orders).await?;
     say(outbox, Event::Received(Received { ticket: 0 })).await?;
     // At the first admission to a cluster that was restored, group0 may have forgotten what it gave
@@ -136,6 +137,11 @@ pub(super) async fn work_off(
     for (tablet, copy) in &done.dropped {
         tracing::info!(%tablet, %copy, "dropped what the full state does not give this node");
     }
+    Ok(version)
+}
+
+/// Says that the full state is worked off: from here on there are orders.
+pub(super) async fn worked_off(outbox: &Outbox, version: TopologyVersion) -> Result<(), Ended> {
     say(outbox, Event::FullStateDone(FullStateDone { version: Some(version.into()) })).await
 }
 

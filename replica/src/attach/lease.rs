@@ -13,6 +13,7 @@ use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -34,18 +35,21 @@ impl Live {
     }
 }
 
-/// Renews until the attachment has to end: fenced, or no answer for half a lease.
+/// Renews until the attachment has to end: fenced, or no answer for half a lease. Says in
+/// `is_settled` once the lease is held, or is not asked for.
 pub(super) async fn keep(
     agent: &Agent,
     mut client: AgentServiceClient<Channel>,
     admitted: Own,
     live: &Live,
+    is_settled: &watch::Sender<bool>,
 ) -> Ended {
     let mut silent_since = tokio::time::Instant::now();
     loop {
         if agent.tablets.fitness().unfit().is_some() {
             // It has given its lease up: no more is asked for until it is admitted anew. That it is
             // fenced is heard on the attachment.
+            is_settled.send_replace(true);
             let mut changes = agent.tablets.fitness().changes();
             let _gone = changes.wait_for(Option::is_none).await;
             silent_since = tokio::time::Instant::now();
@@ -66,6 +70,7 @@ pub(super) async fn keep(
                     drift_per_mille: said.drift_per_mille,
                 });
                 agent.sessions().lease().renewed(terms, sent);
+                is_settled.send_replace(true);
                 silent_since = tokio::time::Instant::now();
             }
             Ok(Err(status)) if is_fenced(&status) => {

@@ -145,72 +145,13 @@ fn parse(record: Option<proto::types::v1::TabletRecord>) -> Result<Arc<TabletRec
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{agent, record, version};
     use super::*;
     use crate::agent::Outbox;
-    use crate::clock::NodeClock;
-    use crate::lease::Lease;
-    use crate::sessions::Sessions;
-    use crate::store::{Directory, SledStore, StoreOptions, TabletStore};
-    use crate::stream::Standing;
-    use crate::tablets::Tablets;
-    use migrations::clock::HybridTime;
-    use migrations::id::{ClusterId, NodeId, TableId, TabletId};
-    use migrations::node::NodeLocation;
-    use migrations::position::PositionRange;
-    use migrations::replica_set::{Replica, ReplicaSet};
-    use migrations::version::TopologyVersion;
     use proto::agent::v1::attach_request::Event;
-    use std::path::Path;
     use tokio::sync::mpsc;
     use tokio_stream::wrappers::ReceiverStream;
     use tokio_util::sync::CancellationToken;
-    use uuid::Uuid;
-
-    const OWN: u64 = 4;
-
-    fn version(at: u64) -> TopologyVersion {
-        TopologyVersion::from_parts(0, at)
-    }
-
-    fn record(tablet: u64, at: u64) -> Arc<TabletRecord> {
-        let node = NodeId::from_u64(OWN).expect("not zero");
-        let replica = Replica { node, copy: CopyId(version(1)), lost: false };
-        Arc::new(TabletRecord {
-            tablet: TabletId::from_u64(tablet).expect("not zero"),
-            table: TableId::from_u64(1).expect("not zero"),
-            range: PositionRange { start: Vec::new(), end: None },
-            version: version(at),
-            replicas: ReplicaSet::new(vec![replica]).expect("one"),
-            transition: None,
-            promise: HybridTime::ZERO,
-            incarnations: Vec::new(),
-        })
-    }
-
-    fn agent(path: &Path) -> (Arc<Agent>, Performing) {
-        let directory = Arc::new(Directory::open(path, "n4").expect("it is free"));
-        let lease = Arc::new(Lease::new());
-        let options = StoreOptions { cache_bytes: 1 << 20, ..StoreOptions::default() };
-        let store = SledStore::open(Arc::clone(&directory), Arc::clone(&lease), options);
-        let store: Arc<dyn TabletStore> = Arc::new(store.expect("it opens"));
-        let (sessions, clock) = (Arc::new(Sessions::new(lease)), Arc::new(NodeClock::new()));
-        let own = NodeId::from_u64(OWN).expect("not zero");
-        let tablets = Tablets::open(store, sessions, Arc::clone(&clock), Some(own));
-        let tablets = Arc::new(tablets);
-        let location = NodeLocation {
-            data_address: String::new(),
-            stream_address: String::new(),
-            rack: String::new(),
-        };
-        let agent = Arc::new(Agent::new(directory, Arc::clone(&tablets), clock, location));
-        let standing: Arc<dyn Standing> = Arc::clone(&agent) as Arc<dyn Standing>;
-        let (events, _reports) = mpsc::channel(1);
-        let puller = Puller::new(standing, tablets, events, agent.throttle().into.clone());
-        let cluster = ClusterId::from_uuid(Uuid::from_u128(1)).expect("not nil");
-        let admitted = Own { cluster, node: own, incarnation: Incarnation(version(1)) };
-        let performing = Performing::new(&agent, &puller, admitted);
-        (agent, performing)
-    }
 
     fn barrier(record: &Arc<TabletRecord>) -> Order {
         Order::Barrier(pb::Barrier { records: vec![(&**record).into()] })
@@ -221,9 +162,10 @@ mod tests {
     #[tokio::test]
     async fn the_word_that_orders_have_come_waits_for_no_order() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (agent, mut performing) = agent(dir.path());
+        let (agent, puller, admitted) = agent(dir.path());
+        let mut performing = Performing::new(&agent, &puller, admitted);
         performing.at_once = 1;
-        let own = performing.admitted.node;
+        let own = admitted.node;
         agent.take_on(&record(1, 2), own).await.expect("newer");
         let guard = agent.tablets.version_guard(record(1, 2).tablet, version(2)).expect("served");
         let (messages, mut said) = mpsc::channel(16);
