@@ -91,6 +91,8 @@ class Alerts(unittest.TestCase):
         self.assertEqual(pages, set(alerts()))
         listed = set(re.findall(r"\[(\w+)\]\(\w+\.md\)", (RUNBOOKS / "README.md").read_text()))
         self.assertEqual(listed, pages)
+        linked = set(re.findall(r"\]\(runbooks/(\w+)\.md\)", (ROOT / "docs/OPERATIONS.md").read_text()))
+        self.assertEqual(linked - {"README"}, pages)
 
 
 class Pages(unittest.TestCase):
