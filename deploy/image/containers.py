@@ -2,7 +2,9 @@
 write to but the data and /tmp, a network namespace that is there already."""
 
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -22,7 +24,10 @@ class Container:
         self.bundle.mkdir(parents=True)
         self.state = directory / "runc"
         config = json.loads((bundle / "config.json").read_text())
-        restrict(config, bundle / "rootfs", namespace)
+        # A root for each: runc makes mount points in it, and two at once would be in each other's way.
+        root = self.bundle / "rootfs"
+        shutil.copytree(bundle / "rootfs", root, copy_function=os.link)
+        restrict(config, root, namespace)
         config["process"]["args"] = ["/palisade", *arguments]
         config["process"]["env"] = [f"{name}={value}" for name, value in environment.items()]
         config["mounts"].append(bind(directory / "resolv.conf", "/etc/resolv.conf", "ro"))
