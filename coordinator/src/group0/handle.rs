@@ -467,7 +467,7 @@ pub(super) fn open_files<S: StateMachine>(
     let lock = Arc::new(lock);
     let (raft_id, name) = (options.raft_id, &options.member.name);
     let identity = Identity::open(dir.clone(), Arc::clone(&lock), format, raft_id, name)?;
-    let log = LogStore::open(&dir.join("log"), Arc::clone(&lock))?;
+    let log = LogStore::open(&dir.join("log"), Arc::clone(&lock), identity.cluster().is_none())?;
     let (snapshots, restored) =
         Snapshots::open(dir.join("snapshots"), Arc::clone(&lock), log.purged(), |body| {
             let mut machine = empty.clone();

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::directory::{self, Format};
 use super::error::{OpenError, RestoreError};
 use super::identity;
+use super::log::LogStore;
 use super::snapshot;
 use super::types::{self, Member, Membership, SnapshotMeta, StoredMembership};
 
@@ -53,7 +55,9 @@ pub fn begin_restored(
 }
 
 fn make(dir: &Path, member: &Member, cluster: Uuid, body: &[u8]) -> Result<u64, OpenError> {
-    let (_lock, _format) = directory::open(dir)?;
+    let (lock, _format) = directory::open(dir)?;
+    let log = dir.join("log");
+    LogStore::open(&log, Arc::new(lock), true)?.close().map_err(OpenError::io("close", &log))?;
     let raft_id = identity::draw();
     let snapshots = dir.join("snapshots");
     directory::create_dir(&snapshots)?;

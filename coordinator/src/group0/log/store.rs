@@ -40,12 +40,18 @@ pub(in super::super) struct LogStore {
 }
 
 impl LogStore {
-    /// Opens the log in `dir`, and creates it if there is none. A torn tail is cut off.
+    /// Opens the log in `dir`. A torn tail is cut off. It is created, durably, if there is none and
+    /// the member `is_new`: one that belongs to a cluster has had a log ever since, and without it
+    /// would vote a second time, for those who lack what it has acknowledged.
     ///
     /// # Errors
     ///
     /// [`OpenError::LogDamaged`], [`OpenError::AlreadyRunning`], [`OpenError::Io`].
-    pub(in super::super) fn open(dir: &Path, lock: Arc<Lock>) -> Result<Self, OpenError> {
+    pub(in super::super) fn open(
+        dir: &Path,
+        lock: Arc<Lock>,
+        is_new: bool,
+    ) -> Result<Self, OpenError> {
         directory::create_dir(dir)?;
         let name = dir
             .to_str()
@@ -56,14 +62,24 @@ impl LogStore {
         config.wal.chunk_max_size = Some(CHUNK_BYTES);
         config.wal.chunk_max_records = Some(CHUNK_RECORDS);
         config.wal.flush_batch_wait = Some(GATHER);
-        verify::verify(&config.wal, dir)?;
-        let log = RaftLog::open(Arc::new(config)).map_err(|source| match source.kind() {
+        let is_there = verify::verify(&config.wal, dir)?;
+        if !is_there && !is_new {
+            let detail = "nothing is in it, though this coordinator has had entries or a vote";
+            return Err(OpenError::LogDamaged { path: dir.to_owned(), detail: detail.to_owned() });
+        }
+        let mut log = RaftLog::open(Arc::new(config)).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => OpenError::AlreadyRunning { path: dir.to_owned() },
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {
                 OpenError::LogDamaged { path: dir.to_owned(), detail: source.to_string() }
             }
             _ => OpenError::Io { doing: "open the log in", path: dir.to_owned(), source },
         })?;
+        if !is_there {
+            let io = |doing| OpenError::io(doing, dir);
+            log.flush(true, None).map_err(io("sync the log in"))?;
+            log.wait_worker_idle().map_err(io("sync the log in"))?;
+            directory::sync_dir(dir).map_err(io("sync the directory"))?;
+        }
         Ok(Self { log: Arc::new(Mutex::new(Some(log))), _lock: lock })
     }
 

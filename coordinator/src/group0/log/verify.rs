@@ -26,13 +26,14 @@ struct Chunk {
     error: Option<io::Error>,
 }
 
-/// Reads the whole log and changes nothing.
+/// Reads the whole log and changes nothing. Answers whether there is anything in it.
 ///
 /// # Errors
 ///
 /// [`OpenError::LogDamaged`] with file and offset if anything but a torn tail can't be read.
-pub(super) fn verify(config: &Config, dir: &Path) -> Result<(), OpenError> {
+pub(super) fn verify(config: &Config, dir: &Path) -> Result<bool, OpenError> {
     let mut chunks = read_chunks(config, dir)?;
+    let holds_anything = chunks.iter().any(|chunk| chunk.whole > 0);
     // The successor of a file is created before the file is synced for the last time, so the tail
     // may be torn behind a successor that holds nothing yet.
     while let Some(chunk) = chunks.pop() {
@@ -59,7 +60,7 @@ pub(super) fn verify(config: &Config, dir: &Path) -> Result<(), OpenError> {
             return Err(damaged(path, chunk.whole, error));
         }
     }
-    Ok(())
+    Ok(holds_anything)
 }
 
 fn damaged(path: PathBuf, offset: u64, error: &io::Error) -> OpenError {

@@ -30,7 +30,7 @@ async fn written(count: usize) -> (TempDir, PathBuf) {
 /// Opens only the log, and reads all of it.
 async fn read_log(dir: &TempDir) -> Result<Vec<String>, OpenError> {
     let lock = Arc::new(directory::open(dir.path())?.0);
-    let mut log = LogStore::open(&dir.path().join("log"), lock)?;
+    let mut log = LogStore::open(&dir.path().join("log"), lock, false)?;
     let entries = log.try_get_log_entries(0..u64::MAX).await.expect("it can be read");
     let vote = log.read_vote().await.expect("it can be read");
     let last = log.get_log_state().await.expect("it can be read").last_log_id;
@@ -40,6 +40,26 @@ async fn read_log(dir: &TempDir) -> Result<Vec<String>, OpenError> {
         .map(|entry| format!("{} {:?}", entry.log_id, entry.payload))
         .chain([format!("{vote:?}")])
         .collect())
+}
+
+/// A member whose log is gone has forgotten what it has acknowledged and for whom it has voted: it
+/// doesn't come back under its id, though all else of it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_its_log_is_refused() {
+    type Loss = fn(&std::path::Path, &PathBuf);
+    let losses: [Loss; 3] = [
+        |log, _| fs::remove_dir_all(log).expect("removed"),
+        |_, file| fs::remove_file(file).expect("removed"),
+        |_, file| fs::write(file, []).expect("emptied"),
+    ];
+    for lose in losses {
+        let (dir, file) = written(3).await;
+        lose(&dir.path().join("log"), &file);
+        for _ in 0..2 {
+            let opened = Group0::open(options(dir.path()), Journal::default()).await.map(drop);
+            assert!(matches!(opened, Err(OpenError::LogDamaged { .. })), "{opened:?}");
+        }
+    }
 }
 
 /// Every bit in turn: no flip makes the log shorter or other than it was.

@@ -22,7 +22,7 @@ impl StoreBuilder<Group0Types, LogStore, Applier<Journal>, TempDir> for Builder 
         let dir = tempfile::tempdir().expect("a directory");
         let (lock, _) = directory::open(dir.path()).expect("a lock");
         let lock = Arc::new(lock);
-        let log = LogStore::open(&dir.path().join("log"), Arc::clone(&lock)).expect("a log");
+        let log = LogStore::open(&dir.path().join("log"), Arc::clone(&lock), true).expect("a log");
         let restore = |_: &[u8]| Ok(());
         let (snapshots, _) = Snapshots::open(dir.path().join("snapshots"), lock, None, restore)
             .expect("no snapshots");
