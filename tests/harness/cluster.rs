@@ -7,6 +7,7 @@ use client::{AdminClient, Router, RouterOptions};
 use proto::admin::v1 as pb;
 use proto::admin::v1::topology_service_client::TopologyServiceClient;
 use proto::faults::v1::fault_service_client::FaultServiceClient;
+use proto::types::v1::TopologyVersion;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -401,6 +402,44 @@ impl Cluster {
         self.nodes("nodes to be admitted", |nodes| {
             let admitted = |node: &&pb::Node| node.state() == pb::NodeState::Admitted;
             nodes.iter().filter(admitted).count() >= count
+        })
+        .await;
+    }
+
+    /// Waits until every node is admitted and has worked off what it was given, by the word of a
+    /// leader that is true now.
+    pub(crate) async fn everybody(&self) {
+        let all = async {
+            loop {
+                let nodes = self.admin().list_nodes().await.expect("the nodes");
+                let is_in = |n: &pb::Node| n.attached && n.state() == pb::NodeState::Admitted;
+                if nodes.iter().all(is_in) {
+                    return;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        soon("everybody to be there", all).await;
+    }
+
+    /// The incarnation of a node that group0 knows of.
+    pub(crate) async fn incarnation(&self, name: &str) -> Option<TopologyVersion> {
+        self.admin().node(name).await.expect("it is known").incarnation
+    }
+
+    /// SIGKILL, and a new process on the same directory, which is admitted.
+    pub(crate) async fn readmitted(&mut self, name: &str) {
+        let before = self.incarnation(name).await;
+        self.kill_and_restart(name);
+        self.admitted_after(name, before).await;
+    }
+
+    /// Waits until a node is admitted under another incarnation than this.
+    pub(crate) async fn admitted_after(&self, name: &str, before: Option<TopologyVersion>) {
+        self.nodes(&format!("{name} to be admitted anew"), |nodes| {
+            let is_new =
+                |n: &pb::Node| n.state() == pb::NodeState::Admitted && n.incarnation != before;
+            nodes.iter().any(|node| node.name == name && is_new(node))
         })
         .await;
     }

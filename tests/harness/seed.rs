@@ -5,12 +5,22 @@
 pub(crate) struct Seed(u64);
 
 impl Seed {
+    /// The stream of a number that is known.
+    pub(crate) fn of(number: u64) -> Seed {
+        Seed(number)
+    }
+
     /// The seed in `PALISADE_SEED`, or a new one; printed either way.
     pub(crate) fn draw(what: &str) -> Seed {
+        Seed(Seed::number(what))
+    }
+
+    /// The same, as a number.
+    pub(crate) fn number(what: &str) -> u64 {
         let given = std::env::var("PALISADE_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
         eprintln!("{what}: PALISADE_SEED={seed}");
-        Seed(seed)
+        seed
     }
 
     pub(crate) fn next(&mut self) -> u64 {

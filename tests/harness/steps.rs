@@ -57,6 +57,18 @@ impl Cluster {
         assert!(released.into_inner().was_held, "{at:?} was not held");
     }
 
+    /// The same, whether it is held, or wanted, or gone with its process.
+    pub(crate) async fn hold_no_more(&self, at: &At) {
+        let request = pb::ReleaseStepRequest { step: Some(at.step) };
+        self.faults(&at.node).release_step(request).await.expect("released");
+    }
+
+    /// The copies that a node has, by tablet.
+    pub(crate) async fn copies(&self, node: &str) -> Vec<pb::Copy> {
+        let copies = self.faults(node).list_copies(pb::ListCopiesRequest {}).await;
+        copies.expect("a list").into_inner().copies
+    }
+
     /// Turns a switch of one tablet on or off, on one node.
     pub(crate) async fn switch(&self, node: &str, tablet: u64, switch: Switch, on: bool) {
         let request = pb::SetSwitchRequest { tablet, switch: switch.into(), on };

@@ -1,12 +1,15 @@
 //! The process deck: real binaries on loopback, driven through the client library.
 
 mod accident;
+mod away;
 mod balance;
 mod attempts;
+mod cells;
 mod clocks;
 mod cut;
 mod data;
 mod demo;
+mod directories;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod gone;
