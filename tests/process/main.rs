@@ -6,6 +6,7 @@ mod balance;
 mod attempts;
 mod cells;
 mod clocks;
+mod coordinator_waits;
 mod cut;
 mod data;
 mod demo;

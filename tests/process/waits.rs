@@ -1,8 +1,9 @@
-//! E5: "never answers", put into every wait of an agent and of a coordinator, one after the other,
-//! by the list that the processes themselves give. Each ends within its bound: what follows on it
-//! goes on, and nothing hangs.
+//! E5: "never answers", put into every wait of an agent, one after the other, by the list that the
+//! processes themselves give. Each ends within its bound: what follows on it goes on, and nothing
+//! hangs.
 //!
-//! That nothing waits past the list is `process/tests/waits.rs`.
+//! Not here: those of a coordinator (`coordinator_waits.rs`). That nothing waits past the lists is
+//! `process/tests/waits.rs`.
 
 use crate::harness::proxy::Mode;
 use crate::harness::steps::{Switch, step};
@@ -16,7 +17,7 @@ use proto::status::Refusal;
 use std::time::{Duration, Instant};
 
 /// What a busy machine may add to a bound.
-const SLACK: Duration = Duration::from_secs(15);
+pub(crate) const SLACK: Duration = Duration::from_secs(15);
 
 /// Which of the three clusters a wait of an agent is tried on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,71 +243,4 @@ async fn e5_an_agents_waits_in_streams_end_within_their_bounds() {
         stage.stream(wait, *bound, tablet).await;
         stage.mended(wait, tablet).await;
     }
-}
-
-/// A coordinator's waits that the others of it are in, or that only its beginning has: where they
-/// are looked at.
-const ELSEWHERE: [(&str, &str); 5] = [
-    ("identify", "coordinator/src/group0/tests/begin.rs"),
-    ("snapshot", "coordinator/src/group0/tests"),
-    ("said", "what an agent never says is never acknowledged: the driver's bounds"),
-    ("under_way", "signals.rs: a coordinator that is told to stop ends in time"),
-    ("hand_over", "signals.rs, the same"),
-];
-
-/// What brings a coordinator's wait about.
-async fn provoke(cluster: &mut Cluster, wait: &str, number: usize) {
-    let create = |cluster: &Cluster| {
-        let admin = cluster.admin();
-        let name = format!("table{number}");
-        tokio::spawn(async move {
-            let request = pb::CreateTableRequest {
-                name,
-                replication_factor: 1,
-                tablets: 1,
-                ..Default::default()
-            };
-            // How it ends is the client's: its outcome may be unknown.
-            let _outcome = admin.create_table(request).await;
-        })
-    };
-    match wait {
-        "hello" | "full_state" | "drained" => cluster.kill_and_restart("n1"),
-        "place" | "commit" => drop(create(cluster)),
-        "confirm" | "peer" => {}
-        other => panic!("the wait {other} has no story here: give it one"),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn e5_a_coordinators_waits_end_within_their_bounds() {
-    let shape = Shape { coordinators: 3, agents: 1, ..Shape::default() };
-    let mut cluster = Cluster::start_as(shape).await;
-    cluster.create_table_of("orders", 1, 1).await;
-    let names = cluster.coordinators();
-    let all = cluster.waits(&cluster.leader(&names).await).await;
-    let elsewhere = |wait: &str| ELSEWHERE.iter().any(|(name, _)| *name == wait);
-    let long = |wait: &str| wait == "ask" || wait == "watch";
-    let meant = all.iter().filter(|(name, _)| !elsewhere(name) && !long(name));
-    for (number, (wait, bound)) in meant.enumerate() {
-        let leader = cluster.leader(&names).await;
-        cluster.silence(&leader, wait, true).await;
-        provoke(&mut cluster, wait, number).await;
-        let since = Instant::now();
-        cluster.met(&leader, wait, 1).await;
-        cluster.silence(&leader, wait, false).await;
-        cluster.admitted(1).await;
-        cluster.leader(&names).await;
-        let table = format!("after{number}");
-        cluster.create_table_of(&table, 1, 1).await;
-        assert!(since.elapsed() < *bound + 2 * SLACK, "{wait}: {:?}", since.elapsed());
-    }
-    // The two long ones, at one time.
-    let leader = cluster.leader(&names).await;
-    cluster.silence(&leader, "ask", true).await;
-    let tablets = cluster.admin().list_tablets("orders").await.expect("a list");
-    let since = Instant::now();
-    let digest = cluster.digest(&tablets[0]).await;
-    assert!(digest.digests.iter().all(|digest| !digest.error.is_empty()), "{digest:#?}");
-    assert!(since.elapsed() < Duration::from_secs(30) + SLACK, "{:?}", since.elapsed());
 }
