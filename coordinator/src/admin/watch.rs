@@ -228,7 +228,8 @@ async fn watch_topology(
     let mut seen = after;
     loop {
         applied.borrow_and_update();
-        let part = api.group0.read(|machine| part_since(api, machine, seen))?;
+        let coordinators = api.group0.addresses(|member| &member.admin_address);
+        let part = api.group0.read(|machine| part_since(api, machine, seen, coordinators))?;
         let version = part.version;
         let is_newer = seen != Some(version);
         seen = Some(version);
@@ -271,6 +272,7 @@ fn part_since(
     api: &AdminApi,
     machine: &Machine,
     seen: Option<TopologyVersion>,
+    coordinators: Vec<String>,
 ) -> Result<Part, Status> {
     let topology = &machine.topology;
     let state = topology.state();
@@ -297,11 +299,7 @@ fn part_since(
         nodes: if is_wider { api.nodes(topology) } else { Vec::new() },
         wider: is_wider,
         settings: Some((&state.settings).into()),
-        coordinators: if is_wider {
-            api.group0.addresses(|member| &member.admin_address)
-        } else {
-            Vec::new()
-        },
+        coordinators: if is_wider { coordinators } else { Vec::new() },
         ..Default::default()
     };
     Ok(Part { version, head, tablets })

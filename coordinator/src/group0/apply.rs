@@ -1,9 +1,10 @@
 //! Between Raft and the state machine: applies committed entries, makes and installs snapshots.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use futures::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -23,6 +24,30 @@ struct Applied<S> {
     machine: S,
     last: Option<LogId>,
     membership: StoredMembership,
+}
+
+thread_local! {
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread looks at the state, until it is dropped.
+struct Looking;
+
+impl Looking {
+    fn begin() -> Looking {
+        LOOKING.set(true);
+        Looking
+    }
+
+    fn goes_on() -> bool {
+        LOOKING.get()
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        LOOKING.set(false);
+    }
 }
 
 /// The applied state, for readers and for Raft.
@@ -49,19 +74,26 @@ impl<S: StateMachine> State<S> {
 
     /// Looks at the state. Entries aren't applied meanwhile.
     pub(super) fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
-        f(&self.applied.read().unwrap_or_else(PoisonError::into_inner).machine)
+        let applied = self.looked_at();
+        let _looking = Looking::begin();
+        f(&applied.machine)
+    }
+
+    fn looked_at(&self) -> RwLockReadGuard<'_, Applied<S>> {
+        // An entry that waits between two looks of one thread would wait for ever, and they for it.
+        debug_assert!(!Looking::goes_on(), "a look at group0 within another");
+        self.applied.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of the state, with what it covers. Entries aren't applied meanwhile.
     pub(super) fn image(&self) -> (SnapshotMeta, S) {
-        let applied = self.applied.read().unwrap_or_else(PoisonError::into_inner);
-        let Applied { machine, last, membership } = applied.clone();
+        let Applied { machine, last, membership } = self.looked_at().clone();
         (SnapshotMeta { last_log_id: last, last_membership: membership }, machine)
     }
 
     /// The last membership applied.
     pub(super) fn membership(&self) -> StoredMembership {
-        self.applied.read().unwrap_or_else(PoisonError::into_inner).membership.clone()
+        self.looked_at().membership.clone()
     }
 
     /// Index of the last entry applied.
@@ -92,7 +124,12 @@ impl<S: StateMachine> State<S> {
         error
     }
 
-    fn apply(
+    /// Applies one entry.
+    ///
+    /// # Errors
+    ///
+    /// It can't be: [`fatal`](Self::fatal) says why.
+    pub(super) fn apply(
         &self,
         id: LogId,
         payload: EntryPayload<super::types::Entry, u64, super::Member>,
