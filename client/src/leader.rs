@@ -75,8 +75,16 @@ struct Failed {
     is_unknown: bool,
     /// This try has surely done nothing; an earlier one may have.
     is_not_applied: bool,
-    hint: Option<String>,
+    hint: Option<Hint>,
     retry_after: Option<Duration>,
+}
+
+/// Where another one leads, by the word of one that doesn't.
+#[derive(Debug, Clone)]
+struct Hint {
+    address: String,
+    /// 0 if it has not said.
+    term: u64,
 }
 
 impl Leader {
@@ -204,11 +212,15 @@ impl Leader {
         // Once one try may have taken effect, no later failure makes the outcome known again.
         let mut is_unknown = false;
         let mut hints = 0;
+        // Who has not heard of a newer leader sends one back to the older.
+        let mut newest_term = 0;
         loop {
-            let failed = match self.one_try(change, deadline, try_timeout, &call).await {
+            let tried = self.one_try(change, deadline, try_timeout, newest_term, &call).await;
+            let failed = match tried {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
+            newest_term = failed.hint.as_ref().map_or(newest_term, |hint| hint.term);
             if failed.next == NextTry::Tell {
                 return Err(match (change, is_unknown && failed.is_not_applied) {
                     // This try did nothing; an earlier one may have.
@@ -249,6 +261,7 @@ impl Leader {
         change: Option<RequestId>,
         deadline: Instant,
         try_timeout: Duration,
+        newest_term: u64,
         call: &F,
     ) -> Result<T, Failed>
     where
@@ -275,7 +288,8 @@ impl Leader {
             Ok(Err(status)) => status,
             Err(_) => Status::deadline_exceeded(format!("{} did not answer", connected.address)),
         };
-        let failed = judge(&status, change.is_some());
+        let mut failed = judge(&status, change.is_some());
+        failed.hint = failed.hint.filter(|hint| hint.term >= newest_term);
         self.react(&connected, &failed, &status);
         Err(failed)
     }
@@ -291,7 +305,8 @@ impl Leader {
             NextTry::Tell => {}
             NextTry::Again if is_overloaded => {}
             NextTry::Again | NextTry::AgainOnNewConnection => {
-                self.leave(connected, failed.hint.clone());
+                let hint = failed.hint.as_ref().map(|hint| hint.address.clone());
+                self.leave(connected, hint);
             }
         }
     }
@@ -305,8 +320,11 @@ fn judge(status: &Status, is_change: bool) -> Failed {
         None => is_final_code(status.code()),
     };
     let hint = refusal.as_ref().filter(|refusal| refusal.reason == Reason::NotLeader);
-    let hint = hint.and_then(|refusal| refusal.get("address"));
-    let hint = hint.filter(|address| !address.is_empty()).map(str::to_owned);
+    let hint = hint.and_then(|refusal| {
+        let address = refusal.get("address").filter(|address| !address.is_empty())?.to_owned();
+        let term = refusal.get("term").and_then(|term| term.parse().ok()).unwrap_or(0);
+        Some(Hint { address, term })
+    });
     let outcome = outcome_of(status);
     let next = match is_change {
         true => outcome.next_try(is_final),

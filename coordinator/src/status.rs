@@ -29,7 +29,7 @@ pub(crate) enum Port {
 
 impl Port {
     /// Go to the leader, on this port.
-    fn lead(self, leader: &Member, message: impl Into<String>) -> Refusal {
+    fn lead(self, leader: &Member, term: u64, message: impl Into<String>) -> Refusal {
         let address = match self {
             Port::Admin => &leader.admin_address,
             Port::Agents => &leader.agents_address,
@@ -37,6 +37,7 @@ impl Port {
         Refusal::new(Reason::NotLeader, message)
             .with("leader", leader.name.clone())
             .with("address", address.clone())
+            .with("term", term.to_string())
     }
 }
 
@@ -46,7 +47,8 @@ pub(crate) fn not_leader(group0: &Group0<Machine>) -> Status {
     let leader = group0.leader().filter(|leader| leader.name != group0.member().name);
     match leader {
         Some(leader) => {
-            let refusal = Port::Agents.lead(&leader, "this coordinator does not lead");
+            let refusal =
+                Port::Agents.lead(&leader, group0.metrics().term, "this coordinator does not lead");
             outcome(refusal.into(), ChangeOutcome::NotApplied)
         }
         None => no_leader(),
@@ -86,7 +88,7 @@ pub(crate) fn shutting_down() -> Status {
 /// `port` is where it came in.
 pub(crate) fn read_error(error: &ReadError, port: Port) -> Status {
     let refusal = match error {
-        ReadError::NotLeader { leader } => port.lead(leader, error.to_string()),
+        ReadError::NotLeader { leader, term } => port.lead(leader, *term, error.to_string()),
         ReadError::NoLeader | ReadError::NoQuorum => return no_leader(),
         ReadError::ShuttingDown | ReadError::Fatal(_) => {
             Refusal::new(Reason::ShuttingDown, error.to_string()).retry_after(LEADER_RETRY)
@@ -107,7 +109,7 @@ pub(crate) fn submit_error(error: &SubmitError, port: Port) -> Status {
         false => ChangeOutcome::NotApplied,
     };
     let refusal = match propose {
-        ProposeError::NotLeader { leader } => port.lead(leader, message),
+        ProposeError::NotLeader { leader, term } => port.lead(leader, *term, message),
         ProposeError::NoLeader => Refusal::new(Reason::NoLeader, message).retry_after(LEADER_RETRY),
         ProposeError::ShuttingDown => {
             Refusal::new(Reason::ShuttingDown, message).retry_after(LEADER_RETRY)

@@ -56,6 +56,24 @@ async fn a_hint_is_followed_to_the_leader() {
     assert_eq!((follower.changes().len(), leader.changes().len()), (1, 1));
 }
 
+/// A coordinator that has not heard of the newest leader names the one before: who has been sent to
+/// the newer one already does not go back.
+#[tokio::test]
+async fn a_hint_of_an_older_term_is_not_followed() {
+    let (first, behind, deposed, leader) =
+        (coordinator().await, coordinator().await, coordinator().await, coordinator().await);
+    let hint = |to: &Coordinator, term: u64| {
+        let hint = Refusal::new(Reason::NotLeader, "not the leader").with("term", term.to_string());
+        let hint = hint.with("address", to.address.to_string());
+        refused(hint, ChangeOutcome::NotApplied)
+    };
+    first.answer_with([hint(&behind, 7)]);
+    behind.answer_with([hint(&deposed, 6)]);
+    admin(&[&first, &leader]).create_table(create()).await.expect("at one of those it was given");
+    assert_eq!((first.changes().len(), behind.changes().len()), (1, 1));
+    assert_eq!((deposed.changes().len(), leader.changes().len()), (0, 1));
+}
+
 #[tokio::test]
 async fn a_coordinator_that_is_down_is_passed_over() {
     let coordinator = coordinator().await;

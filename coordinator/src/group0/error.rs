@@ -163,6 +163,8 @@ pub enum ProposeError {
     NotLeader {
         /// The leader; blank if only its Raft id is known.
         leader: Box<Member>,
+        /// In which term it leads; 0 if that is not known.
+        term: u64,
     },
     /// **Not applied.** Nobody is known to lead. Try again later.
     #[error("group0 has no leader")]
@@ -214,6 +216,8 @@ pub enum ReadError {
     NotLeader {
         /// The leader; blank if only its Raft id is known.
         leader: Box<Member>,
+        /// In which term it leads; 0 if that is not known.
+        term: u64,
     },
     /// Nobody is known to lead. Try again later.
     #[error("group0 has no leader")]

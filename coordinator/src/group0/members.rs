@@ -125,7 +125,8 @@ impl<S: StateMachine> Group0<S> {
             self.hand_over().await;
             let leader = self.leader().filter(|leader| leader.name != name);
             let leader = leader.map(Box::new).ok_or(MemberError::NotTaken)?;
-            return Err(ProposeError::NotLeader { leader }.into());
+            let term = self.metrics().term;
+            return Err(ProposeError::NotLeader { leader, term }.into());
         }
         self.change_members(change, false, deadline).await?;
         tracing::info!(name, raft_id = meant.raft_id, "a coordinator is removed");

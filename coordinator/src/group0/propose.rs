@@ -4,6 +4,7 @@ use crate::wait::Wait;
 use process::wait::bounded;
 use std::sync::Arc;
 
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, ForwardReason, ForwardToLeader, RaftError};
 use openraft::raft::ClientWriteResponse;
 use tokio::sync::Semaphore;
@@ -92,8 +93,8 @@ impl<S: StateMachine> Proposals<S> {
                 Ok(S::Response::clone(answer.expect("`apply` answers every proposed entry")))
             }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(match leader(forward) {
-                    Some(leader) => ProposeError::NotLeader { leader },
+                Err(match leader(forward, &self.raft) {
+                    Some((leader, term)) => ProposeError::NotLeader { leader, term },
                     None => ProposeError::NoLeader,
                 })
             }
@@ -116,12 +117,17 @@ impl<S: StateMachine> Proposals<S> {
     }
 }
 
-/// The leader that Raft names, if that is another member: one that hands over, or has heard from
-/// no quorum, names itself.
-pub(super) fn leader(forward: ForwardToLeader<Group0Types>) -> Option<Box<Member>> {
+/// The leader that Raft names, and its term, if that is another member: one that hands over, or has
+/// heard from no quorum, names itself.
+pub(super) fn leader<S: StateMachine>(
+    forward: ForwardToLeader<Group0Types>,
+    raft: &openraft::Raft<Group0Types, Applier<S>>,
+) -> Option<(Box<Member>, u64)> {
     if forward.reason != ForwardReason::NotLeader {
         return None;
     }
-    forward.leader_id?;
-    Some(Box::new(forward.leader_node.unwrap_or_default()))
+    let leader = forward.leader_id?;
+    let metrics = raft.metrics().borrow_watched().clone();
+    let term = if metrics.current_leader == Some(leader) { metrics.current_term } else { 0 };
+    Some((Box::new(forward.leader_node.unwrap_or_default()), term))
 }

@@ -180,8 +180,8 @@ async fn confirm<S: StateMachine>(
             Err(ReadError::NoQuorum)
         }
         Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
-            Err(match leader(forward) {
-                Some(leader) => ReadError::NotLeader { leader },
+            Err(match leader(forward, raft) {
+                Some((leader, term)) => ReadError::NotLeader { leader, term },
                 None => ReadError::NoLeader,
             })
         }

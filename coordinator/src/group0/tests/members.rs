@@ -164,7 +164,7 @@ async fn a_leader_is_removed_by_the_next_one() {
     let (own, id) = (voters[first].group0(), voters[first].raft_id());
     let name = own.member().name.clone();
     let told = own.remove_member(&name, Some(id), false).await.expect_err("elsewhere");
-    let MemberError::Propose(super::super::ProposeError::NotLeader { leader }) = told else {
+    let MemberError::Propose(super::super::ProposeError::NotLeader { leader, .. }) = told else {
         panic!("{told}")
     };
     let next = voters.iter().position(|voter| voter.name == leader.name).expect("one of them");

@@ -230,7 +230,7 @@ async fn three_members_elect_and_replicate() {
     let follower = voters.iter().position(|v| v.name != voters[leader].name).expect("two");
     let refused = voters[follower].group0().propose(entry(50), soon()).await;
     let told = match refused {
-        Err(super::super::ProposeError::NotLeader { leader }) => *leader,
+        Err(super::super::ProposeError::NotLeader { leader, .. }) => *leader,
         other => panic!("{other:?}"),
     };
     assert_eq!(&told, voters[leader].group0().member());
