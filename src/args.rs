@@ -29,7 +29,7 @@ pub(crate) use node::NodeCommand;
 pub(crate) use snapshot::{ReplicaCommand, ReplicaOffline, RestoreArgs, SnapshotCommand};
 pub(crate) use table::{CreateTableArgs, TableCommand};
 pub(crate) use tablet::TabletCommand;
-pub(crate) use unsafely::UnsafeCommand;
+pub(crate) use unsafely::{AcceptDataLossArgs, RecoverQuorumArgs, UnsafeCommand};
 pub(crate) use values::{Span, TabletName, WaitStage};
 
 use clap::{Parser, Subcommand};

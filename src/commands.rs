@@ -17,7 +17,7 @@ mod tablet;
 mod unsafely;
 mod wait;
 
-use crate::args::{ClientCommand, Color, ConnectArgs, Output, TabletName};
+use crate::args::{ClientCommand, Color, ConnectArgs, Output, TabletName, UnsafeCommand};
 use crate::exit::{Exit, Failure};
 use crate::render::{self, Described, Paint};
 use crate::{place, terminal};
@@ -55,7 +55,12 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
         ClientCommand::Config(on) => config::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Raft(on) => raft::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Barrier(on) => barrier::run(&session(&on.connect)?, on.command).await,
-        ClientCommand::Unsafe(on) => unsafely::run(&session(&on.connect)?, on.command).await,
+        ClientCommand::Unsafe(on) => match on.command {
+            UnsafeCommand::AcceptDataLoss(args) => {
+                unsafely::accept_data_loss(&session(&on.connect)?, args).await
+            }
+            UnsafeCommand::RecoverQuorum(args) => unsafely::recover_quorum(on.connect.output, args),
+        },
         ClientCommand::Snapshot { command } => snapshot::run(command, color).await,
         ClientCommand::Kv(on) => kv::run(&session(&on.connect)?, on.command).await,
     }

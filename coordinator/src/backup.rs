@@ -4,7 +4,9 @@
 //! say (`migrations::restore`). How a file is made stands in `admin/snapshots_api.rs`.
 
 use crate::driving::fresh_session;
-use crate::group0::{Member, OpenError, RestoreError, SnapshotFile, begin_restored, read_snapshot};
+use crate::group0::{Member, OpenError, Remains, RestoreError, SnapshotFile};
+use crate::group0::{begin_restored, read_remains, read_snapshot};
+use crate::machine::Machine;
 use crate::now::wall_millis;
 use migrations::id::{ClusterId, RequestId};
 use migrations::restore::{self, NotRestored, Restoration};
@@ -57,7 +59,24 @@ pub enum BackupError {
         /// Why.
         source: NotRestored,
     },
-    /// The data directory can't be made.
+    /// No directory was named.
+    #[error("no directory of a coordinator was named")]
+    Nothing,
+    /// The directories are not of one cluster.
+    #[error("{} is of another cluster than the others", path.display())]
+    OtherCluster {
+        /// One of them.
+        path: PathBuf,
+    },
+    /// Nothing is lost: they can elect a leader.
+    #[error("{left} of {voters} coordinators are left, which is a majority: start them")]
+    Majority {
+        /// How many voters are left.
+        left: usize,
+        /// How many there are.
+        voters: usize,
+    },
+    /// A data directory can't be made, or read.
     #[error(transparent)]
     Directory(#[from] OpenError),
 }
@@ -87,6 +106,49 @@ pub fn check(bytes: &[u8]) -> Result<Contents, RestoreError> {
     let state = Topology::from_state(state).map_err(broken)?.state().clone();
     let digest = format!("{digest:032x}");
     Ok(Contents { bytes: bytes.len() as u64, digest, last, coordinators: voters, state })
+}
+
+/// What is left of a cluster that has lost its majority of coordinators for good.
+#[derive(Debug, Clone)]
+pub struct Survivor {
+    /// The directory that has the most.
+    pub path: PathBuf,
+    /// The name of its coordinator.
+    pub name: String,
+    /// How many voters there were.
+    pub voters: usize,
+    /// How many of them are left.
+    pub left: usize,
+    /// All that its log holds, applied.
+    pub contents: Contents,
+}
+
+/// Looks at the directories of all coordinators that are left, none of which runs, for the one that
+/// has the most. Blocks.
+///
+/// # Errors
+///
+/// [`BackupError::Directory`], [`BackupError::Unfit`], [`BackupError::OtherCluster`],
+/// [`BackupError::Majority`]; [`BackupError::Nothing`] without a directory.
+pub fn survey(directories: &[PathBuf]) -> Result<Survivor, BackupError> {
+    let read = directories.iter().map(|path| {
+        let remains = read_remains(path, &Machine::default())?;
+        Ok::<_, BackupError>((path.clone(), remains))
+    });
+    let all: Vec<(PathBuf, Remains)> = read.collect::<Result<_, _>>()?;
+    let (path, most) =
+        all.iter().max_by_key(|(_, remains)| remains.last).ok_or(BackupError::Nothing)?;
+    if let Some((path, _)) = all.iter().find(|(_, remains)| remains.cluster != most.cluster) {
+        return Err(BackupError::OtherCluster { path: path.clone() });
+    }
+    let is_left = |voter: &&u64| all.iter().any(|(_, remains)| remains.raft_id == **voter);
+    let (voters, left) = (most.voters.len(), most.voters.iter().filter(is_left).count());
+    if left > voters / 2 {
+        return Err(BackupError::Majority { left, voters });
+    }
+    let contents = check(&most.file);
+    let contents = contents.map_err(|source| BackupError::Unfit { path: path.clone(), source })?;
+    Ok(Survivor { path: path.clone(), name: most.name.clone(), voters, left, contents })
 }
 
 /// Where a restored coordinator is to be.
@@ -122,7 +184,15 @@ pub struct Restored {
 ///
 /// Every [`BackupError`]. The directory is then as it was.
 pub fn restore(path: &Path, place: &Place) -> Result<Restored, BackupError> {
-    let from = inspect(path)?;
+    begin(inspect(path)?, path, place)
+}
+
+/// The same with contents that were looked at; `path` is for errors.
+///
+/// # Errors
+///
+/// [`BackupError::NotRestored`], [`BackupError::Directory`]. The directory is then as it was.
+pub fn begin(from: Contents, path: &Path, place: &Place) -> Result<Restored, BackupError> {
     let refused = |source| BackupError::NotRestored { path: path.to_owned(), source };
     let now_ms = wall_millis();
     let era = restore::new_era(&from.state, now_ms, place.era).map_err(refused)?;
@@ -162,7 +232,6 @@ fn newest_request(now_ms: u64) -> RequestId {
 mod tests {
     use super::*;
     use crate::group0::{Group0, Options};
-    use crate::machine::Machine;
     use crate::options::Profile;
     use crate::proposer::Proposer;
     use std::sync::Arc;
@@ -258,6 +327,30 @@ mod tests {
         }
         assert!((0..bytes.len()).all(|length| check(&bytes[..length]).is_err()));
         assert!(check(&bytes).is_ok());
+    }
+
+    /// What was acknowledged after the last snapshot is in the log, and comes along; who is alone is
+    /// no survivor but a cluster.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_left_of_a_group_is_all_that_its_log_has() {
+        let dir = tempfile::tempdir().expect("a directory");
+        saved(dir.path()).await;
+        let left = dir.path().join("c1");
+        let alone = survey(std::slice::from_ref(&left)).expect_err("it is all there ever was");
+        assert!(matches!(alone, BackupError::Majority { left: 1, voters: 1 }), "{alone}");
+        let none = survey(&[dir.path().join("nothing")]).expect_err("nobody is there");
+        assert!(matches!(none, BackupError::Directory(OpenError::Io { .. })), "{none}");
+        assert!(!dir.path().join("nothing").exists(), "looking makes nothing");
+        let before = opened(&left, "c1").await;
+        let state = before.read(|machine| machine.topology.state().clone());
+        let running = survey(std::slice::from_ref(&left)).expect_err("it runs");
+        assert!(
+            matches!(running, BackupError::Directory(OpenError::AlreadyRunning { .. })),
+            "{running}"
+        );
+        before.shutdown().await.expect("it stops");
+        let remains = read_remains(&left, &Machine::default()).expect("it is whole");
+        assert_eq!(check(&remains.file).expect("it is whole").state, state);
     }
 
     #[test]

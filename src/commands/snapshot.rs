@@ -5,7 +5,7 @@ use super::{Session, print};
 use crate::args::{Color, Output, ReplicaOffline, RestoreArgs, SnapshotCommand};
 use crate::exit::{Exit, Failure};
 use crate::render;
-use coordinator::backup::{self, BackupError, Contents, Place};
+use coordinator::backup::{self, BackupError, Contents, Place, Restored};
 use replica::store::Directory;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -59,8 +59,14 @@ fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let RestoreArgs { file, data, name, era, output } = args;
     let place = Place { data, name, era };
     let restored = backup::restore(&file, &place).map_err(refused)?;
+    show_restored(output, &restored, &place);
+    Ok(())
+}
+
+/// A cluster that begins once its coordinator is started.
+pub(super) fn show_restored(output: Output, restored: &Restored, place: &Place) {
     let version = restored.state.version;
-    let human = render::restored(&restored, &place);
+    let human = render::restored(restored, place);
     let value = json!({
         "clusterId": restored.cluster.to_string(),
         "era": version.era(),
@@ -71,7 +77,6 @@ fn restore(args: RestoreArgs) -> Result<(), Failure> {
         "from": value(&restored.from),
     });
     show(output, &human, &value);
-    Ok(())
 }
 
 /// What is in a file, for programs.
@@ -101,12 +106,14 @@ fn show(output: Output, human: &str, value: &Value) {
     }
 }
 
-fn refused(error: BackupError) -> Failure {
+pub(super) fn refused(error: BackupError) -> Failure {
     let exit = match &error {
         BackupError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Exit::NotFound
         }
-        BackupError::NotRestored { .. } => Exit::Refused,
+        BackupError::NotRestored { .. }
+        | BackupError::Majority { .. }
+        | BackupError::OtherCluster { .. } => Exit::Refused,
         _ => Exit::Failed,
     };
     Failure::new(exit, error.to_string()).now("nothing was changed")

@@ -1,14 +1,18 @@
 //! `palisade unsafe`: what can lose data, once the name of the thing has been typed.
 
 use super::migrate::{Asked, asked, begun};
-use super::{Session, print};
-use crate::args::{TabletName, UnsafeCommand};
+use super::{Session, print, snapshot};
+use crate::args::{AcceptDataLossArgs, Output, RecoverQuorumArgs, TabletName};
 use crate::exit::{Exit, Failure};
+use coordinator::backup::{self, Place, Survivor};
 use proto::admin::v1 as pb;
 use std::io::BufRead;
 
-pub(super) async fn run(session: &Session, command: UnsafeCommand) -> Result<Exit, Failure> {
-    let UnsafeCommand::AcceptDataLoss { tablet, from, to, confirm, job } = command;
+pub(super) async fn accept_data_loss(
+    session: &Session,
+    args: AcceptDataLossArgs,
+) -> Result<Exit, Failure> {
+    let AcceptDataLossArgs { tablet, from, to, confirm, job } = args;
     session.check_name(&tablet).await?;
     let found = session.admin.tablet(tablet.id, false).await?;
     let dead = dead(&found, &session.admin.list_nodes().await?);
@@ -40,34 +44,57 @@ fn dead(tablet: &pb::Tablet, nodes: &[pb::Node]) -> Vec<String> {
     dead.map(|replica| replica.node.clone()).collect()
 }
 
-/// The tablet's name has to be typed: on the command line, or when it is asked for.
+/// The tablet's name has to be typed.
 fn check_typed(
     tablet: &pb::Tablet,
     dead: &[String],
     confirm: Option<String>,
 ) -> Result<(), Failure> {
+    let dead = if dead.is_empty() { "no node".to_owned() } else { dead.join(" ") };
+    let lost = format!(
+        "The dead replicas of {} are on {dead}: what only they hold will be lost for good.",
+        tablet.name
+    );
+    let next = format!("palisade tablet explain {}", tablet.name);
+    typed(&tablet.name, &lost, confirm).map_err(|failure| failure.next(next))
+}
+
+/// A name has to be typed: on the command line, or when it is asked for.
+fn typed(name: &str, lost: &str, confirm: Option<String>) -> Result<(), Failure> {
     let typed = match confirm {
         Some(typed) => typed,
         None => {
-            print(&format!(
-                "The dead replicas of {0} are on {1}: what only they hold will be lost for good.\n\
-                 Type {0} to go on: ",
-                tablet.name,
-                if dead.is_empty() { "no node".to_owned() } else { dead.join(" ") }
-            ));
+            print(&format!("{lost}\nType {name} to go on: "));
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line);
             read.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
             line.trim().to_owned()
         }
     };
-    if typed == tablet.name {
+    if typed == name {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, format!("{typed:?} is not {}", tablet.name))
+    Err(Failure::new(Exit::Refused, format!("{typed:?} is not {name}"))
         .now("nothing was changed")
-        .why("what can lose data asks for the name of what it is about")
-        .next(format!("palisade tablet explain {}", tablet.name)))
+        .why("what can lose data asks for the name of what it is about"))
+}
+
+pub(super) fn recover_quorum(output: Output, args: RecoverQuorumArgs) -> Result<Exit, Failure> {
+    let RecoverQuorumArgs { from, data, name, era, confirm } = args;
+    let found = backup::survey(&from).map_err(snapshot::refused)?;
+    let Survivor { path, name: survivor, voters, left, contents } = found;
+    let lost = format!(
+        "{left} of {voters} coordinators are left. {survivor} has the most of them: all up to \
+         version {}, entry {}. What only the others had is lost for good.\n\
+         A new cluster begins with it. If one of the others ever runs again, it is another cluster.",
+        contents.state.version,
+        contents.last.map_or(0, |(_, index)| index),
+    );
+    typed(&survivor, &lost, confirm)?;
+    let place = Place { data, name, era };
+    let restored = backup::begin(contents, &path, &place).map_err(snapshot::refused)?;
+    snapshot::show_restored(output, &restored, &place);
+    Ok(Exit::Done)
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-const AGENTS: [&str; 4] = ["n1", "n2", "n3", "n4"];
+pub(crate) const AGENTS: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
 /// Runs a command: its exit code, and what it said.
-fn palisade(args: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn palisade(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_palisade"))
         .args(args)
         .env_remove("PALISADE_COORDINATORS")
@@ -27,14 +27,14 @@ fn palisade(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), said(&output.stdout), said(&output.stderr))
 }
 
-fn done(args: &[&str]) -> Value {
+pub(crate) fn done(args: &[&str]) -> Value {
     let (code, out, error) = palisade(args);
     assert_eq!(code, Some(0), "{args:?}: {out}{error}");
     serde_json::from_str(&out).unwrap_or(Value::Null)
 }
 
 /// Saves a snapshot into a file of the cluster's directory.
-fn save(cluster: &Cluster, name: &str) -> String {
+pub(crate) fn save(cluster: &Cluster, name: &str) -> String {
     let file = text(&cluster.path().join(name)).to_owned();
     let coordinators = cluster.admin_addresses().join(",");
     let saved = done(&["snapshot", "save", &file, "--coordinators", &coordinators, "-o", "json"]);
@@ -45,7 +45,7 @@ fn save(cluster: &Cluster, name: &str) -> String {
 
 /// Ends the coordinator for good, and begins one in its place with what a file holds. Answers what
 /// `restore` said.
-fn restore(cluster: &mut Cluster, file: &str, era: Option<&str>) -> Value {
+pub(crate) fn restore(cluster: &mut Cluster, file: &str, era: Option<&str>) -> Value {
     cluster.kill("c1");
     let data = cluster.path().join("c1");
     let aside = (0..).map(|n| cluster.path().join(format!("c1-before-{n}")));
@@ -60,7 +60,7 @@ fn restore(cluster: &mut Cluster, file: &str, era: Option<&str>) -> Value {
     restored
 }
 
-fn cluster_of(restored: &Value) -> String {
+pub(crate) fn cluster_of(restored: &Value) -> String {
     restored["clusterId"].as_str().expect("an id").to_owned()
 }
 
@@ -73,7 +73,7 @@ fn adopt(cluster: &Cluster, name: &str, id: &str) {
 }
 
 /// Brings agents that run over, one by one, and waits until they are admitted.
-async fn bring_over(cluster: &mut Cluster, names: &[&str], id: &str) {
+pub(crate) async fn bring_over(cluster: &mut Cluster, names: &[&str], id: &str) {
     for name in names {
         cluster.kill(name);
         adopt(cluster, name, id);
@@ -88,14 +88,14 @@ async fn bring_over(cluster: &mut Cluster, names: &[&str], id: &str) {
     cluster.nodes("the nodes that came over", are_there).await;
 }
 
-async fn put(cluster: &Cluster, keys: std::ops::Range<u32>) {
+pub(crate) async fn put(cluster: &Cluster, keys: std::ops::Range<u32>) {
     let router = cluster.router();
     for key in keys {
         router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
     }
 }
 
-async fn all_there(cluster: &Cluster, keys: std::ops::Range<u32>) {
+pub(crate) async fn all_there(cluster: &Cluster, keys: std::ops::Range<u32>) {
     let router = cluster.router();
     for key in keys {
         let read = router.get("orders", &key.to_be_bytes()).await.expect("a read");

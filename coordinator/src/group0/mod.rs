@@ -31,6 +31,7 @@ mod members;
 mod options;
 mod propose;
 mod read;
+mod remains;
 mod restored;
 #[cfg(test)]
 mod simulated;
@@ -48,6 +49,7 @@ pub use error::{
 pub use follow::{Leadership, Role, Standing, Status};
 pub use handle::Group0;
 pub use options::Options;
+pub use remains::{Remains, read_remains};
 pub use restored::{SnapshotFile, begin_restored, read_snapshot};
 pub use transport::{Identified, RaftApi, identify};
 pub use types::Member;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::type_config::alias::EntryOf;
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter as _;
@@ -88,6 +89,26 @@ impl LogStore {
         self.guard().as_ref().and_then(|log| log.log_state().purged().map(|id| id.1))
     }
 
+    /// All entries from an index on. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// The read that failed.
+    pub(in super::super) fn since(&self, index: u64) -> io::Result<Vec<EntryOf<Group0Types>>> {
+        self.read(index, u64::MAX)
+    }
+
+    fn read(&self, from: u64, to: u64) -> io::Result<Vec<EntryOf<Group0Types>>> {
+        self.with(|log| {
+            log.read(from, to)
+                .map(|read| {
+                    let (id, payload) = read?;
+                    Ok(openraft::Entry { log_id: log_id(&id), payload: payload.0 })
+                })
+                .collect()
+        })
+    }
+
     /// Writes and syncs what is pending, and closes the files. Blocks. Later calls fail.
     ///
     /// # Errors
@@ -138,7 +159,7 @@ impl RaftLogReader<Group0Types> for LogStore {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> io::Result<Vec<openraft::type_config::alias::EntryOf<Group0Types>>> {
+    ) -> io::Result<Vec<EntryOf<Group0Types>>> {
         let from = match range.start_bound() {
             Bound::Included(at) => *at,
             Bound::Excluded(at) => at.saturating_add(1),
@@ -152,14 +173,7 @@ impl RaftLogReader<Group0Types> for LogStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        self.with(|log| {
-            log.read(from, to)
-                .map(|read| {
-                    let (id, payload) = read?;
-                    Ok(openraft::Entry { log_id: log_id(&id), payload: payload.0 })
-                })
-                .collect()
-        })
+        self.read(from, to)
     }
 
     /// As many as fit into one append, at least one.
@@ -167,7 +181,7 @@ impl RaftLogReader<Group0Types> for LogStore {
         &mut self,
         start: u64,
         end: u64,
-    ) -> io::Result<Vec<openraft::type_config::alias::EntryOf<Group0Types>>> {
+    ) -> io::Result<Vec<EntryOf<Group0Types>>> {
         self.with(|log| {
             let mut entries = Vec::new();
             let mut bytes = 0;
@@ -234,7 +248,7 @@ impl RaftLogStorage<Group0Types> for LogStore {
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Group0Types>) -> io::Result<()>
     where
-        I: IntoIterator<Item = openraft::type_config::alias::EntryOf<Group0Types>> + OptionalSend,
+        I: IntoIterator<Item = EntryOf<Group0Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let entries = entries
