@@ -12,6 +12,7 @@ mod links;
 mod seed;
 mod server;
 
+pub(crate) mod load;
 pub(crate) mod middle;
 pub(crate) mod proxy;
 pub(crate) mod steps;

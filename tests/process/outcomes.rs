@@ -1,0 +1,170 @@
+//! Every change of the admin API, as its descriptor lists them: whatever refuses one, the answer
+//! says what became of it, and why in the words of the closed list.
+
+use crate::harness::{Cluster, Shape, soon};
+use bytes::{Buf, BufMut, Bytes};
+use client::{ClientError, new_request_id};
+use migrations::retry::ChangeOutcome;
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
+use proto::admin::v1 as pb;
+use proto::reasons::Reason;
+use proto::status::{OUTCOME_TRAILER, Refusal, outcome};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+const THIRTY_HOURS_MS: i64 = 30 * 3_600_000;
+
+/// Messages as they are on the wire.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Raw;
+    type Decoder = Raw;
+
+    fn encoder(&mut self) -> Raw {
+        Raw
+    }
+
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = from.remaining();
+        Ok(Some(from.copy_to_bytes(length)))
+    }
+}
+
+/// A change: where it is asked for, and with what.
+struct Change {
+    path: String,
+    request: MessageDescriptor,
+}
+
+/// Every method whose request has an id of the caller's.
+fn changes() -> Vec<Change> {
+    let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).expect("what was compiled");
+    let mut changes = Vec::new();
+    for service in pool.services().filter(|one| one.package_name() == "palisade.admin.v1") {
+        let is_change =
+            |request: &MessageDescriptor| request.get_field_by_name("request_id").is_some();
+        for method in service.methods().filter(|method| is_change(&method.input())) {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            changes.push(Change { path, request: method.input() });
+        }
+    }
+    changes
+}
+
+impl Change {
+    /// Asks for it under this id, with nothing else said.
+    async fn ask(&self, channel: &Channel, id: &str) -> Status {
+        let mut request = DynamicMessage::new(self.request.clone());
+        request.set_field_by_name("request_id", Value::String(id.to_owned()));
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.expect("it is connected");
+        let path = self.path.parse().expect("a path");
+        let asked = Request::new(Bytes::from(request.encode_to_vec()));
+        let answer = soon(&self.path, grpc.unary(asked, path, Raw)).await;
+        answer.expect_err(&format!("{}: nothing is said in it", self.path))
+    }
+
+    /// What an answer says; its reason has the code that belongs to it.
+    fn told(&self, status: &Status) -> (Reason, ChangeOutcome) {
+        let refusal = Refusal::from_status(status);
+        let reason =
+            refusal.unwrap_or_else(|| panic!("{}: no reason: {status:?}", self.path)).reason;
+        assert_eq!(status.code(), reason.code(), "{}: {status:?}", self.path);
+        let outcome = outcome(status.metadata());
+        let missing = || panic!("{}: no {OUTCOME_TRAILER}: {status:?}", self.path);
+        (reason, outcome.unwrap_or_else(missing))
+    }
+}
+
+/// An id of a clock that is so many milliseconds off.
+fn off_by(millis: i64) -> String {
+    let now = new_request_id().as_uuid().as_u128();
+    let off = u128::from(millis.unsigned_abs()) << 80;
+    let id = if millis < 0 { now - off } else { now + off };
+    Uuid::from_u128(id).to_string()
+}
+
+/// Without an id, with one that is none, with one of the far future, and at a coordinator that
+/// doesn't lead: none of them is proposed, and each answer says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_to_a_change_says_what_became_of_it() {
+    let profile = "standard";
+    let shape = Shape { coordinators: 3, agents: 1, profile, ..Shape::default() };
+    let cluster = Cluster::start_as(shape).await;
+    let names = cluster.coordinators();
+    let leader = cluster.leader(&names).await;
+    let follower = names.iter().find(|name| **name != leader).expect("two others");
+    let (leads, follows) = (cluster.admin_channel(&leader), cluster.admin_channel(follower));
+    let changes = changes();
+    assert!(changes.len() >= 20, "{}", changes.len());
+    for change in &changes {
+        for id in ["", "17", "7b0c52a1-7a3c-4f0e-9e55-0b6a4f6e2c11"] {
+            let told = change.told(&change.ask(&leads, id).await);
+            assert_eq!(told, (Reason::InvalidField, ChangeOutcome::NotApplied), "{}", change.path);
+        }
+        let (_, outcome) = change.told(&change.ask(&leads, &off_by(3_600_000)).await);
+        assert_eq!(outcome, ChangeOutcome::NotApplied, "{}: not proposed", change.path);
+        let id = new_request_id().to_string();
+        let (reason, outcome) = change.told(&change.ask(&follows, &id).await);
+        assert_eq!(outcome, ChangeOutcome::NotApplied, "{}: {reason}", change.path);
+    }
+}
+
+/// H14: a client's clock is thirty hours fast: it is told, with the leader's clock, and nothing is
+/// done. Another's is thirty hours slow: what it asks for is done, once. Nobody else is shut out.
+#[tokio::test(flavor = "multi_thread")]
+async fn h14_clocks_that_are_thirty_hours_off_shut_nobody_out() {
+    let cluster = Cluster::start(1).await;
+    let admin = cluster.admin();
+    let create = |name: &str, id: String| pb::CreateTableRequest {
+        request_id: id,
+        name: name.to_owned(),
+        replication_factor: 1,
+        tablets: 1,
+        ..Default::default()
+    };
+    let fast = admin.create_table(create("fast", off_by(THIRTY_HOURS_MS))).await;
+    let fast = fast.expect_err("it would push out all others");
+    assert!(!fast.is_outcome_unknown(), "{fast}");
+    match fast {
+        ClientError::Refused(refusal) => {
+            assert_eq!(refusal.reason, Reason::RequestIdAhead, "{refusal:?}");
+            let clock = refusal.get("clock_ms").and_then(|clock| clock.parse::<u64>().ok());
+            assert!(clock.is_some_and(|clock| clock > 0), "{refusal:?}");
+        }
+        other => panic!("{other}"),
+    }
+    let slow = create("slow", off_by(-THIRTY_HOURS_MS));
+    for _ in 0..2 {
+        admin.create_table(slow.clone()).await.expect("done, now or before");
+    }
+    let right = create("right", new_request_id().to_string());
+    admin.create_table(right).await.expect("nobody else is shut out");
+    assert_eq!(admin.list_tables().await.expect("all").len(), 2);
+}
