@@ -61,6 +61,9 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 pub const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the note that a call failed may hold its report up, and the last word of a source.
 pub const NOTE_PATIENCE: Duration = Duration::from_secs(1);
+// The tasks of a stream that has failed are joined within 2 s, whatever its peer and its disk do:
+// nothing else is waited for after it.
+const _: () = assert!(2 * NOTE_PATIENCE.as_millis() <= 2_000);
 /// A receiver says within this how a stream stands.
 pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a barrier that waits says who holds it up.

@@ -11,6 +11,7 @@ mod cut;
 mod data;
 mod demo;
 mod directories;
+mod ends;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod gone;

@@ -1,9 +1,11 @@
-//! Streams between real processes that are cut, stalled, silent, cancelled or left alone: none
-//! hangs, none lies, and nothing is sent twice that is on record.
+//! Streams between real processes that are cut, closed, stalled or silent, and disks that fail under
+//! them: none hangs, none lies, and nothing is sent twice that is on record.
+//!
+//! Not here: what ends a stream from outside (`ends.rs`).
 
 use crate::harness::middle::Beat;
 use crate::harness::proxy::{Direction, Mode};
-use crate::harness::steps::{Switch, acknowledge, step};
+use crate::harness::steps::step;
 use crate::harness::{Cluster, Shape, soon};
 use client::Router;
 use proto::admin::v1 as pb;
@@ -15,26 +17,26 @@ use proto::types::v1::{Settings, Stage};
 use std::time::{Duration, Instant};
 
 /// What has to happen within a second does so within this, on a machine that is busy.
-const A_SECOND: Duration = Duration::from_secs(5);
+pub(crate) const A_SECOND: Duration = Duration::from_secs(5);
 
-async fn with_proxies(profile: &'static str) -> Cluster {
+pub(crate) async fn with_proxies(profile: &'static str) -> Cluster {
     let shape = Shape { agents: 3, has_proxies: true, profile, ..Shape::default() };
     Cluster::start_as(shape).await
 }
 
-async fn fill(router: &Router, table: &str, keys: u32) {
+pub(crate) async fn fill(router: &Router, table: &str, keys: u32) {
     for key in 0..keys {
         router.put(table, &key.to_be_bytes(), b"value").await.expect("a put");
     }
 }
 
 /// Why the attempts of a migration failed.
-fn failures(migration: &pb::Migration) -> Vec<&str> {
+pub(crate) fn failures(migration: &pb::Migration) -> Vec<&str> {
     let failures = migration.stages.iter().map(|stage| stage.failure.as_str());
     failures.filter(|failure| !failure.is_empty()).collect()
 }
 
-async fn cancel(cluster: &Cluster, id: &str) {
+pub(crate) async fn cancel(cluster: &Cluster, id: &str) {
     let request = pb::CancelMigrationRequest { id: id.to_owned(), ..Default::default() };
     cluster.admin().cancel_migration(request).await.expect("before the point of no return");
 }
@@ -79,32 +81,47 @@ async fn d2_a_source_whose_last_acknowledgement_is_lost_asks_for_the_record() {
     cluster.replicas_agree(&tablet).await;
 }
 
-/// D3: a connection that is reset in the middle of a stream is no trouble of a disk: the node stays
-/// in, and the next attempt is done.
+/// D3: a connection that goes in the middle of a stream, reset while rows come or before the source
+/// was heard, or closed in order, is no trouble of a disk: the node stays in, and the next attempt is
+/// done.
 #[tokio::test(flavor = "multi_thread")]
-async fn d3_a_connection_that_is_reset_is_not_the_disks() {
+async fn d3_a_connection_that_goes_is_not_the_disks() {
     let mut cluster = with_proxies("fast").await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let tablets = cluster.create_table("orders", 3).await;
     cluster.add_agent("n4").await;
     let router = cluster.router();
-    for key in 0..64u32 {
+    for key in 0..192u32 {
         router.put("orders", &key.to_be_bytes(), &[7; 32 << 10]).await.expect("a put");
     }
-    let pull = step("n4", tablet.id, Step::Pull);
-    cluster.hold(&pull).await;
-    let id = cluster.migrate(&tablet, "n1", "n4").await;
-    cluster.held(&pull).await;
-    let streams = cluster.links().streams("n1");
-    streams.set(Mode::CutAfter(Direction::ToClient, 300 << 10));
-    cluster.let_go(&pull).await;
-    cluster.said("n4", "stream failed").await;
-    streams.set(Mode::Pass);
-    let ended = cluster.ended(&id).await;
-    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
-    assert!(ended.attempt > 1, "{ended:#?}");
-    assert!(failures(&ended).iter().all(|why| *why == "PEER_CLOSED"), "{ended:#?}");
-    assert!(!cluster.logged("n4").contains("is unfit"), "the disk had no part in it");
-    cluster.replicas_agree(&tablet).await;
+    let forms = [
+        Mode::CutAfter(Direction::ToClient, 300 << 10),
+        Mode::CutAfter(Direction::ToServer, 100),
+        Mode::CloseAfter(Direction::ToClient, 300 << 10),
+    ];
+    for (tablet, form) in tablets.iter().zip(forms) {
+        let pull = step("n4", tablet.id, Step::Pull);
+        cluster.hold(&pull).await;
+        let id = cluster.migrate(tablet, "n1", "n4").await;
+        cluster.held(&pull).await;
+        let failed = || cluster.logged("n4").matches("stream failed").count();
+        let before = failed();
+        let streams = cluster.links().streams("n1");
+        streams.set(form);
+        cluster.let_go(&pull).await;
+        let goes = async {
+            while failed() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("a stream to fail by {form:?}"), goes).await;
+        streams.set(Mode::Pass);
+        let ended = cluster.ended(&id).await;
+        assert_eq!(ended.state(), pb::MigrationState::Done, "{form:?}: {ended:#?}");
+        assert!(ended.attempt > 1, "{form:?}: {ended:#?}");
+        assert!(failures(&ended).iter().all(|why| *why == "PEER_CLOSED"), "{form:?}: {ended:#?}");
+        assert!(!cluster.logged("n4").contains("is unfit"), "the disk had no part in it");
+        cluster.replicas_agree(tablet).await;
+    }
 }
 
 /// The control of D3, and B4: a real EIO on a row is the disk's, by its own name; the move goes
@@ -166,7 +183,12 @@ async fn d4_a_stream_that_fails_while_its_last_word_is_blocked_ends_all_the_same
     cancel(&cluster, &id).await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
-    assert!(since.elapsed() < 3 * A_SECOND, "after {:?}", since.elapsed());
+    // Still stalled: nobody has waited for the last word to go out, nor for force. What a task may
+    // wait for after its stream has failed is bounded in `replica/src/limits.rs`.
+    for node in ["n1", "n4"] {
+        assert!(!cluster.logged(node).contains("the drain is forced"), "{node}");
+    }
+    assert!(since.elapsed() < A_SECOND, "after {:?}", since.elapsed());
     cluster.said("n1", "a stream out failed").await;
     cluster.links().streams("n1").set(Mode::Pass);
     set_rate(&cluster, 0).await;
@@ -325,194 +347,4 @@ async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
     // Beside what was on its way when it was killed: a window of 4 MiB, and chunks around it.
     assert!(again < (5 << 20) + total / 20, "{first} and {second} of {total}: {again} again");
     cluster.replicas_agree(&tablet).await;
-}
-
-/// E6: the target swallows everything. The cancel is committed at once; the record says whom the
-/// cleanup waits for.
-#[tokio::test(flavor = "multi_thread")]
-async fn e6_a_cancel_is_committed_though_the_target_swallows_everything() {
-    let mut cluster = with_proxies("fast").await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
-    cluster.add_agent("n4").await;
-    fill(&cluster.router(), "orders", 50).await;
-    let mut middle = cluster.stand_between("n1").await;
-    middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
-    let id = cluster.migrate(&tablet, "n1", "n4").await;
-    middle.told().await;
-    for link in cluster.links().to_coordinators("n4") {
-        link.set(Mode::HalfOpen);
-    }
-    let since = Instant::now();
-    cancel(&cluster, &id).await;
-    assert!(since.elapsed() < A_SECOND, "after {:?}", since.elapsed());
-    let now = cluster.admin().migration(&id).await.expect("it is known");
-    let is_told = now.waiting_for == ["n4"] || now.state() != pb::MigrationState::Running;
-    let waits = async {
-        loop {
-            let now = cluster.admin().migration(&id).await.expect("it is known");
-            if now.waiting_for == ["n4"] || now.state() != pb::MigrationState::Running {
-                return;
-            }
-        }
-    };
-    if !is_told {
-        soon("the record to say whom it waits for", waits).await;
-    }
-    let ended = cluster.ended(&id).await;
-    assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
-    for link in cluster.links().to_coordinators("n4") {
-        link.set(Mode::Pass);
-    }
-    middle.pass(tablet.id);
-    cluster.admitted(4).await;
-    cluster.moved(&tablet, "n1", "n4").await;
-}
-
-/// E7: of a replica's three sources one sleeps for ever and one fails: the sleeper is cancelled.
-#[tokio::test(flavor = "multi_thread")]
-async fn e7_a_failed_sibling_wakes_the_sleeper() {
-    let mut cluster = with_proxies("fast").await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
-    cluster.add_agent("n4").await;
-    fill(&cluster.router(), "orders", 200).await;
-    let mut middle = cluster.stand_between("n1").await;
-    middle.play(tablet.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
-    cluster.switch("n2", tablet.id, Switch::BendChunks, true).await;
-    let request =
-        pb::AddReplicaRequest { tablet: tablet.id, to: "n4".to_owned(), ..Default::default() };
-    let begun = cluster.admin().add_replica(request).await.expect("it begins").migration;
-    let id = begun.expect("a migration").id;
-    cluster.said("n4", "CHECKSUM_MISMATCH").await;
-    let since = Instant::now();
-    // Nothing else would end a source that says that it stands still by order.
-    cluster.said("n4", "SESSION_CLOSING").await;
-    assert!(since.elapsed() < A_SECOND, "after {:?}", since.elapsed());
-    let ended = cluster.ended(&id).await;
-    assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
-    assert!(failures(&ended).contains(&"CHECKSUM_MISMATCH"), "{ended:#?}");
-}
-
-/// A3: the receiver has failed, and its report is lost with its attachment: the leader asks again,
-/// hears of it, and the next attempt has a session of its own.
-#[tokio::test(flavor = "multi_thread")]
-async fn a3_a_failure_whose_report_is_lost_is_heard_of_and_the_next_session_is_fresh() {
-    let mut cluster = with_proxies("standard").await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
-    cluster.add_agent("n4").await;
-    fill(&cluster.router(), "orders", 200).await;
-    cluster.switch("n1", tablet.id, Switch::BendChunks, true).await;
-    let pull = step("n4", tablet.id, Step::Pull);
-    cluster.hold(&pull).await;
-    let id = cluster.migrate(&tablet, "n1", "n4").await;
-    cluster.held(&pull).await;
-    let first = cluster.admin().migration(&id).await.expect("it runs").session;
-    for link in cluster.links().to_coordinators("n4") {
-        link.set(Mode::HalfOpen);
-    }
-    cluster.let_go(&pull).await;
-    cluster.said("n4", "stream failed").await;
-    cluster.switch("n1", tablet.id, Switch::BendChunks, false).await;
-    // What was said meanwhile is gone; the attachment ends.
-    for link in cluster.links().to_coordinators("n4") {
-        link.set(Mode::Pass);
-    }
-    let ended = cluster.ended(&id).await;
-    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
-    assert_eq!(failures(&ended), ["CHECKSUM_MISMATCH"], "{ended:#?}");
-    assert_eq!(ended.attempt, 2, "{ended:#?}");
-    assert!(cluster.logged("n4").contains(&first), "it was pulled under the first session");
-    cluster.replicas_agree(&tablet).await;
-}
-
-/// A5: the receiver of a stream is gone, and the source has not noticed. The session is closed: the
-/// orphaned guard is told to go, and the barrier completes.
-#[tokio::test(flavor = "multi_thread")]
-async fn a5_an_orphaned_guard_is_told_to_go_when_its_session_is_closed() {
-    let mut cluster = with_proxies("standard").await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
-    cluster.add_agent("n4").await;
-    fill(&cluster.router(), "orders", 200).await;
-    let record = step("n4", tablet.id, Step::Record);
-    cluster.hold(&record).await;
-    let id = cluster.migrate(&tablet, "n1", "n4").await;
-    cluster.held(&record).await;
-    // From here on the source hears nothing more of its receiver, not even its end.
-    cluster.links().streams("n1").set(Mode::HalfOpen);
-    cluster.kill("n4");
-    let since = Instant::now();
-    cancel(&cluster, &id).await;
-    cluster.restart("n4");
-    let ended = cluster.ended(&id).await;
-    assert_eq!(ended.state(), pb::MigrationState::Cancelled, "{ended:#?}");
-    let drain_deadline = Duration::from_secs(30);
-    assert!(since.elapsed() < drain_deadline, "by its token, not by force: {:?}", since.elapsed());
-    assert!(!cluster.logged("n1").contains("the drain is forced"));
-    cluster.links().streams("n1").set(Mode::Pass);
-}
-
-/// A6: a table is dropped in the middle of a stream: that transition ends, and others go on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a6_a_table_is_dropped_in_the_middle_of_a_stream() {
-    let mut cluster = with_proxies("fast").await;
-    let gone = cluster.create_table("gone", 1).await.remove(0);
-    let stays = cluster.create_table("stays", 1).await.remove(0);
-    cluster.add_agent("n4").await;
-    let router = cluster.router();
-    fill(&router, "gone", 50).await;
-    fill(&router, "stays", 50).await;
-    let mut middle = cluster.stand_between("n1").await;
-    middle.play(gone.id, vec![Beat::Accept, Beat::Tell, Beat::Hang]);
-    let id = cluster.migrate(&gone, "n1", "n4").await;
-    middle.told().await;
-    let drop = pb::DropTableRequest { name: "gone".to_owned(), ..Default::default() };
-    cluster.admin().drop_table(drop).await.expect("dropped");
-    let ended = cluster.ended(&id).await;
-    assert_ne!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
-    cluster.moved(&stays, "n1", "n4").await;
-    cluster.replicas_agree(&stays).await;
-    let is_gone = async {
-        while !cluster
-            .admin()
-            .list_tablets("")
-            .await
-            .expect("a list")
-            .iter()
-            .all(|t| t.id == stays.id)
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the drop", is_gone).await;
-    let (found, given) = cluster.copies_on_disk().await;
-    assert_eq!(found, given);
-}
-
-/// B3: the leaving agent restarts while its copy is to be dropped, and after it was: it makes
-/// nothing anew of what it has dropped.
-#[tokio::test(flavor = "multi_thread")]
-async fn b3_a_leaving_agent_that_restarts_makes_nothing_anew() {
-    let mut cluster = Cluster::start(3).await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
-    cluster.add_agent("n4").await;
-    fill(&cluster.router(), "orders", 50).await;
-    let held =
-        [step("n1", tablet.id, Step::Drop), acknowledge("n2", tablet.id, Stage::EndMigration)];
-    for (at, from, to) in [(&held[0], "n1", "n4"), (&held[1], "n4", "n1")] {
-        cluster.hold(at).await;
-        let id = cluster.migrate(&tablet, from, to).await;
-        cluster.held(at).await;
-        cluster.kill_and_restart(from);
-        cluster.admitted(4).await;
-        if at.is_on("n2") {
-            cluster.let_go(at).await;
-        }
-        let ended = cluster.ended(&id).await;
-        assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
-        let copies = cluster.faults(from).list_copies(faults::ListCopiesRequest {}).await;
-        let copies = copies.expect("a list").into_inner().copies;
-        assert!(copies.is_empty(), "{from} has {copies:?} again");
-    }
-    cluster.replicas_agree(&tablet).await;
-    let (found, given) = cluster.copies_on_disk().await;
-    assert_eq!(found, given);
 }
