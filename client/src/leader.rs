@@ -2,20 +2,23 @@
 //! The next try of a change is decided by the core from the outcome that the answer names.
 
 use crate::backoff::Backoff;
-use crate::channel::endpoint;
+use crate::channel::{endpoint, timed};
 use crate::error::ClientError;
 use crate::limits::{
-    ADMIN_DEADLINE, ADMIN_PAUSE, ADMIN_PAUSE_MAX, ADMIN_TRY, HINTS_IN_A_ROW, LEARNED_MAX,
+    ADMIN_DEADLINE, ADMIN_PAUSE, ADMIN_PAUSE_MAX, ADMIN_TRY, HINTS_IN_A_ROW, IDLE_ANSWER,
+    IDLE_CHECKED, LEARNED_MAX,
 };
 use crate::reasons::is_passing;
 use migrations::id::RequestId;
 use migrations::retry::{ChangeOutcome, NextTry};
+use proto::admin::v1 as pb;
+use proto::admin::v1::cluster_service_client::ClusterServiceClient;
 use proto::reasons::Reason;
 use proto::status::{Refusal, outcome_of};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
@@ -56,6 +59,8 @@ struct State {
     next: usize,
     address: Option<String>,
     channel: Option<Channel>,
+    /// When something came over it last.
+    heard: Option<Instant>,
     /// Raised whenever the connection is given up, so that of many callers one does it.
     generation: u64,
 }
@@ -66,6 +71,8 @@ pub(crate) struct Connected {
     pub(crate) channel: Channel,
     address: String,
     generation: u64,
+    /// Nobody has heard anything over it for a while.
+    is_idle: bool,
 }
 
 /// What one failed try says about the next.
@@ -90,8 +97,15 @@ struct Hint {
 impl Leader {
     pub(crate) fn new(endpoints: Vec<String>, options: AdminOptions) -> Leader {
         let given = endpoints.len();
-        let state =
-            State { endpoints, given, next: 0, address: None, channel: None, generation: 0 };
+        let state = State {
+            endpoints,
+            given,
+            next: 0,
+            address: None,
+            channel: None,
+            heard: None,
+            generation: 0,
+        };
         Leader { state: Arc::new(Mutex::new(state)), options }
     }
 
@@ -129,7 +143,8 @@ impl Leader {
             let next = state.endpoints[state.next % state.endpoints.len()].clone();
             let address = state.address.get_or_insert(next).clone();
             if let Some(channel) = state.channel.clone() {
-                return Ok(Connected { channel, address, generation: state.generation });
+                let is_idle = state.heard.is_none_or(|heard| heard.elapsed() >= IDLE_CHECKED);
+                return Ok(Connected { channel, address, generation: state.generation, is_idle });
             }
             (address, state.generation)
         };
@@ -146,8 +161,9 @@ impl Leader {
                 let mut state = self.state();
                 if state.generation == generation {
                     state.channel = Some(channel.clone());
+                    state.heard = Some(Instant::now());
                 }
-                Ok(Connected { channel, address, generation })
+                Ok(Connected { channel, address, generation, is_idle: false })
             }
             Err(error) => {
                 self.give_up(generation, None);
@@ -173,6 +189,26 @@ impl Leader {
     /// The same for the connection itself.
     pub(crate) fn leave(&self, connected: &Connected, hint: Option<String>) {
         self.give_up(connected.generation, hint);
+    }
+
+    /// The connection for a change: one over which nothing has come for a while has to show first
+    /// that somebody is there, or is made anew.
+    async fn connected_for_change(&self) -> Result<Connected, ClientError> {
+        let connected = self.connected().await?;
+        if !connected.is_idle || is_alive(connected.channel.clone()).await {
+            return Ok(connected);
+        }
+        tracing::debug!(address = connected.address, "an idle connection has died; a new one");
+        self.leave(&connected, Some(connected.address.clone()));
+        self.connected().await
+    }
+
+    /// Something came over a connection.
+    fn heard(&self, connected: &Connected) {
+        let mut state = self.state();
+        if state.generation == connected.generation {
+            state.heard = Some(Instant::now());
+        }
     }
 
     /// A call that changes nothing, tried until it is answered or the deadline has come.
@@ -268,7 +304,13 @@ impl Leader {
         F: Fn(Channel, Duration) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let connected = timeout_at(deadline, self.connected()).await;
+        let connecting = async {
+            match change {
+                Some(_) => self.connected_for_change().await,
+                None => self.connected().await,
+            }
+        };
+        let connected = timeout_at(deadline, connecting).await;
         let connected = connected.unwrap_or_else(|_| {
             Err(ClientError::Unreachable { detail: "no connection in time".to_owned() })
         });
@@ -284,7 +326,10 @@ impl Leader {
         let left = try_until.saturating_duration_since(Instant::now());
         let answered = timeout_at(try_until, call(connected.channel.clone(), left)).await;
         let status = match answered {
-            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Ok(response)) => {
+                self.heard(&connected);
+                return Ok(response.into_inner());
+            }
             Ok(Err(status)) => status,
             Err(_) => Status::deadline_exceeded(format!("{} did not answer", connected.address)),
         };
@@ -309,6 +354,19 @@ impl Leader {
                 self.leave(connected, hint);
             }
         }
+    }
+}
+
+/// Whether anybody answers over a connection, whatever the answer.
+async fn is_alive(channel: Channel) -> bool {
+    let ask = pb::GetSettingsRequest { stale: true };
+    let mut client = ClusterServiceClient::new(channel);
+    match timeout(IDLE_ANSWER, client.get_settings(timed(ask, IDLE_ANSWER))).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(status)) => {
+            status.code() == Code::Unimplemented || Refusal::from_status(&status).is_some()
+        }
+        Err(_) => false,
     }
 }
 

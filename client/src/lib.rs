@@ -15,7 +15,7 @@
 //! | [`ClientError::OutcomeUnknown`] | nobody with a quorum has said so in time. Make the same request again, under the id that it names |
 //!
 //! After a try whose outcome is not known its connection is dropped: a late answer could come on it.
-//! A connection that breaks while nobody uses it is found by its keep-alive, and made anew.
+//! One that nobody has used for a while is asked for a sign of life before a change goes over it.
 //!
 //! # Rows
 //!

@@ -8,6 +8,11 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// And is given up when none comes within this.
 pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that nobody has used for this long is asked for a sign of life before a change goes
+/// over it: one that has died without a word would leave the outcome unknown.
+pub(crate) const IDLE_CHECKED: Duration = Duration::from_secs(1);
+/// And is made anew when none comes within this.
+pub(crate) const IDLE_ANSWER: Duration = Duration::from_secs(1);
 /// Bytes in flight on one HTTP/2 stream.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 /// Bytes in flight on one HTTP/2 connection.
@@ -54,5 +59,6 @@ pub(crate) const STRAGGLER_FACTOR: u32 = 4;
 /// and no longer than this.
 pub(crate) const STRAGGLER_PATIENCE: Duration = Duration::from_millis(20);
 
+const _: () = assert!(IDLE_ANSWER.as_millis() < ADMIN_TRY.as_millis());
 const _: () = assert!(ADMIN_TRY.as_millis() < ADMIN_DEADLINE.as_millis());
 const _: () = assert!(DATA_ATTEMPT.as_millis() < DATA_DEADLINE.as_millis());

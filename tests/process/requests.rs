@@ -132,6 +132,25 @@ async fn f4_a_connection_that_was_closed_while_idle_costs_one_try() {
     assert_eq!(cluster.admin().list_tables().await.expect("all").len(), 21);
 }
 
+/// F4, where nobody says that the connection has died: its other end is gone without a word. A
+/// change is not sent into it, so that its outcome stays known.
+#[tokio::test(flavor = "multi_thread")]
+async fn f4_a_connection_that_has_died_without_a_word_is_not_used_for_a_change() {
+    let cluster = Cluster::start(1).await;
+    let proxy = Proxy::start(Some(cluster.admin_address("c1"))).await;
+    // Less than it takes a keep-alive to find out.
+    let deadline = Duration::from_secs(9);
+    let options = AdminOptions { deadline, try_timeout: deadline };
+    let admin = AdminClient::connect_with(vec![proxy.address()], options);
+    admin.create_table(table("first")).await.expect("made");
+    // What makes it an idle one.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    proxy.connections().iter().for_each(|one| one.set(Mode::HalfOpen));
+    admin.create_table(table("second")).await.expect("made, over a new connection");
+    assert_eq!(proxy.accepted(), 2);
+    assert_eq!(cluster.admin().list_tables().await.expect("all").len(), 2);
+}
+
 /// F6: the leader is told to stop under moves and a hundred clients. It hands over first; nobody
 /// sees an error; it is gone within a minute.
 #[tokio::test(flavor = "multi_thread")]
