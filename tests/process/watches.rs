@@ -78,6 +78,7 @@ async fn a_watcher_behind_all_that_is_known_is_told_so() {
     let (_, seen, _) = part(&mut watch(&cluster, "c1", None).await).await;
     let file = save(&cluster, "saved");
     restore(&mut cluster, &file, None);
+    cluster.leader(&["c1".to_owned()]).await;
     let (everything, newest, is_snapshot) = part(&mut watch(&cluster, "c1", None).await).await;
     assert!(is_snapshot);
     assert_eq!(everything.len(), 2);
