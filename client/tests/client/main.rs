@@ -3,3 +3,4 @@
 mod fakes;
 mod leader;
 mod router;
+mod watch;

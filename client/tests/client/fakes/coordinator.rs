@@ -8,6 +8,7 @@ use proto::admin::v1::topology_service_server::{TopologyService, TopologyService
 use proto::convert;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use proto::types::v1::TopologyVersion;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -33,6 +34,12 @@ pub(crate) struct Coordinator {
     /// How the next changes are answered; with success once there is none left.
     pub(crate) answers: Arc<Mutex<VecDeque<Status>>>,
     changes: Arc<Mutex<Vec<Changed>>>,
+    /// After which version each watch was opened: `None` for everything.
+    watches: watch::Sender<Vec<Option<TopologyVersion>>>,
+    /// How the next watches are refused.
+    refusals: Arc<Mutex<VecDeque<Status>>>,
+    /// Raised to end all watches.
+    ended: watch::Sender<u32>,
     /// Given to watchers once somebody asks for the table by name.
     on_ask: Arc<Mutex<Option<pb::WatchTopologyResponse>>>,
 }
@@ -72,6 +79,9 @@ impl Coordinator {
             topology: watch::Sender::new(snapshot(tablets, nodes)),
             answers: Arc::default(),
             changes: Arc::default(),
+            watches: watch::Sender::default(),
+            refusals: Arc::default(),
+            ended: watch::Sender::default(),
             on_ask: Arc::default(),
         };
         let server = tonic::transport::Server::builder()
@@ -91,6 +101,19 @@ impl Coordinator {
         self.answers.lock().expect("no test panics with it").extend(answers);
     }
 
+    /// Ends all watches that are open; the next ones are refused with these first.
+    pub(crate) fn end_watches(&self, refusals: impl IntoIterator<Item = Status>) {
+        self.refusals.lock().expect("no test panics with it").extend(refusals);
+        self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    /// After which versions watches were opened, once there were so many.
+    pub(crate) async fn watches(&self, count: usize) -> Vec<Option<TopologyVersion>> {
+        let mut watches = self.watches.subscribe();
+        let opened = watches.wait_for(|watches| watches.len() >= count).await;
+        opened.expect("it is there").clone()
+    }
+
     /// The changes that came.
     pub(crate) fn changes(&self) -> Vec<Changed> {
         self.changes.lock().expect("no test panics with it").clone()
@@ -104,10 +127,22 @@ impl TopologyService for Coordinator {
 
     async fn watch_topology(
         &self,
-        _: Request<pb::WatchTopologyRequest>,
+        request: Request<pb::WatchTopologyRequest>,
     ) -> Result<Response<Self::WatchTopologyStream>, Status> {
-        let stream = WatchStream::new(self.topology.subscribe()).map(Ok);
-        Ok(Response::new(Box::pin(stream)))
+        let after = request.into_inner().after;
+        let refusal = self.refusals.lock().expect("no test panics with it").pop_front();
+        let mut ended = self.ended.subscribe();
+        self.watches.send_modify(|watches| watches.push(after));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        // What there is comes in any case, however soon it ends.
+        let mut topology = self.topology.subscribe();
+        let now = topology.borrow_and_update().clone();
+        let end = async move { ended.changed().await.unwrap_or_default() };
+        let changes = WatchStream::from_changes(topology);
+        let changes = futures::StreamExt::take_until(changes, Box::pin(end));
+        Ok(Response::new(Box::pin(tokio_stream::once(now).chain(changes).map(Ok))))
     }
 }
 
