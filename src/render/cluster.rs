@@ -196,9 +196,9 @@ voters     3; the loss of 1 is borne
 committed  42
 applied    42
 
-NAME  ID  ROLE    HAS  ADMIN
-c1    1   voter   41   c1:7400
-c2    2   leader  42   c2:7400
+NAME  ID  ROLE    HAS  LAG  HEARD      ADMIN
+c1    1   voter   41   1    0.2 s ago  c1:7400
+c2    2   leader  42   0    0.0 s ago  c2:7400
 ";
         assert_eq!(raft(Output::Table, &cluster()), expected);
     }
