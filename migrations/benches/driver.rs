@@ -73,6 +73,7 @@ impl Cluster {
             feature_level: 1,
             fresh: BTreeMap::new(),
             lost: Vec::new(),
+            highest_floor: None,
         };
         self.commit(vec![Command::Admit(Box::new(admit))]);
     }

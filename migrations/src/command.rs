@@ -111,6 +111,8 @@ pub struct Admit {
     pub fresh: BTreeMap<TabletId, SessionId>,
     /// Copies that it says it has lost.
     pub lost: Vec<(TabletId, CopyId)>,
+    /// The highest floor in the directory. `None` in what an earlier build has written.
+    pub highest_floor: Option<TopologyVersion>,
 }
 
 /// What a command that moves a transition expects to find. Anything else and it is refused.

@@ -49,6 +49,8 @@ struct Gathered {
     acknowledged: BTreeMap<NodeId, Acknowledgement>,
     reports: BTreeMap<StreamPair, StreamReport>,
     drops: BTreeMap<NodeId, DropReport>,
+    /// When each stream that is ordered was last heard of.
+    streams_heard: BTreeMap<StreamPair, Instant>,
     told: BTreeSet<Order>,
     failure: Option<FailureReason>,
     /// Not before this is the attempt tried again, or a refused order repeated.
@@ -160,6 +162,13 @@ impl Driver {
                 self.streamed(topology, tablet, report);
                 self.look(topology, tablet, fresh, out);
                 self.look_at_waiting(topology, fresh, out);
+            }
+            Event::StreamGoesOn { tablet, pair } => {
+                let gathered = self.gathered.get_mut(&tablet);
+                let heard = gathered.and_then(|gathered| gathered.streams_heard.get_mut(&pair));
+                if let Some(heard) = heard {
+                    *heard = self.now;
+                }
             }
             Event::StreamFailed { tablet, session, pair, reason } => {
                 self.stream_failed(topology, tablet, session, pair, reason);

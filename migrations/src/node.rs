@@ -2,7 +2,7 @@
 
 use crate::id::{AdmissionToken, DirectoryId};
 use crate::switch::Drain;
-use crate::version::Incarnation;
+use crate::version::{Incarnation, TopologyVersion};
 use alloc::string::String;
 
 /// What tells that an earlier process of a node is gone: the same directory, whose lock file is
@@ -53,6 +53,9 @@ pub struct Node {
     pub drain: Option<Drain>,
     /// It is to go for good, once it holds nothing. It is drained then, too.
     pub is_leaving: bool,
+    /// The newest version that a process of it has acknowledged, of whatever tablet, as far as a
+    /// transition has gone on by its word: its directory has had a floor as high.
+    pub acknowledged: TopologyVersion,
 }
 
 impl Node {

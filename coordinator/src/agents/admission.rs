@@ -17,8 +17,6 @@ pub(super) struct Greeting {
     /// It was admitted under the incarnation that it names, and has not been fenced as far as it
     /// knows.
     pub(super) is_living: bool,
-    /// The highest floor in its directory.
-    pub(super) highest_floor: TopologyVersion,
     /// All that a request for admission needs, but the fresh sessions.
     pub(super) admit: Admit,
 }
@@ -95,7 +93,8 @@ pub(super) fn check_cluster(
 /// At its first admission to a cluster that was restored, a directory knows of earlier eras only:
 /// no version, copy or incarnation is ever there twice.
 fn check_floor(topology: &Topology, greeting: &Greeting) -> Result<(), NotAdmitted> {
-    let (era, floor) = (topology.version().era(), greeting.highest_floor);
+    let era = topology.version().era();
+    let floor = greeting.admit.highest_floor.unwrap_or_default();
     let known = topology.node_named(&greeting.admit.name);
     let was_here = known.is_some_and(|(_, node)| node.incarnation.0.era() == era);
     // Never admitted anywhere, or removed from this very cluster: for apply to say.

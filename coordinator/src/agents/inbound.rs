@@ -35,6 +35,10 @@ pub(super) fn greeting(hello: pb::Hello) -> Result<Greeting, Status> {
         Ok::<_, proto::Malformed>((tablet, CopyId(convert::version("lost.copy", lost.copy)?)))
     };
     let known = hello.incarnation.map(|known| convert::version("incarnation", Some(known)));
+    let highest_floor = match hello.highest_floor {
+        Some(floor) => convert::version("highest_floor", Some(floor))?,
+        None => TopologyVersion::ZERO,
+    };
     let admit = Admit {
         name: hello.node_name,
         directory: convert::directory_id("directory_id", &hello.directory_id)?,
@@ -54,12 +58,9 @@ pub(super) fn greeting(hello: pb::Hello) -> Result<Greeting, Status> {
         feature_level: hello.feature_level,
         fresh: BTreeMap::new(),
         lost: hello.lost.into_iter().map(lost).collect::<Result<_, _>>()?,
+        highest_floor: Some(highest_floor),
     };
-    let highest_floor = match hello.highest_floor {
-        Some(floor) => convert::version("highest_floor", Some(floor))?,
-        None => TopologyVersion::ZERO,
-    };
-    Ok(Greeting { cluster, is_living: hello.living, highest_floor, admit })
+    Ok(Greeting { cluster, is_living: hello.living, admit })
 }
 
 /// What an attached agent says.
@@ -146,7 +147,7 @@ impl Inbound<'_> {
             }
             Some(Report::Progress(progress)) => {
                 self.progress(tablet, pair, &progress);
-                return Ok(());
+                Event::StreamGoesOn { tablet, pair }
             }
             None => return Ok(()),
         };

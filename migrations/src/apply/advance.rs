@@ -250,6 +250,11 @@ impl Work<'_> {
     /// Keeps what the evidence said: for people, and T for the end of a repair.
     fn note_evidence(&mut self, id: TabletId, evidence: &Evidence) {
         let dead = self.topology.tablet(id).and_then(|tablet| first_dead(self.topology, tablet));
+        for said in &evidence.acknowledged {
+            if let Some(node) = self.topology.state.nodes.get_mut(&said.node) {
+                node.acknowledged = node.acknowledged.max(said.version);
+            }
+        }
         self.topology.change(id, |tablet| {
             let replicas = tablet.replicas.clone();
             let Some(transition) = &mut tablet.transition else { return };

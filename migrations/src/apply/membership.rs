@@ -44,7 +44,9 @@ fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, 
         false => admit.known_incarnation == Some(node.incarnation),
     };
     let is_newest = is_known || admit.held_tokens.contains(&node.token);
-    if node.directory != admit.directory || !is_newest {
+    // One that was copied since is told by what it has promised after that.
+    let has_fallen = admit.highest_floor.is_some_and(|floor| floor < node.acknowledged);
+    if node.directory != admit.directory || !is_newest || has_fallen {
         return Err(Rejected::NodeMismatch);
     }
     if !node.is_fenced && node.process != admit.process {
@@ -94,6 +96,7 @@ impl Work<'_> {
         let owed = state.nodes.get(&id).is_some_and(|n| n.is_fenced || n.is_repair_owed);
         let drain = state.nodes.get(&id).and_then(|node| node.drain.clone());
         let is_leaving = state.nodes.get(&id).is_some_and(|node| node.is_leaving);
+        let acknowledged = state.nodes.get(&id).map(|node| node.acknowledged);
         let node = Node {
             name: admit.name.clone(),
             directory: admit.directory,
@@ -106,6 +109,7 @@ impl Work<'_> {
             feature_level: admit.feature_level,
             drain,
             is_leaving,
+            acknowledged: acknowledged.unwrap_or_default(),
         };
         state.nodes.insert(id, node);
         self.change_node(id);

@@ -124,6 +124,13 @@ pub enum Event {
         /// What it says.
         report: StreamReport,
     },
+    /// A stream goes on at its receiver.
+    StreamGoesOn {
+        /// Of which tablet.
+        tablet: TabletId,
+        /// Which stream.
+        pair: StreamPair,
+    },
     /// A stream has failed at its receiver.
     StreamFailed {
         /// Of which tablet.

@@ -9,9 +9,11 @@ use super::{Driver, Effect, Gathered, Unfit};
 use crate::apply::check_forward;
 use crate::barrier;
 use crate::command::Rejected;
+use crate::evidence::FailureReason;
 use crate::id::{NodeId, TabletId};
 use crate::lease::Instant;
 use crate::node::Node;
+use crate::record::StreamPair;
 use crate::settings::Settings;
 use crate::stage::{BarrierWhen, TransitionKind};
 use crate::topology::Topology;
@@ -266,6 +268,7 @@ impl Driver {
             for gathered in self.gathered.values_mut() {
                 gathered.since = now;
                 gathered.drops_since = gathered.drops_since.map(|_| now);
+                gathered.streams_heard.values_mut().for_each(|heard| *heard = now);
             }
         }
         self.fitness.settle(topology, now);
@@ -287,6 +290,31 @@ impl Driver {
         }
         for (node, incarnation, why) in found {
             self.fitness.unfit(node, incarnation, why, now);
+        }
+        self.judge_streams(topology);
+    }
+
+    /// An ordered stream that nothing is heard of, neither that it goes on nor how it has ended, has
+    /// failed after as long as an acknowledgement is waited for. Its ends find out much sooner
+    /// when it stands still: this is for a receiver that has lost it, and does all else.
+    fn judge_streams(&mut self, topology: &Topology) {
+        let (now, patience) = (self.now, patience(&topology.state().settings));
+        let is_paused = topology.state().pause.is_some();
+        let mut lost = Vec::new();
+        for (id, gathered) in &mut self.gathered {
+            if is_paused {
+                // They stand still by order, and owe nothing meanwhile.
+                gathered.streams_heard.values_mut().for_each(|heard| *heard = now);
+            }
+            let is_late = |(pair, heard): (&StreamPair, &Instant)| {
+                now > after(*heard, patience) && !gathered.reports.contains_key(pair)
+            };
+            if gathered.streams_heard.iter().any(is_late) {
+                lost.push(*id);
+            }
+        }
+        for id in lost {
+            self.fail(topology, id, FailureReason::StreamStalled);
         }
     }
 }

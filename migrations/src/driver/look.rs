@@ -145,7 +145,10 @@ impl Driver {
         let record = record.clone();
         match order {
             Order::Barrier(node) => out.push(Effect::Barrier { node, record }),
-            Order::Pull(pair) => out.push(Effect::Pull { pair, record }),
+            Order::Pull(pair) => {
+                gathered.streams_heard.insert(pair, self.now);
+                out.push(Effect::Pull { pair, record });
+            }
             Order::Drop(node) => {
                 let own = record.replicas.on(node).or(record.next().on(node)).copied();
                 if let Some(replica) = own {

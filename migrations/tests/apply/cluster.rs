@@ -145,6 +145,7 @@ impl Cluster {
             feature_level: 1,
             fresh,
             lost: Vec::new(),
+            highest_floor: None,
         }
     }
 

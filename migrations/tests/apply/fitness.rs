@@ -3,7 +3,7 @@
 
 use super::cluster::{Cluster, node, tablet};
 use super::driver::{Leader, proposals};
-use migrations::command::Command;
+use migrations::command::{Change, Command};
 use migrations::driver::{Effect, Event, Ordered, Unfit};
 use migrations::evidence::FailureReason;
 use migrations::lease::Instant;
@@ -25,12 +25,15 @@ struct Run {
     /// Confirms that orders come, and obeys none.
     wedged: Option<u64>,
     fenced: Vec<u64>,
+    /// Attempts that the leader has given up, and why.
+    retried: Vec<(u32, FailureReason)>,
 }
 
 impl Run {
     fn new(cluster: Cluster) -> Run {
         let leader = Leader::new(&cluster);
-        Run { cluster, leader, now: 0, mute: None, wedged: None, fenced: Vec::new() }
+        let (fenced, retried) = (Vec::new(), Vec::new());
+        Run { cluster, leader, now: 0, mute: None, wedged: None, fenced, retried }
     }
 
     fn attach(&mut self) {
@@ -58,6 +61,10 @@ impl Run {
                     let touched = Default::default();
                     self.give(Event::Committed { touched, nodes, is_for_all: false });
                     self.give(Event::FenceEnded { node: id });
+                }
+                Effect::Propose(Command::Advance(advance)) => {
+                    let attempt = advance.expected.attempt;
+                    self.retried.extend(advance.failure.map(|failure| (attempt, failure)));
                 }
                 _ => {}
             }
@@ -380,4 +387,34 @@ fn b9_a_leaving_replica_that_dies_in_streaming_is_made_up_for_by_the_others() {
     let sources: Vec<_> = pairs.iter().map(|pair| (pair.source, pair.receiver)).collect();
     assert_eq!(sources, [(node(2), node(4)), (node(3), node(4))]);
     cluster.forward_to_end(id);
+}
+
+/// The pull was ordered and is never heard of; its receiver renews, confirms and acknowledges. One
+/// that goes on is left alone, however long it takes, and so is one that a pause has stopped.
+#[test]
+fn a_stream_that_is_never_heard_of_is_tried_again() {
+    for (goes_on, is_paused) in [(false, false), (true, false), (false, true)] {
+        let mut run = Run::new(Cluster::in_stage(Stage::Streaming));
+        run.attach();
+        if is_paused {
+            run.cluster.change(Change::Pause { reason: String::new() }).expect("always");
+            run.give(Event::Committed {
+                touched: Default::default(),
+                nodes: Default::default(),
+                is_for_all: true,
+            });
+        }
+        let attempt = run.cluster.transition(tablet(1)).record.attempt;
+        let pair = run.cluster.transition(tablet(1)).record.streams[0];
+        for _ in 0..2 * (DRAIN + LEASE) / LEASE {
+            if goes_on {
+                run.give(Event::StreamGoesOn { tablet: tablet(1), pair });
+            }
+            run.pass(LEASE);
+        }
+        let failed = run.retried.clone();
+        assert_eq!(failed.is_empty(), goes_on || is_paused, "{failed:?}");
+        assert!(failed.iter().all(|why| *why == (attempt, FailureReason::StreamStalled)));
+        assert_eq!(run.fenced, [], "nobody is unfit for that");
+    }
 }

@@ -276,3 +276,27 @@ fn h20_a_removal_streams_to_all_that_remain_and_waits_for_the_fenced() {
     cluster.forward(id).expect("all are there again");
     assert_eq!(cluster.transition(id).record.streams, pairs);
 }
+
+/// A directory is copied after its newest admission, goes on, and the copy is put back: it has the
+/// incarnation and its token, and lower floors than those that a transition has gone on by.
+#[test]
+fn a_directory_whose_floors_have_fallen_is_refused() {
+    let id = tablet(1);
+    let mut cluster = Cluster::in_stage(Stage::UseNew);
+    let copied = cluster.version(id);
+    cluster.forward_to_end(id);
+    cluster.fence(4).expect("admitted");
+    let known = cluster.topology.node(node(4)).expect("there");
+    let acknowledged = known.acknowledged;
+    assert!(acknowledged > copied, "the end of the migration");
+    let mut asking = cluster.admission(4);
+    let mut asks = |cluster: &mut Cluster, floor| {
+        asking.highest_floor = Some(floor);
+        cluster.apply(Command::Admit(Box::new(asking.clone())))
+    };
+    assert_eq!(asks(&mut cluster, copied), Err(Rejected::NodeMismatch));
+    let admitted = asks(&mut cluster, acknowledged);
+    assert!(Cluster::admitted_as(&admitted).is_some(), "{admitted:?}");
+    let now = cluster.topology.node(node(4)).expect("there");
+    assert_eq!(now.acknowledged, acknowledged, "what is known of a node outlives its processes");
+}

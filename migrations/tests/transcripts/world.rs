@@ -201,6 +201,7 @@ impl World {
             feature_level: 1,
             fresh,
             lost: Vec::new(),
+            highest_floor: None,
         };
         let outcome = self.commit(Command::Admit(Box::new(admit)));
         if outcome.is_ok() {

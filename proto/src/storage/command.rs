@@ -127,6 +127,7 @@ impl From<&Admit> for pb::Admit {
             feature_level,
             fresh,
             lost,
+            highest_floor,
         } = admit;
         let fresh = fresh.iter().map(|(tablet, session)| pb::FreshSession {
             tablet: tablet.as_u64(),
@@ -143,6 +144,7 @@ impl From<&Admit> for pb::Admit {
             feature_level: *feature_level,
             fresh: fresh.collect(),
             lost: lost.iter().map(copy_to_wire).collect(),
+            highest_floor: highest_floor.map(Into::into),
         }
     }
 }
@@ -161,6 +163,7 @@ impl TryFrom<pb::Admit> for Admit {
             feature_level,
             fresh,
             lost,
+            highest_floor,
         } = wire;
         let known =
             known_incarnation.map(|known| incarnation("admit.known_incarnation", Some(known)));
@@ -179,6 +182,9 @@ impl TryFrom<pb::Admit> for Admit {
             feature_level,
             fresh: fresh_sessions(fresh)?,
             lost: lost.into_iter().map(tablet_copy).collect::<Result<_, _>>()?,
+            highest_floor: highest_floor
+                .map(|floor| version("admit.highest_floor", Some(floor)))
+                .transpose()?,
         })
     }
 }

@@ -1,11 +1,12 @@
 //! Nodes and their parts, which the admission of one brings.
 
 use super::DecodeError;
-use super::field::{incarnation, there};
+use super::field::{incarnation, there, version};
 use crate::convert::{admission_token, bytes, directory_id, node_id};
 use crate::generated::storage::v1 as pb;
 use migrations::id::NodeId;
 use migrations::node::{Node, NodeLocation, ProcessProof};
+use migrations::version::TopologyVersion;
 
 impl From<&ProcessProof> for pb::ProcessProof {
     fn from(process: &ProcessProof) -> pb::ProcessProof {
@@ -49,6 +50,7 @@ pub(super) fn node_to_wire(id: NodeId, node: &Node) -> pb::Node {
         feature_level,
         drain,
         is_leaving,
+        acknowledged,
     } = node;
     pb::Node {
         id: id.as_u64(),
@@ -63,6 +65,7 @@ pub(super) fn node_to_wire(id: NodeId, node: &Node) -> pb::Node {
         feature_level: *feature_level,
         drain: drain.as_ref().map(Into::into),
         is_leaving: *is_leaving,
+        acknowledged: (*acknowledged > TopologyVersion::ZERO).then(|| (*acknowledged).into()),
     }
 }
 
@@ -81,6 +84,7 @@ pub(super) fn node(wire: pb::Node) -> Result<(NodeId, Node), DecodeError> {
         feature_level,
         drain,
         is_leaving,
+        acknowledged,
     } = wire;
     let node = Node {
         name,
@@ -94,6 +98,10 @@ pub(super) fn node(wire: pb::Node) -> Result<(NodeId, Node), DecodeError> {
         feature_level,
         drain: drain.map(Into::into),
         is_leaving,
+        acknowledged: match acknowledged {
+            Some(at) => version("nodes.acknowledged", Some(at))?,
+            None => TopologyVersion::ZERO,
+        },
     };
     Ok((node_id("nodes.id", id)?, node))
 }

@@ -98,6 +98,7 @@ impl Cluster {
             feature_level: 1,
             fresh,
             lost: Vec::new(),
+            highest_floor: None,
         };
         self.apply(Command::Admit(Box::new(admit)))
     }

@@ -89,6 +89,7 @@ pub(crate) fn admit() -> Admit {
         feature_level: 1,
         fresh: [(tablet(1), session(1)), (tablet(2), session(2))].into(),
         lost: vec![(tablet(3), CopyId(version(4)))],
+        highest_floor: Some(version(5)),
     }
 }
 

@@ -31,6 +31,8 @@ use uuid::Uuid;
 
 pub(super) const FLOORS: &str = "floors";
 pub(super) const UNLISTED: &[u8] = b"w";
+/// The highest floor that there ever was: it stays when a copy is lost, and its floor with it.
+pub(super) const HIGHEST: &[u8] = b"h";
 pub(super) const STORE_ID: &[u8] = b"i";
 pub(super) const RECORD: &[u8] = b"mrecord";
 pub(super) const PROMISE: &[u8] = b"mpromise";

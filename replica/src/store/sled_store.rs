@@ -107,6 +107,7 @@ pub struct SledStore {
     pub(super) entries: RwLock<Entries>,
     /// The floor of tablets that have no entry.
     pub(super) unlisted: Mutex<TopologyVersion>,
+    pub(super) highest: Mutex<TopologyVersion>,
     pub(super) aside: Mutex<Asides>,
     pub(super) space: Space,
     /// Bytes of rows written since the last sync that `pace` has waited for.
@@ -143,7 +144,7 @@ impl SledStore {
         });
         let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
         let (id, loaded) = catch_unwind(open).unwrap_or_else(panicked)?;
-        let Loaded { db, floors, entries, unlisted, aside } = loaded;
+        let Loaded { db, floors, entries, unlisted, highest, aside } = loaded;
         #[cfg(feature = "faults")]
         let faults = Arc::clone(&options.faults);
         let check = move || {
@@ -161,6 +162,7 @@ impl SledStore {
             floors,
             entries: RwLock::new(entries),
             unlisted: Mutex::new(unlisted),
+            highest: Mutex::new(highest),
             aside: Mutex::new(aside),
             space,
             unsynced: AtomicU64::new(0),
@@ -207,13 +209,14 @@ struct Loaded {
     floors: sled::Tree,
     entries: Entries,
     unlisted: TopologyVersion,
+    highest: TopologyVersion,
     aside: Asides,
 }
 
 fn load(db: sled::Db) -> Result<Loaded, StoreError> {
     let floors = db.open_tree(layout::FLOORS)?;
     let mut found: HashMap<TabletId, Entry> = HashMap::new();
-    let mut unlisted = TopologyVersion::ZERO;
+    let (mut unlisted, mut highest) = (TopologyVersion::ZERO, TopologyVersion::ZERO);
     for pair in &floors {
         let (key, value) = pair?;
         if key == layout::STORE_ID {
@@ -226,6 +229,7 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
                 found.insert(tablet, Entry::at(version));
             }
             None if key == layout::UNLISTED => unlisted = version,
+            None if key == layout::HIGHEST => highest = version,
             None => return Err(StoreError::damaged("floors: a key that is no tablet")),
         }
     }
@@ -264,7 +268,7 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
     }
     let entries = found.into_iter().map(|(id, entry)| (id, Arc::new(Mutex::new(entry)))).collect();
     aside.retain(|copy| is_there.contains(copy));
-    Ok(Loaded { db, floors, entries, unlisted, aside })
+    Ok(Loaded { db, floors, entries, unlisted, highest, aside })
 }
 
 /// Makes sure that the floors tell that a copy was here, should its tree ever be missing.
@@ -464,7 +468,8 @@ impl TabletStore for SledStore {
     fn highest_floor(&self) -> TopologyVersion {
         let known = self.all_known();
         let floors = known.iter().map(|known| known.floor.version());
-        floors.fold(*locked(&self.unlisted), TopologyVersion::max)
+        let (unlisted, highest) = (*locked(&self.unlisted), *locked(&self.highest));
+        floors.fold(unlisted.max(highest), TopologyVersion::max)
     }
 
     fn aside(&self) -> Vec<(TabletId, CopyId)> {

@@ -49,6 +49,7 @@ impl SledStore {
             // when the copy is found.
             self.write_floor(tablet, record.version)?;
         }
+        self.note_highest(record.version)?;
         entry.floor = floor;
         entry.promise = promise;
         entry.record = Some(Arc::clone(record));
@@ -153,6 +154,16 @@ impl SledStore {
         self.faults.check(DiskFault::Full, "write a floor")?;
         let unlisted = locked(&self.unlisted);
         self.floors.insert(layout::UNLISTED, &layout::encode_version(*unlisted))?;
+        Ok(())
+    }
+
+    /// In the same sync as the floor: what is acknowledged is at or below it.
+    fn note_highest(&self, version: TopologyVersion) -> Result<(), StoreError> {
+        let mut highest = locked(&self.highest);
+        if version > *highest {
+            self.floors.insert(layout::HIGHEST, &layout::encode_version(version))?;
+            *highest = version;
+        }
         Ok(())
     }
 

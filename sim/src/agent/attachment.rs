@@ -102,6 +102,7 @@ impl World {
             feature_level: FEATURE_LEVEL,
             fresh: BTreeMap::new(),
             lost,
+            highest_floor: Some(agent.disk.live.highest_floor()),
         }
     }
 

@@ -5,16 +5,22 @@ use super::disk::Write;
 use super::pull::Rows;
 use super::tablets::Entered;
 use super::work::{AfterSync, Work};
+use crate::message::Message;
 use crate::plan::Fault;
 use crate::time::{MICRO, MILLI};
 use crate::world::World;
 use migrations::agent::calls::{self, Progress, StreamOnRecord};
+use migrations::driver::Event as Said;
 use migrations::evidence::FailureReason;
 use migrations::id::{NodeId, SessionId, TabletId};
 use migrations::position::Position;
 use migrations::pull::ReceiverState;
 use migrations::row::{Merged, RowVersion, merge};
 use migrations::rule::{Rule, is_undone};
+use std::rc::Rc;
+
+/// How often the leader is told that a stream goes on.
+const PROGRESS_INTERVAL: u64 = 250 * MILLI;
 
 /// A chunk on its way into the store, whoever still waits for it.
 #[derive(Debug)]
@@ -150,5 +156,17 @@ impl World {
             pull.is_writing = false;
             self.write_on(at, chunk.session, source);
         }
+    }
+
+    /// Says that a stream goes on, now and then. Nothing rests on it.
+    pub(super) fn goes_on(&mut self, at: usize, session: SessionId, source: NodeId) {
+        let now = self.local(at);
+        let Some(pull) = self.pull_mut(at, session, source) else { return };
+        if now.0 < pull.told.0 + PROGRESS_INTERVAL {
+            return;
+        }
+        pull.told = now;
+        let (tablet, pair) = (pull.record.tablet, pull.pair);
+        self.report(at, Message::Said(Rc::new(Said::StreamGoesOn { tablet, pair })));
     }
 }

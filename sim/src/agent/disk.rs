@@ -43,6 +43,8 @@ pub(crate) struct Entry {
 pub(crate) struct Store {
     pub(crate) tablets: BTreeMap<TabletId, Entry>,
     pub(crate) unlisted: TopologyVersion,
+    /// The highest floor that there ever was, also of copies that are damaged.
+    highest: TopologyVersion,
 }
 
 /// One write: whole or not at all.
@@ -100,6 +102,12 @@ pub(crate) struct Disk {
 }
 
 impl Store {
+    /// The highest floor of all.
+    pub(crate) fn highest_floor(&self) -> TopologyVersion {
+        let floors = self.tablets.values().map(|entry| entry.floor.version());
+        floors.fold(self.unlisted.max(self.highest), TopologyVersion::max)
+    }
+
     pub(crate) fn floor(&self, tablet: TabletId) -> Floor {
         self.tablets.get(&tablet).map_or(Floor::at(self.unlisted), |entry| entry.floor)
     }
@@ -164,6 +172,7 @@ impl Store {
 
     fn record(&mut self, record: &Record, home: Home, promise: HybridTime) {
         let migration = record.transition.as_ref().map(|transition| transition.migration);
+        self.highest = self.highest.max(record.version);
         let entry = self.entry(record.tablet);
         let promise = promise.max(entry.promise);
         let given = match home {

@@ -41,6 +41,8 @@ pub(crate) struct Pull {
     pub(super) is_writing: bool,
     pub(super) sent: Option<Totals>,
     pub(super) outcome: Option<Result<StreamReport, FailureReason>>,
+    /// When the leader was last told of it.
+    pub(super) told: Instant,
 }
 
 impl Pull {
@@ -147,6 +149,7 @@ impl World {
             is_writing: false,
             sent: None,
             outcome: None,
+            told: self.local(at),
         };
         if let Some(process) = self.process_mut(at) {
             process.pulls.insert(key, pull);
@@ -262,6 +265,9 @@ impl World {
     pub(crate) fn called(&mut self, at: usize, conn: Conn, message: Message) {
         let Some(process) = self.process(at) else { return };
         let Some((session, source)) = process.calls.get(&conn).copied() else { return };
+        if matches!(message, Message::Chunk { .. } | Message::KeepAlive) {
+            self.goes_on(at, session, source);
+        }
         let event = match message {
             Message::Accepted { is_resumed } => {
                 ReceiverEvent::Heard(SourceSays::Accepted { is_resumed })

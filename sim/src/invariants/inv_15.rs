@@ -20,7 +20,9 @@ impl World {
     /// When all has ended, nothing but what records name is remembered.
     pub(super) fn inv_15_end(&mut self) {
         for at in 0..self.agents.len() {
-            let Some(process) = self.process(at) else { continue };
+            // Who hears nothing for ever can forget nothing.
+            let is_heard = !self.gone.contains(&at);
+            let Some(process) = self.process(at).filter(|_| is_heard) else { continue };
             let sessions: usize = process.tablets.values().map(|t| t.sessions.len()).sum();
             let tablets = process.tablets.len();
             if sessions > tablets {
