@@ -14,7 +14,11 @@ mod f;
 mod g;
 mod h;
 
+#[cfg(feature = "mutants")]
+use migrations::rule::Rule;
 use palisade_sim::story::Told;
+#[cfg(feature = "mutants")]
+use palisade_sim::story::Untold;
 
 /// Seeds that each story is told under: what is drawn all the same must not matter.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=3;
@@ -28,14 +32,32 @@ fn each_seed(story: impl Fn(u64) -> Told) -> Told {
 
 /// With a rule undone the story ends in an invariant that breaks, in some seed.
 #[cfg(feature = "mutants")]
-fn without(rule: migrations::rule::Rule, invariant: u8, story: impl Fn(u64) -> Told) {
+fn without(rule: Rule, invariant: u8, story: impl Fn(u64) -> Told) {
+    without_all(&[rule], invariant, story);
+}
+
+/// The same of rules that cover for one another.
+#[cfg(feature = "mutants")]
+fn without_all(rules: &[Rule], invariant: u8, story: impl Fn(u64) -> Told) {
+    let ends = ends_without(rules, story);
+    let broken = ends.iter().any(|end| end.invariant() == Some(invariant));
+    assert!(broken, "INV-{invariant} holds without {rules:?}; the story: {:?}", ends.first());
+}
+
+/// With a rule undone the story comes to what it must not come to, in some seed.
+#[cfg(feature = "mutants")]
+fn unmet_without(rule: Rule, what: &str, story: impl Fn(u64) -> Told) {
+    let ends = ends_without(&[rule], story);
+    let is_it = |end: &Untold| matches!(end, Untold::Unmet { what: unmet, .. } if unmet == what);
+    assert!(ends.iter().any(is_it), "it is so without {rule:?}; the story: {:?}", ends.first());
+}
+
+/// How a story fails with rules undone, under each seed under which it does.
+#[cfg(feature = "mutants")]
+fn ends_without(rules: &[Rule], story: impl Fn(u64) -> Told) -> Vec<Untold> {
     use migrations::rule::undo;
-    undo(Some(rule));
+    undo(rules.iter().copied());
     let told: Vec<Told> = (1..=8).map(story).collect();
     undo(None);
-    let broken = told
-        .iter()
-        .any(|told| told.as_ref().err().and_then(|untold| untold.invariant()) == Some(invariant));
-    let first = told.into_iter().find_map(Result::err);
-    assert!(broken, "INV-{invariant} holds without {rule:?}; the story: {first:?}");
+    told.into_iter().filter_map(Result::err).collect()
 }

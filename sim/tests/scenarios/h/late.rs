@@ -158,33 +158,40 @@ fn h18_a_removal_goes_not_into_a_set_without_a_live_majority() -> Told {
 }
 
 /// A delete reaches one replica; before it is tried again a repair raises T above it.
+fn until_a_delete_that_begins_anew_is_done(seed: u64) -> Told<Story> {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 3)?;
+    story.put("r0", "Ax", "x")?;
+    let missed = ["b", "c"].map(|name| story.hold(Kind::Write.from("r1").to(name)));
+    let delete = story.begin_delete("r1", "Ax");
+    story.until("a has the tombstone", |s| s.on_disk("a", "Ax") == Some(None))?;
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    story.must("nobody was told yes", !story.is_done(delete))?;
+    // Purged: all that there was of the delete is gone, and it is not acknowledged.
+    story.purge('A')?;
+    story.must_have_seen("tombstones are purged")?;
+    missed.into_iter().for_each(|hold| story.swallow(hold));
+    story.put("r0", "Ax", "between")?;
+    story.until("the delete is acknowledged", |s| s.is_done(delete))?;
+    Ok(story)
+}
+
+fn a_delete_begins_anew(seed: u64) -> Told {
+    let mut story = until_a_delete_that_begins_anew_is_done(seed)?;
+    let times = story.times_of("-> a: ", "delete Ax at ");
+    story.must(&format!("with another timestamp: {times:?}"), times.len() >= 2)?;
+    story.reads("r0", "Ax", None)?;
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    story.purge('A')?;
+    let mut story = story.end()?;
+    story.reads("r0", "Ax", None)
+}
+
 #[test]
 fn h19_a_delete_that_begins_anew_after_a_repair_draws_a_new_timestamp() -> Told {
-    each_seed(|seed| {
-        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
-        story.fill('A', 3)?;
-        story.put("r0", "Ax", "x")?;
-        let missed = ["b", "c"].map(|name| story.hold(Kind::Write.from("r1").to(name)));
-        let delete = story.begin_delete("r1", "Ax");
-        story.until("a has the tombstone", |s| s.on_disk("a", "Ax") == Some(None))?;
-        let repair = story.repair('A')?;
-        story.until_ended(repair, Ending::Done)?;
-        story.must("nobody was told yes", !story.is_done(delete))?;
-        // Purged: all that there was of the delete is gone, and it is not acknowledged.
-        story.purge('A')?;
-        story.must_have_seen("tombstones are purged")?;
-        missed.into_iter().for_each(|hold| story.swallow(hold));
-        story.put("r0", "Ax", "between")?;
-        story.until("the delete is acknowledged", |s| s.is_done(delete))?;
-        let times = story.times_of("-> a: ", "delete Ax at ");
-        story.must(&format!("with another timestamp: {times:?}"), times.len() >= 2)?;
-        story.reads("r0", "Ax", None)?;
-        let repair = story.repair('A')?;
-        story.until_ended(repair, Ending::Done)?;
-        story.purge('A')?;
-        let mut story = story.end()?;
-        story.reads("r0", "Ax", None)
-    })
+    each_seed(a_delete_begins_anew)
 }
 
 /// A write is on a and c only; c is fenced while a is removed, and a while... b remains alone.
@@ -259,7 +266,7 @@ fn h20_a_fenced_one_of_five_is_waited_for() -> Told {
 #[cfg(feature = "mutants")]
 mod controls {
     use super::*;
-    use crate::without;
+    use crate::{without, without_all};
     use migrations::rule::Rule;
 
     #[test]
@@ -270,5 +277,14 @@ mod controls {
     #[test]
     fn h20_control_a_removal_that_merges_nothing_loses_the_write() {
         without(Rule::RemovalMerges, 9, three_two_one);
+    }
+
+    #[test]
+    fn h19_control_a_delete_with_the_timestamp_it_had_before_hides_a_later_write() {
+        let rules = [Rule::FreshTimestamp, Rule::PromiseKept, Rule::OldTimestampsRefused];
+        without_all(&rules, 6, |seed| {
+            let mut story = until_a_delete_that_begins_anew_is_done(seed)?;
+            story.reads("r0", "Ax", None)
+        });
     }
 }
