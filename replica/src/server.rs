@@ -172,9 +172,11 @@ async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Sync
         let store = SledStore::open(Arc::clone(&directory), lease, options)?;
         let syncs = store.syncs().clone();
         let store: Arc<dyn TabletStore> = Arc::new(store);
-        let own = directory.identity().node.map(|(node, _)| node);
-        let tablets = Arc::new(Tablets::open(store, sessions, Arc::clone(&clock), own));
-        Ok((directory, tablets, clock, syncs))
+        let identity = directory.identity();
+        let own = identity.node.map(|(node, _)| node);
+        let tablets = Tablets::open(store, sessions, Arc::clone(&clock), own);
+        let tablets = if identity.adopted { tablets.awaiting_all() } else { tablets };
+        Ok((directory, Arc::new(tablets), clock, syncs))
     });
     let store = |source| ServeError::Store { path: args.data.clone(), source };
     let gave_up = |error: tokio::task::JoinError| {

@@ -247,9 +247,12 @@ impl Heard {
         let Some(why) = refused(&refusal, version) else { return Err(refusal) };
         if let Some(record) = refusal.record {
             let known = self.older.as_ref().map(|older| older.version);
+            // Of an earlier era: what was, before a restore. Nothing is read or written by that.
+            let is_of_now = record.version.era() == version.era();
+            let is_newest = known.is_none_or(|known| known < record.version);
             if record.version > version {
                 shared.learn(*record);
-            } else if why == Refused::VersionAhead && known.is_none_or(|v| v < record.version) {
+            } else if why == Refused::VersionAhead && is_of_now && is_newest {
                 self.older = Some(record);
             }
         }

@@ -9,6 +9,7 @@ use migrations::clock::HybridTime;
 use migrations::id::RouterId;
 use migrations::record::TabletRecord;
 use migrations::stage::Stage;
+use migrations::version::TopologyVersion;
 use palisade_client::{AdminClient, DataError, Router, RouterOptions};
 use proto::data::v1 as pb;
 use proto::reasons::Reason;
@@ -104,6 +105,20 @@ async fn agents_that_cannot_catch_up_are_asked_at_their_own_version() {
     router.put(TABLE, b"k", b"v").await.expect("a majority is at version 5");
     let calls: Vec<Call> = agents.iter().flat_map(Agent::calls).collect();
     assert!(times(&calls, 5).first() > times(&calls, 6).first());
+}
+
+/// What they go by is of the cluster before a restore: nobody writes by that any more, and of what
+/// is written there the restored cluster knows nothing.
+#[tokio::test]
+async fn an_older_record_of_an_earlier_era_is_never_gone_by() {
+    let agents = agents_at(&record(5)).await;
+    let mut restored = record(6);
+    restored.version = TopologyVersion::from_parts(1, 1);
+    let router = router_within(&[restored], &addresses(&agents), Duration::from_secs(1)).await;
+    let failed = router.put(TABLE, b"k", b"v").await.expect_err("nobody is at that version");
+    assert!(matches!(&failed, DataError::Unavailable { .. }), "{failed}");
+    let calls: Vec<Call> = agents.iter().flat_map(Agent::calls).collect();
+    assert!(calls.iter().all(|call| call.version.era() == 1), "{calls:?}");
 }
 
 #[tokio::test]

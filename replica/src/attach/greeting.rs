@@ -3,7 +3,7 @@
 use super::Ended;
 use crate::agent::Agent;
 use crate::stream::{Own, Puller};
-use crate::tablets::{CopyState, TakenOn, Unlisted};
+use crate::tablets::{CopyState, Tablets, TakenOn, Unlisted};
 use crate::wait::{Wait, bounded};
 use migrations::id::NodeId;
 use migrations::record::TabletRecord;
@@ -125,6 +125,9 @@ pub(super) async fn work_off(
     // this node: nothing is dropped on its word.
     let is_adopted = agent.directory.identity().adopted;
     let unlisted = if is_adopted { Unlisted::SetAside } else { Unlisted::Drop };
+    if is_adopted {
+        warn_of_older(&agent.tablets, &records);
+    }
     let done = agent.tablets.full_state(version, &records, own.node, unlisted).await?;
     agent.directory.worked_off()?;
     agent.wake_catching_up();
@@ -143,6 +146,18 @@ pub(super) async fn work_off(
 /// Says that the full state is worked off: from here on there are orders.
 pub(super) async fn worked_off(outbox: &Outbox, version: TopologyVersion) -> Result<(), Ended> {
     say(outbox, Event::FullStateDone(FullStateDone { version: Some(version.into()) })).await
+}
+
+/// Says of which tablets this node has last heard that they are elsewhere than the full state has
+/// them: the state that was restored is older, and what was written since may be on others only.
+fn warn_of_older(tablets: &Tablets, records: &[Arc<TabletRecord>]) {
+    for record in records {
+        let before = tablets.record(record.tablet).map(|before| before.both());
+        if let Some(before) = before.filter(|before| *before != record.both()) {
+            let tablet = record.tablet;
+            tracing::warn!(%tablet, nodes = ?before, "an older state of the tablet was restored");
+        }
+    }
 }
 
 pub(super) async fn report_lost(outbox: &Outbox, taken: &TakenOn) -> Result<(), Ended> {

@@ -20,10 +20,16 @@ fn key(tablet: TabletId, copy: CopyId) -> Vec<u8> {
     [&tablet.as_u64().to_be_bytes()[..], &layout::encode_version(copy.0)].concat()
 }
 
-/// All that are listed.
-pub(super) fn load(db: &sled::Db) -> Result<Asides, StoreError> {
+/// All that are listed. In a directory that was brought over, until its first full state is worked
+/// off, none is: what an earlier cluster had set aside may be what the new one gives. A crash
+/// meanwhile has it done again.
+pub(super) fn load(db: &sled::Db, is_adopted: bool) -> Result<Asides, StoreError> {
     let mut found = Asides::new();
-    for name in db.open_tree(ASIDE)?.iter().keys() {
+    let listed = db.open_tree(ASIDE)?;
+    if is_adopted {
+        listed.clear()?;
+    }
+    for name in listed.iter().keys() {
         let name = name?;
         let damaged = || StoreError::damaged("aside: a key that is no copy");
         let (tablet, copy) = name.split_first_chunk::<8>().ok_or_else(damaged)?;

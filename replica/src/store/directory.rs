@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock       locked while a process has the directory; its device and inode are part of the proof
-//! format     the number of the format
+//! format     the number of the format; a greater one once it was brought over to another cluster
 //! identity   directory id, node name, and what an admission left: see `identity`
 //! rows/      the row store: see `binding`
 //! ballast    given up when the disk is full
@@ -20,8 +20,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// The format that this program writes, and the newest that it reads.
+/// The format of a directory that was never brought over to another cluster.
 const FORMAT: u32 = 1;
+/// That of one that was, and the newest that this program reads: an older one would take what is
+/// set aside in it for copies of its own, and drop them.
+const FORMAT_ADOPTED: u32 = 2;
 
 /// What shows that an earlier process of a directory is gone: the same directory, on the same
 /// boot of the machine, whose lock file this process holds.
@@ -124,7 +127,7 @@ impl Directory {
     }
 
     /// Durably notes that the first full state after it was brought over is worked off.
-    pub(crate) fn worked_off(&self) -> Result<(), StoreError> {
+    pub fn worked_off(&self) -> Result<(), StoreError> {
         match self.identity().adopted {
             true => self.change(|identity| identity.adopted = false),
             false => Ok(()),
@@ -135,17 +138,23 @@ impl Directory {
     /// from a snapshot of its own. Nothing else is changed; what it holds is set aside or taken
     /// into use at its first admission there. Answers what it was.
     pub fn adopt(path: &Path, cluster: ClusterId) -> Result<Identity, StoreError> {
-        let io = |error| StoreError::io("read the identity", &error);
-        let text = fs::read_to_string(path.join("identity")).map_err(io)?;
+        let read = || {
+            let text = fs::read_to_string(path.join("identity"));
+            text.map_err(|error| StoreError::io("read the identity", &error))
+        };
+        // Nothing is made where there is none. And again under the lock: a process that ended in
+        // between may have been admitted.
+        read()?;
         let lock = take_lock(path)?;
         check_format(path)?;
-        let identity = Identity::parse(&text)?;
+        let identity = Identity::parse(&read()?)?;
         match identity.cluster {
             None => return Err(StoreError::NeverAdmitted(path.to_owned())),
             Some(own) if own == cluster => return Err(StoreError::IsOfCluster(cluster)),
             Some(_) => {}
         }
         let before = identity.clone();
+        write_format(path, FORMAT_ADOPTED)?;
         let directory = Directory { path: path.to_owned(), lock, identity: Mutex::new(identity) };
         directory.change(|identity| {
             identity.cluster = Some(cluster);
@@ -191,16 +200,18 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
         Ok(text) => {
             let found = text.trim().parse();
             let found: u32 = found.map_err(|_| StoreError::damaged("format: not a number"))?;
-            if found > FORMAT {
-                return Err(StoreError::FormatTooNew { found, known: FORMAT });
+            if found > FORMAT_ADOPTED {
+                return Err(StoreError::FormatTooNew { found, known: FORMAT_ADOPTED });
             }
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(path, "format", &format!("{FORMAT}\n"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write_format(path, FORMAT),
         Err(error) => Err(StoreError::io("read the format", &error)),
     }
+}
+
+fn write_format(path: &Path, format: u32) -> Result<(), StoreError> {
+    write_durably(path, "format", &format!("{format}\n"))
 }
 
 /// Writes a file aside, syncs it, renames it into place, syncs the directory: after a crash there

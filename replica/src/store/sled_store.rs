@@ -140,7 +140,7 @@ impl SledStore {
         // sled panics on some kinds of damage.
         let open = AssertUnwindSafe(|| {
             let db = config.open()?;
-            Ok((binding::check_id(&directory, &db)?, load(db)?))
+            Ok((binding::check_id(&directory, &db)?, load(db, directory.identity().adopted)?))
         });
         let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
         let (id, loaded) = catch_unwind(open).unwrap_or_else(panicked)?;
@@ -213,7 +213,7 @@ struct Loaded {
     aside: Asides,
 }
 
-fn load(db: sled::Db) -> Result<Loaded, StoreError> {
+fn load(db: sled::Db, is_adopted: bool) -> Result<Loaded, StoreError> {
     let floors = db.open_tree(layout::FLOORS)?;
     let mut found: HashMap<TabletId, Entry> = HashMap::new();
     let (mut unlisted, mut highest) = (TopologyVersion::ZERO, TopologyVersion::ZERO);
@@ -233,7 +233,7 @@ fn load(db: sled::Db) -> Result<Loaded, StoreError> {
             None => return Err(StoreError::damaged("floors: a key that is no tablet")),
         }
     }
-    let mut aside = aside::load(&db)?;
+    let mut aside = aside::load(&db, is_adopted)?;
     let mut is_there = Asides::new();
     for name in db.tree_names() {
         let Some((tablet, copy)) = layout::parse_tree_name(&name) else { continue };

@@ -1,7 +1,7 @@
 //! Step 4 of a barrier: waiting until nothing older can act here, and saying who still does. Every
 //! drain is one of these, within a barrier or not: past the deadline it is forced.
 
-use super::{Now, Tablet, Tablets};
+use super::{Tablet, Tablets};
 use crate::guard::{Turnstile, VersionGate};
 use crate::holders::Holder;
 use crate::lock::locked;
@@ -46,9 +46,7 @@ impl Tablets {
             let mut step = tablet.step.lock().await;
             step.done = None;
             tablet.close_sessions(None);
-            let now = tablet.now.load_full();
-            let (floor, record, copy) = (now.floor, now.record.clone(), now.copy);
-            tablet.publish(Now { floor, record, copy, is_awaiting: true, gate: None });
+            tablet.await_entry();
         }
         // At one time: what is forced on many tablets takes no longer than on one.
         join_all(all.iter().map(|tablet| async {

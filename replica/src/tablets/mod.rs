@@ -136,6 +136,15 @@ impl Tablets {
         Tablets { store, sessions, clock, tablets, fitness, settings, cuts }
     }
 
+    /// The same, in a directory that was brought over to another cluster: no tablet is served
+    /// before its entry in that cluster's full state is worked off. What is known here is the old
+    /// cluster's. Written by that, a row would be on copies that the new one may not give.
+    #[must_use]
+    pub fn awaiting_all(self) -> Tablets {
+        self.all().iter().for_each(|tablet| tablet.await_entry());
+        self
+    }
+
     /// The streams that are served from these tablets.
     pub(crate) fn cuts(&self) -> &Cuts {
         &self.cuts
@@ -273,6 +282,13 @@ impl Tablet {
             gate.turnstile().close();
             locked(&self.past).gates.push(Arc::clone(gate));
         }
+    }
+
+    /// Nothing is served from here on, until the tablet is taken on again.
+    fn await_entry(&self) {
+        let now = self.now.load_full();
+        let (floor, record, copy) = (now.floor, now.record.clone(), now.copy);
+        self.publish(Now { floor, record, copy, is_awaiting: true, gate: None });
     }
 
     fn version_guards(&self) -> u64 {

@@ -54,6 +54,8 @@ impl Agent {
             Arc::clone(&clock),
             Some(node(OWN)),
         );
+        let is_adopted = directory.identity().adopted;
+        let tablets = if is_adopted { tablets.awaiting_all() } else { tablets };
         Agent { directory, store, lease, clock, sessions, tablets: Arc::new(tablets) }
     }
 
