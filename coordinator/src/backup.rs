@@ -173,8 +173,9 @@ pub struct Restored {
     pub state: State,
     /// What it was made of.
     pub from: Contents,
-    /// How many transitions begin their attempt anew.
-    pub begun_anew: usize,
+    /// How many transitions end without having done anything: they could still turn back, and the
+    /// leader finds no nodes to go on with.
+    pub turned_back: usize,
 }
 
 /// Makes the data directory of a coordinator that is a new cluster of its own, with the state that
@@ -197,7 +198,7 @@ pub fn begin(from: Contents, path: &Path, place: &Place) -> Result<Restored, Bac
     let now_ms = wall_millis();
     let era = restore::new_era(&from.state, now_ms, place.era).map_err(refused)?;
     let anew = restore::sessions_of(&from.state);
-    let begun_anew = anew.len();
+    let turned_back = restore::turned_back(&from.state);
     let restoration = Restoration {
         cluster: new_cluster(),
         era,
@@ -210,7 +211,7 @@ pub fn begin(from: Contents, path: &Path, place: &Place) -> Result<Restored, Bac
     // Where it listens is not known yet; it says so itself when it runs.
     let member = Member { name: place.name.clone(), ..Member::default() };
     let raft_id = begin_restored(&place.data, &member, cluster.as_uuid(), &body)?;
-    Ok(Restored { cluster, raft_id, state, from, begun_anew })
+    Ok(Restored { cluster, raft_id, state, from, turned_back })
 }
 
 fn new_cluster() -> ClusterId {
@@ -306,13 +307,48 @@ mod tests {
         let first = restore(&path, &place("a", None)).expect("restored");
         let again = restore(&path, &place("a", None)).expect_err("there is one");
         assert!(matches!(again, BackupError::Directory(OpenError::NotEmpty { .. })), "{again}");
-        let second = restore(&path, &place("b", Some(first.state.version.era() + 1)));
+        // Far enough above it that the clock doesn't get there.
+        let second = restore(&path, &place("b", Some(first.state.version.era() + 1_000_000)));
         let second = second.expect("restored");
         assert_ne!(first.cluster, second.cluster);
         assert!(second.state.version > first.state.version);
         let low = restore(&path, &place("c", Some(0))).expect_err("no era below");
         assert!(matches!(low, BackupError::NotRestored { .. }), "{low}");
         assert!(!dir.path().join("c").exists(), "a refusal makes nothing");
+    }
+
+    /// A volume's mount point, a link to a directory, a name with a slash at its end: it is made
+    /// where it is to be. What is half made is nobody's.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_restore_makes_the_directory_where_it_is_to_be() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved(dir.path()).await;
+        let at = |data: PathBuf| Place { data, name: "c9".into(), era: None };
+        std::fs::create_dir_all(dir.path().join("volume/lost+found")).expect("made");
+        std::fs::create_dir(dir.path().join("linked")).expect("made");
+        std::os::unix::fs::symlink("linked", dir.path().join("link")).expect("made");
+        std::fs::create_dir(dir.path().join("empty")).expect("made");
+        for place in ["volume", "link", "empty/", "new/", "not/there/yet"] {
+            let place = at(dir.path().join(place));
+            let restored = restore(&path, &place).unwrap_or_else(|e| panic!("{place:?}: {e}"));
+            let group0 = opened(&place.data, "c9").await;
+            assert_eq!(group0.raft_id(), restored.raft_id);
+            group0.shutdown().await.expect("it stops");
+            let again = restore(&path, &place).expect_err("there is one");
+            assert!(matches!(again, BackupError::Directory(OpenError::NotEmpty { .. })), "{again}");
+        }
+        let listed = std::fs::read_dir(dir.path()).expect("readable");
+        let mut listed: Vec<_> = listed.map(|entry| entry.expect("one").file_name()).collect();
+        listed.sort();
+        assert_eq!(listed, ["c1", "empty", "link", "linked", "new", "not", "saved", "volume"]);
+
+        std::fs::remove_file(dir.path().join("new/format")).expect("removed");
+        let options = Options::new(dir.path().join("new"), member("c9")).fast();
+        let half = Group0::open(options, Machine::default()).await.err().expect("half of it");
+        assert!(matches!(half, OpenError::FormatDamaged { .. }), "{half}");
+        let file = restore(&path, &at(path.clone())).expect_err("a file is in its place");
+        assert!(matches!(file, BackupError::Directory(OpenError::Io { .. })), "{file}");
+        assert!(inspect(&path).is_ok());
     }
 
     /// Every bit of the file in turn, and every length.

@@ -41,7 +41,7 @@ pub(crate) enum Wait {
     Said,
     /// For the answer to a question to an agent.
     Ask,
-    /// For a watcher to take what there is.
+    /// For a watcher, or whoever saves a snapshot, to take what there is.
     Watch,
 }
 

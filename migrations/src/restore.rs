@@ -10,6 +10,8 @@
 use crate::apply;
 use crate::id::{ClusterId, RequestId, SessionId, TabletId};
 use crate::invariant::Broken;
+use crate::record::TransitionRecord;
+use crate::stage::{TransitionKind, WayBack};
 use crate::state::State;
 use crate::topology::Topology;
 use crate::version::TopologyVersion;
@@ -41,13 +43,13 @@ pub enum NotRestored {
     /// The cluster's id is that which it had.
     #[error("a restored cluster has an id of its own")]
     SameCluster,
-    /// The era is not above that of the state.
-    #[error("era {asked} is not above {found}, the era that it was saved in")]
+    /// The era is below that which it would get by itself.
+    #[error("era {asked} may have been another restore's: leave it out, or name {least} or more")]
     EraTooLow {
         /// The era that was asked for.
         asked: u32,
-        /// The era of the state.
-        found: u32,
+        /// The least that it can have.
+        least: u32,
     },
     /// There is no era above the state's, or none for this time.
     #[error("there is no era left above {0}")]
@@ -60,25 +62,24 @@ pub enum NotRestored {
     Broken(#[from] Broken),
 }
 
-/// The era of a restore: the greater of the state's era + 1 and the seconds since 1970, or the one
-/// that somebody asked for.
+/// The era of a restore: the greater of the state's era + 1 and the seconds since 1970, or a higher
+/// one that somebody asked for. A lower one may be that of an earlier restore, whose numbers would
+/// be made again.
 ///
 /// # Errors
 ///
 /// [`NotRestored::EraTooLow`], [`NotRestored::NoEraLeft`].
 pub fn new_era(state: &State, now_ms: u64, asked: Option<u32>) -> Result<u32, NotRestored> {
     let found = state.version.era();
-    if let Some(asked) = asked {
-        return if asked > found {
-            Ok(asked)
-        } else {
-            Err(NotRestored::EraTooLow { asked, found })
-        };
-    }
     let none_left = NotRestored::NoEraLeft(found);
     let next = found.checked_add(1).ok_or_else(|| none_left.clone())?;
     let seconds = u32::try_from(now_ms / 1_000).map_err(|_| none_left)?;
-    Ok(next.max(seconds))
+    let least = next.max(seconds);
+    match asked {
+        Some(asked) if asked < least => Err(NotRestored::EraTooLow { asked, least }),
+        Some(asked) => Ok(asked),
+        None => Ok(least),
+    }
 }
 
 /// The tablets whose transition has a session: each begins its attempt anew.
@@ -87,6 +88,19 @@ pub fn sessions_of(state: &State) -> Vec<TabletId> {
         tablet.transition.as_ref().is_some_and(|transition| transition.record.session.is_some())
     });
     open.map(|(id, _)| *id).collect()
+}
+
+/// How many transitions turn back at once: all that still can, but for repairs, since at first no
+/// node is admitted. To wait for those that they need would hold them for as long as one is not
+/// brought over; whoever asked for them asks again.
+pub fn turned_back(state: &State) -> usize {
+    let transitions = state.tablets.values().filter_map(|tablet| tablet.transition.as_ref());
+    let records = transitions.map(|transition| &transition.record);
+    let is_turned = |record: &&TransitionRecord| {
+        let can_turn = matches!(record.stage.way_back(), WayBack::To(_));
+        can_turn && record.kind != TransitionKind::Repair
+    };
+    records.filter(is_turned).count()
 }
 
 /// The state of the new cluster.
@@ -99,9 +113,9 @@ pub fn restore(state: State, restoration: &Restoration) -> Result<State, NotRest
     if saved == restoration.cluster {
         return Err(NotRestored::SameCluster);
     }
-    let found = state.version.era();
-    if restoration.era <= found {
-        return Err(NotRestored::EraTooLow { asked: restoration.era, found });
+    let (asked, found) = (restoration.era, state.version.era());
+    if asked <= found {
+        return Err(NotRestored::EraTooLow { asked, least: found.saturating_add(1) });
     }
     let mut topology = Topology::from_state(state)?;
     for tablet in sessions_of(topology.state()) {

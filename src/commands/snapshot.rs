@@ -73,7 +73,7 @@ pub(super) fn show_restored(output: Output, restored: &Restored, place: &Place) 
         "version": version.to_string(),
         "data": place.data.display().to_string(),
         "name": place.name,
-        "begunAnew": restored.begun_anew,
+        "turnedBack": restored.turned_back,
         "from": value(&restored.from),
     });
     show(output, &human, &value);

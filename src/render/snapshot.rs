@@ -47,7 +47,7 @@ pub(crate) fn restored(restored: &Restored, place: &Place) -> String {
         ("restored", format!("version {saved}, which is {version} here")),
         ("nodes", format!("{}; none is admitted", restored.state.nodes.len())),
         ("tablets", restored.state.tablets.len().to_string()),
-        ("begun anew", format!("{} migrations", restored.begun_anew)),
+        ("turned back", format!("{} migrations", restored.turned_back)),
     ]);
     let (data, name) = (place.data.display(), &place.name);
     text.push_str(&format!(

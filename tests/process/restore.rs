@@ -2,9 +2,14 @@
 //! copy; a chunk that is held over a restore. On real processes and with the commands that people
 //! have.
 
+use crate::harness::steps::acknowledge;
 use crate::harness::{Cluster, soon};
 use proto::admin::v1 as pb;
+use proto::data::v1 as data;
+use proto::data::v1::data_service_client::DataServiceClient;
 use proto::faults::v1 as faults;
+use proto::reasons::Reason;
+use proto::status::Refusal;
 use proto::types::v1::Stage;
 use serde_json::Value;
 use std::path::Path;
@@ -134,6 +139,35 @@ async fn lost(cluster: &Cluster, node: &str) {
     soon(&format!("the lost replica of {node}"), marked).await;
 }
 
+/// Brings an agent over while no coordinator runs, and asks it in the name of the new cluster for
+/// what it knows by the old one. What was written by that would be on copies that the new cluster
+/// may not give.
+async fn serves_nothing_of_before(
+    cluster: &mut Cluster,
+    name: &str,
+    id: &str,
+    tablet: &pb::Tablet,
+) {
+    cluster.kill("c1");
+    cluster.kill(name);
+    adopt(cluster, name, id);
+    cluster.start_agent(name);
+    let cluster_id = uuid::Uuid::parse_str(id).expect("a UUID");
+    let mut direct = DataServiceClient::new(cluster.channel(name, "data"));
+    let header = data::RequestHeader {
+        cluster_id: bytes::Bytes::copy_from_slice(cluster_id.as_bytes()),
+        tablet: tablet.id,
+        version: tablet.version,
+        clock: 0,
+    };
+    let position = b"12345678key".to_vec().into();
+    let get = data::GetRequest { header: Some(header), position };
+    let refused = soon("an answer", direct.get(get)).await.expect_err("nothing is served");
+    let reason = Refusal::from_status(&refused).map(|refusal| refusal.reason);
+    assert_eq!(reason, Some(Reason::NodeNotReady), "{refused}");
+    cluster.restart("c1");
+}
+
 /// The snapshot is from before a move: the node that the tablet went to has a copy that nobody
 /// gives it, and the node that it left has none of the one that it is given. Nothing is dropped,
 /// nothing is served that isn't there, no acknowledged write is missing, and it can be mended.
@@ -145,12 +179,17 @@ async fn h2_a_move_after_the_snapshot_is_forgotten_and_nothing_is_lost() {
     let file = save(&cluster, "saved");
     cluster.moved(&tablet, "n1", "n4").await;
     put(&cluster, 50..100).await;
+    let moved = cluster.digest(&tablet).await;
     let restored = restore(&mut cluster, &file, None);
     assert!(restored["era"].as_u64().expect("a number") > 1_700_000_000);
     let id = cluster_of(&restored);
     // Who has not been brought over is not let in, and says why.
     cluster.said("n1", "the directory belongs to cluster").await;
-    bring_over(&mut cluster, &AGENTS, &id).await;
+    serves_nothing_of_before(&mut cluster, "n2", &id, &moved).await;
+    bring_over(&mut cluster, &["n1", "n3", "n4"], &id).await;
+    cluster.admitted(4).await;
+    // It says of which tablet the state is older than what it has heard of.
+    cluster.said("n3", "an older state of the tablet was restored").await;
     let aside = orphans(&cluster, 1).await;
     assert_eq!((aside[0].node.as_str(), aside[0].tablet), ("n4", tablet.id));
     lost(&cluster, "n1").await;
@@ -167,7 +206,18 @@ async fn h2_a_move_after_the_snapshot_is_forgotten_and_nothing_is_lost() {
     assert_eq!(aside[0].copy.map_or(1, |copy| copy.era), 0, "an old number");
     let name = format!("n4/{}/{}", tablet.id, aside[0].copy.expect("a number").counter);
     let coordinators = cluster.admin_addresses().join(",");
-    done(&["node", "orphans", "--drop", &name, "--coordinators", &coordinators]);
+    let drop = |name: &str| {
+        palisade(&["node", "orphans", "--drop", name, "--coordinators", &coordinators])
+    };
+    let given = cluster.digest(&tablet).await.replicas;
+    let given = given.iter().find(|replica| replica.node == "n4").expect("it went there");
+    let given = given.copy.expect("a number");
+    let own = format!("n4/{}/{}.{}", tablet.id, given.era, given.counter);
+    let (code, _, error) = drop(&own);
+    assert_eq!(code, Some(4), "only what is set aside: {error}");
+    assert_eq!(drop(&name).0, Some(0));
+    let (code, _, error) = drop(&name);
+    assert_eq!(code, Some(4), "it is gone already: {error}");
     orphans(&cluster, 0).await;
     cluster.replicas_agree(&tablet).await;
     let (found, given) = cluster.copies_on_disk().await;
@@ -221,16 +271,19 @@ async fn h2_a_chunk_is_held_over_a_restore() {
     let mut target = cluster.faults("n4");
     let hold = faults::HoldNextChunkRequest { tablet: tablet.id };
     target.hold_next_chunk(hold).await.expect("wanted");
+    // The attempts that follow don't get past the point of no return meanwhile.
+    cluster.hold(&acknowledge("n2", tablet.id, Stage::WriteBothReadNew)).await;
+    cluster.hold(&acknowledge("n3", tablet.id, Stage::WriteBothReadNew)).await;
     let migration = cluster.migrate(&tablet, "n1", "n4").await;
     let await_held = faults::AwaitHeldRequest { tablet: tablet.id };
     soon("a held chunk", target.await_held(await_held)).await.expect("held");
     cluster.reached(&migration, Stage::WriteBothReadOld).await;
     let file = save(&cluster, "saved");
     let restored = restore(&mut cluster, &file, None);
-    assert_eq!(restored["begunAnew"], 1, "{restored}");
+    assert_eq!(restored["turnedBack"], 1, "{restored}");
     let id = cluster_of(&restored);
     bring_over(&mut cluster, &["n1", "n2", "n3"], &id).await;
-    // The receiver never came over: the move ends without it.
+    // The new leader found nobody admitted, and turned it back.
     let ended = cluster.ended(&migration).await;
     assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
     let router = cluster.router();

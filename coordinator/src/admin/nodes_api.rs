@@ -293,6 +293,9 @@ impl NodeService for AdminApi {
         match self.agents.ask(id, question).await {
             Ok(answer::Outcome::Copies(_)) => {}
             Ok(_) => return Err(not_ready(&node, "it has answered something else")),
+            Err(AskError::Failed { reason, detail }) if reason == Reason::NotFound.name() => {
+                return Err(Refusal::new(Reason::NotFound, format!("{node}: {detail}")).into());
+            }
             Err(error) => return Err(not_ready(&node, &error.to_string())),
         }
         tracing::warn!(audit = true, node, tablet, "an orphan is dropped by order");

@@ -47,7 +47,14 @@ impl Lock {
 pub(super) fn open(dir: &Path) -> Result<(Lock, Option<Format>), OpenError> {
     create_dir(dir)?;
     let lock = take_lock(dir)?;
-    let format = read_format(&dir.join("format"))?;
+    let path = dir.join("format");
+    let format = read_format(&path)?;
+    // It is written before the first of them, and after all that a restore makes: a member that
+    // was drawn for what is there would be another one than that whose state it is.
+    if format.is_none() && ["log", "snapshots"].iter().any(|made| dir.join(made).exists()) {
+        let detail = "there is none, beside a log or snapshots".to_owned();
+        return Err(OpenError::FormatDamaged { path, detail });
+    }
     Ok((lock, format))
 }
 

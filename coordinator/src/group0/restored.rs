@@ -1,63 +1,83 @@
 //! A group of one that begins with a state that was saved: a directory made whole, or not at all.
 //!
-//! It is made beside its place and renamed into it. What is in it is what a group of one has after
-//! its first entry, with a snapshot in that entry's place.
+//! It is made where it is to be, which may be the mount point of a volume. The format file comes
+//! last: without it nobody opens what is there (see `directory`). What is in it is what a group of
+//! one has after its first entry, with a snapshot in that entry's place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::directory::{self, Format};
+use super::directory::{self, Format, Lock};
 use super::error::{OpenError, RestoreError};
 use super::identity;
 use super::log::LogStore;
 use super::snapshot;
 use super::types::{self, Member, Membership, SnapshotMeta, StoredMembership};
 
+/// What a new file system has at its root.
+const OF_A_VOLUME: &str = "lost+found";
+
 /// Makes a data directory for the one member of a new cluster, whose state machine begins with
 /// `body`. Answers its Raft id. Blocks.
 ///
 /// # Errors
 ///
-/// [`OpenError::NotEmpty`] if there is anything in `dir`; [`OpenError::Io`]. Nothing is left in
-/// its place then.
+/// [`OpenError::NotEmpty`] if there is anything in `dir`; [`OpenError::AlreadyRunning`];
+/// [`OpenError::Io`]. Nothing is left of it then.
 pub fn begin_restored(
     dir: &Path,
     member: &Member,
     cluster: Uuid,
     body: &[u8],
 ) -> Result<u64, OpenError> {
-    let is_taken = match fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_some(),
+    let not_empty = || OpenError::NotEmpty { path: dir.to_owned() };
+    let was_there = match fs::read_dir(dir) {
+        Ok(mut entries) => {
+            if entries.any(|entry| entry.map_or(true, |entry| entry.file_name() != OF_A_VOLUME)) {
+                return Err(not_empty());
+            }
+            true
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(source) => return Err(OpenError::io("read", dir)(source)),
     };
-    if is_taken {
-        return Err(OpenError::NotEmpty { path: dir.to_owned() });
+    let (lock, format) = directory::open(dir)?;
+    if format.is_some() {
+        // Another restore's, of this moment.
+        return Err(not_empty());
     }
-    let mut beside = dir.as_os_str().to_owned();
-    beside.push(format!(".restored-{}", cluster.simple()));
-    let beside = PathBuf::from(beside);
-    let made = make(&beside, member, cluster, body);
-    if let Err(error) = made {
-        // Best effort: it is in nobody's way.
-        let _left_behind = fs::remove_dir_all(&beside);
-        return Err(error);
+    let lock = Arc::new(lock);
+    let made = make(dir, Arc::clone(&lock), member, cluster, body);
+    if made.is_err() {
+        // Best effort; without a format file it is nobody's.
+        for file in ["format", "format.aside", "lock"] {
+            let _left_behind = fs::remove_file(dir.join(file));
+        }
+        for made in ["snapshots", "log"] {
+            let _left_behind = fs::remove_dir_all(dir.join(made));
+        }
+        if !was_there {
+            let _left_behind = fs::remove_dir(dir);
+        }
     }
-    fs::rename(&beside, dir).map_err(OpenError::io("move the new directory to", dir))?;
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    directory::sync_dir(parent).map_err(OpenError::io("sync the directory", parent))?;
+    lock.release();
     made
 }
 
-fn make(dir: &Path, member: &Member, cluster: Uuid, body: &[u8]) -> Result<u64, OpenError> {
-    let (lock, _format) = directory::open(dir)?;
+fn make(
+    dir: &Path,
+    lock: Arc<Lock>,
+    member: &Member,
+    cluster: Uuid,
+    body: &[u8],
+) -> Result<u64, OpenError> {
     let log = dir.join("log");
-    LogStore::open(&log, Arc::new(lock), true)?.close().map_err(OpenError::io("close", &log))?;
+    LogStore::open(&log, lock, true)?.close().map_err(OpenError::io("close", &log))?;
     let raft_id = identity::draw();
     let snapshots = dir.join("snapshots");
     directory::create_dir(&snapshots)?;

@@ -2,11 +2,15 @@
 //! who is taken for the node that it was. The shape of H2.
 
 use super::cluster::{Cluster, node, tablet};
+use super::driver::{Leader, proposals};
 use migrations::command::{Command, Rejected};
+use migrations::driver::Event;
 use migrations::id::{ClusterId, RequestId, SessionId};
-use migrations::restore::{NotRestored, Restoration, new_era, restore, sessions_of};
+use migrations::lease::Instant;
+use migrations::restore::{NotRestored, Restoration, new_era, restore, sessions_of, turned_back};
 use migrations::stage::Stage;
 use migrations::state::State;
+use migrations::tablet::{EndReason, Ending};
 use migrations::topology::Topology;
 use migrations::version::{Incarnation, TopologyVersion};
 use uuid::Uuid;
@@ -89,8 +93,13 @@ fn the_era_is_above_the_saved_one_and_not_before_its_time() {
     state.version = TopologyVersion::from_parts(1_800_000_000, 9);
     assert_eq!(era(&state, 1_790_000_000, None), Ok(1_800_000_001));
     assert_eq!(era(&state, 0, Some(1_900_000_000)), Ok(1_900_000_000));
-    let (asked, found) = (1_800_000_000, 1_800_000_000);
-    assert_eq!(era(&state, 0, Some(asked)), Err(NotRestored::EraTooLow { asked, found }));
+    let (asked, least) = (1_800_000_000, 1_800_000_001);
+    assert_eq!(era(&state, 0, Some(asked)), Err(NotRestored::EraTooLow { asked, least }));
+    // Above the saved one, and of a time that is over: another restore may have had it.
+    let (asked, least) = (1_800_000_002, 1_900_000_000);
+    let before = era(&state, 1_900_000_000, Some(asked));
+    assert_eq!(before, Err(NotRestored::EraTooLow { asked, least }));
+    assert_eq!(era(&state, 1_900_000_000, Some(least)), Ok(least));
     state.version = TopologyVersion::from_parts(u32::MAX, 9);
     assert_eq!(era(&state, 0, None), Err(NotRestored::NoEraLeft(u32::MAX)));
 }
@@ -105,9 +114,8 @@ fn what_is_not_fit_is_not_restored() {
         change(&mut restoration, &mut state);
         restore(state, &restoration).expect_err("it is not fit")
     };
-    let (asked, found) = (0, 0);
     let low = refused(&|restoration, _| restoration.era = 0);
-    assert_eq!(low, NotRestored::EraTooLow { asked, found });
+    assert_eq!(low, NotRestored::EraTooLow { asked: 0, least: 1 });
     assert_eq!(refused(&|_, state| state.cluster = None), NotRestored::NoCluster);
     let same = refused(&|restoration, state| {
         restoration.cluster = state.cluster.expect("it has one");
@@ -185,6 +193,49 @@ fn a_node_that_the_state_does_not_know_is_new() {
     let command = Command::Admit(Box::new(unknown));
     assert_eq!(old.apply(command.clone()), Err(Rejected::NodeRemoved));
     assert!(new.apply(command).is_ok());
+}
+
+/// The new leader finds nobody admitted. What can still turn back does so; nothing else is decided
+/// before its nodes have come over, and then everything ends.
+#[test]
+fn a_restored_migration_that_can_turn_back_does() {
+    let id = tablet(1);
+    for stage in Stage::ALL {
+        let mut old = Cluster::in_stage(stage);
+        let mut new = restored(&mut old, ERA);
+        let mut leader = Leader::new(&new);
+        let effects = leader.handle(&new, Event::Tick(Instant(1_000_000_000)));
+        let back = match stage {
+            Stage::AllowWriteBothReadOld | Stage::WriteBothReadOld | Stage::Streaming => {
+                Some(Stage::CleanupTarget)
+            }
+            Stage::WriteBothReadNew => Some(Stage::WriteBothReadOldFallback),
+            _ => None,
+        };
+        assert_eq!(turned_back(old.topology.state()), usize::from(back.is_some()), "{stage}");
+        let after = match stage {
+            // Nodes that are out owe their drops, and are not waited for.
+            Stage::Cleanup => Some(Stage::EndMigration),
+            Stage::Drop => None,
+            _ => back.or(new.stage(id)),
+        };
+        let is_moved = after != new.stage(id);
+        let proposed = proposals(&effects);
+        assert_eq!(proposed.len(), usize::from(is_moved), "{stage}: {proposed:?}");
+        for command in proposed {
+            new.apply(command.clone()).expect("an edge of the table");
+        }
+        assert_eq!(new.stage(id), after, "{stage}");
+        for n in [5, 3, 4, 2, 1] {
+            new.admit(n).expect("it comes over");
+        }
+        new.forward_to_end(id);
+        if back.is_some() {
+            let over = new.topology.state().finished.back().expect("it ended");
+            let reason = Some(EndReason::NoLiveMajority);
+            assert_eq!((over.ending, over.reason), (Ending::Reverted, reason), "{stage}");
+        }
+    }
 }
 
 /// A restored transition ends, once its nodes have come over.

@@ -288,10 +288,13 @@ impl One {
         let store = Arc::clone(self.agent.tablets.store());
         let dropping = tokio::task::spawn_blocking(move || store.drop_aside(tablet, CopyId(copy)));
         let dropped = dropping.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
-        let dropped = dropped.map_err(|error| (error.reason(), error.to_string()))?;
+        let copy = CopyId(copy);
+        if !dropped.map_err(|error| (error.reason(), error.to_string()))? {
+            return Err((Reason::NotFound, format!("no copy {copy} of {tablet} is set aside")));
+        }
         let synced = self.agent.tablets.store().durable().wait().await;
         synced.map_err(|error| (error.reason(), error.to_string()))?;
-        tracing::warn!(audit = true, %tablet, copy = %CopyId(copy), dropped, "dropped by order");
+        tracing::warn!(audit = true, %tablet, %copy, "what was set aside is dropped by order");
         self.copies().await
     }
 
