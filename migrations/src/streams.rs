@@ -1,7 +1,7 @@
 //! Which streams an attempt needs, and whether what they report is enough to go on.
 
 use crate::command::Rejected;
-use crate::evidence::StreamReport;
+use crate::evidence::{FailureReason, StreamReport};
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::record::StreamPair;
@@ -116,4 +116,22 @@ pub fn is_current(topology: &Topology, transition: &Transition, report: &StreamR
         && transition.record.streams.contains(&report.pair)
         && admitted(report.pair.source) == Some(report.source_incarnation)
         && admitted(report.pair.receiver) == Some(report.receiver_incarnation)
+}
+
+/// Whether a source or a receiver of the running attempt is dead: the attempt can't be completed,
+/// and a new one chooses anew.
+pub(crate) fn has_dead_end(topology: &Topology, tablet: &Tablet, transition: &Transition) -> bool {
+    let mut ends = transition.record.streams.iter().flat_map(|pair| [pair.source, pair.receiver]);
+    ends.any(|node| topology.is_dead(tablet, node))
+}
+
+/// Whether a failed attempt uses up one of the tries. A death that group0 knows of does not: it says
+/// nothing of the work, and the next attempt does without who died, or he has come back.
+pub(crate) fn costs_a_try(
+    topology: &Topology,
+    tablet: &Tablet,
+    transition: &Transition,
+    failure: FailureReason,
+) -> bool {
+    failure != FailureReason::NodeFenced || !has_dead_end(topology, tablet, transition)
 }

@@ -62,8 +62,6 @@ enum Ended {
     Store(#[from] crate::store::StoreError),
     #[error("this incarnation is fenced")]
     Fenced,
-    #[error("orders pile up")]
-    PiledUp,
     #[error("an order could not be performed: {0}")]
     Broken(tokio::task::JoinError),
 }

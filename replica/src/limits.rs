@@ -45,8 +45,7 @@ pub const SCAN_BYTES: usize = 2 << 20;
 pub const EVENTS_QUEUED: usize = 1_024;
 /// Orders that are performed at a time; more wait.
 pub const ORDERS_AT_ONCE: usize = 4_096;
-/// Orders that wait for a place among these. With more, the attachment begins anew: its full state
-/// says all that they would.
+/// Orders that wait for a place among these. While there are more, none is read.
 pub const ORDERS_WAITING: usize = 16_384;
 /// The first pause before attaching again; it doubles.
 pub const ATTACH_BACKOFF: Duration = Duration::from_millis(50);

@@ -13,7 +13,7 @@ pub(crate) enum UnsafeCommand {
     #[command(before_help = "Examples:\n  \
                        palisade unsafe accept-data-loss orders/17 --reason 'both burnt'\n  \
                        palisade unsafe accept-data-loss orders/17 --from n1 --to n4 \
-                       --confirm orders/17 --wait")]
+                       --dead n1,n2 --confirm orders/17 --wait")]
     AcceptDataLoss(AcceptDataLossArgs),
     /// Begin a new cluster with what is left of one whose coordinators have lost their majority for
     /// good. None of them may run. What only those that are gone had is lost. Asks nobody.
@@ -34,8 +34,13 @@ pub(crate) struct AcceptDataLossArgs {
     #[arg(long, value_name = "NODE", requires = "from", add = complete::nodes())]
     pub(crate) to: Option<String>,
     /// The tablet's name once more, TABLE/NUMBER; without it, it is asked for.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "dead")]
     pub(crate) confirm: Option<String>,
+    /// The nodes whose replicas are given up, as `palisade tablet explain` shows them, separated by
+    /// commas; without it they are shown before the name is asked for. If one more is dead, nothing
+    /// is given up.
+    #[arg(long, value_name = "NODES", value_delimiter = ',', add = complete::nodes())]
+    pub(crate) dead: Vec<String>,
     #[command(flatten)]
     pub(crate) job: Box<JobArgs>,
 }

@@ -12,10 +12,14 @@ pub(super) async fn accept_data_loss(
     session: &Session,
     args: AcceptDataLossArgs,
 ) -> Result<Exit, Failure> {
-    let AcceptDataLossArgs { tablet, from, to, confirm, job } = args;
+    let AcceptDataLossArgs { tablet, from, to, confirm, dead: named, job } = args;
     session.check_name(&tablet).await?;
     let found = session.admin.tablet(tablet.id, false).await?;
-    let dead = dead(&found, &session.admin.list_nodes().await?);
+    // What is sent is what somebody has seen: on the command line, or here before he types the name.
+    let dead = match named.is_empty() {
+        true => dead(&found, &session.admin.list_nodes().await?),
+        false => named,
+    };
     if !job.change.dry_run {
         check_typed(&found, &dead, confirm)?;
     }

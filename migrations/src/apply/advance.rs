@@ -4,7 +4,7 @@
 use super::Work;
 use crate::barrier;
 use crate::command::{Advance, Applied, Expected, Outcome, Rejected};
-use crate::evidence::{Evidence, FailureReason};
+use crate::evidence::Evidence;
 use crate::id::{NodeId, SessionId, TabletId};
 use crate::problem::{Field, Problem};
 use crate::record::StreamPair;
@@ -192,8 +192,11 @@ impl Work<'_> {
         if !is_retry && advance.reason.is_none() {
             return Err(Rejected::InvalidField { field: Field::Reason, problem: Problem::Missing });
         }
-        // Who died says nothing of the work: the next attempt does without it, or it comes back.
-        let has_failed = advance.failure.is_some_and(|why| why != FailureReason::NodeFenced);
+        let tablet = self.topology.tablet(id);
+        let has_failed = tablet.zip(advance.failure).is_some_and(|(tablet, failure)| {
+            let transition = tablet.transition.as_ref();
+            transition.is_some_and(|t| streams::costs_a_try(self.topology, tablet, t, failure))
+        });
         self.topology.change(id, |tablet| {
             let Some(transition) = &mut tablet.transition else { return };
             if is_retry && has_failed {

@@ -5,7 +5,7 @@
 //! A node is asked, behind its orders, whether they have come: one question at a time. All of it
 //! is soft: a new leader counts from its own begin, which costs time and nothing else.
 
-use super::{Driver, Effect, Gathered, Unfit};
+use super::{Driver, Effect, Gathered, Order, Unfit};
 use crate::apply::check_forward;
 use crate::barrier;
 use crate::command::Rejected;
@@ -306,8 +306,12 @@ impl Driver {
                 // They stand still by order, and owe nothing meanwhile.
                 gathered.streams_heard.values_mut().for_each(|heard| *heard = now);
             }
+            // Ordered at its receiver's attachment of now: what a receiver says of a stream is not
+            // heard while it has none, nor before it has been told again.
             let is_late = |(pair, heard): (&StreamPair, &Instant)| {
-                now > after(*heard, patience) && !gathered.reports.contains_key(pair)
+                now > after(*heard, patience)
+                    && !gathered.reports.contains_key(pair)
+                    && gathered.told.contains(&Order::Pull(*pair))
             };
             if gathered.streams_heard.iter().any(is_late) {
                 lost.push(*id);

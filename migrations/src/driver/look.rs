@@ -9,6 +9,7 @@ use crate::evidence::{Evidence, FailureReason};
 use crate::id::TabletId;
 use crate::record::TabletRecord;
 use crate::stage::{BarrierWhen, SessionOnEdge, Stage, WayBack, Work, session_on_edge};
+use crate::streams;
 use crate::tablet::{EndReason, Tablet, Transition};
 use crate::topology::Topology;
 use alloc::vec::Vec;
@@ -162,16 +163,16 @@ impl Driver {
         let Some(gathered) = self.gathered.get(&id) else { return Next::Wait };
         let stage = transition.record.stage;
         let can_turn_back = matches!(stage.way_back(), WayBack::To(_));
+        let Some(tablet) = topology.tablet(id) else { return Next::Wait };
         if (transition.is_cancelled || transition.is_pending_lost) && can_turn_back {
             return Next::Back(transition.reason.unwrap_or(EndReason::Cancelled));
         }
         if let Some(failure) = gathered.failure {
-            return self.after_failure(topology, transition, failure, gathered.not_before);
+            return self.after_failure(topology, tablet, transition, failure, gathered.not_before);
         }
-        if stage.work() == Work::Stream
-            && let Some(failure) = dead_participant(topology, id, transition)
-        {
-            return self.after_failure(topology, transition, failure, None);
+        if stage.work() == Work::Stream && streams::has_dead_end(topology, tablet, transition) {
+            let died = FailureReason::NodeFenced;
+            return self.after_failure(topology, tablet, transition, died, None);
         }
         let evidence = gathered.evidence();
         match check_forward(topology, id, &evidence) {
@@ -190,11 +191,12 @@ impl Driver {
     fn after_failure(
         &self,
         topology: &Topology,
+        tablet: &Tablet,
         transition: &Transition,
         failure: FailureReason,
         not_before: Option<crate::lease::Instant>,
     ) -> Next {
-        let is_try = failure != FailureReason::NodeFenced;
+        let is_try = streams::costs_a_try(topology, tablet, transition, failure);
         let tries_left = transition.failures.saturating_add(1) < topology.state().settings.attempts;
         if !failure.is_retryable() || (is_try && !tries_left) {
             return Next::Back(EndReason::Failed(failure));
@@ -204,18 +206,6 @@ impl Driver {
             Some(_) | None => Next::Retry(failure),
         }
     }
-}
-
-/// A source or receiver of the running attempt that is dead now: the attempt can't be completed,
-/// and a new one chooses anew.
-fn dead_participant(
-    topology: &Topology,
-    id: TabletId,
-    transition: &Transition,
-) -> Option<FailureReason> {
-    let tablet = topology.tablet(id)?;
-    let mut nodes = transition.record.streams.iter().flat_map(|pair| [pair.source, pair.receiver]);
-    nodes.any(|node| topology.is_dead(tablet, node)).then_some(FailureReason::NodeFenced)
 }
 
 fn forward(

@@ -276,7 +276,13 @@ fn a_restart_costs_a_move_none_of_its_tries() {
         cluster.admit(2).expect("it proves that the earlier one is gone");
         cluster.forward_until(tablet(1), Stage::Streaming);
         // And one whose machine restarts is fenced first.
-        assert_eq!(fail(&mut cluster, FailureReason::NodeFenced), Some(Stage::WriteBothReadOld));
+        let source = cluster.transition(tablet(1)).record.streams[0].source;
+        let n = (1..=9).find(|n| node(*n) == source).expect("one of them");
+        cluster.fence(n).expect("it is admitted");
+        let mut died = cluster.retry_command(tablet(1));
+        died.failure = Some(FailureReason::NodeFenced);
+        cluster.advance(died).expect("an edge");
+        cluster.admit(n).expect("it is fenced");
         cluster.forward_until(tablet(1), Stage::Streaming);
     }
     for failed in 1..attempts {
@@ -285,4 +291,16 @@ fn a_restart_costs_a_move_none_of_its_tries() {
         cluster.forward_until(tablet(1), Stage::Streaming);
     }
     assert_eq!(fail(&mut cluster, FailureReason::PeerClosed), Some(Stage::CleanupTarget));
+}
+
+/// An agent that says of a peer that it is fenced, which group0 doesn't know of, as one does at whose
+/// address another process answers, uses up the tries of its move as any other failure does.
+#[test]
+fn a_fence_that_nobody_decided_on_is_a_failure_as_others_are() {
+    let mut cluster = Cluster::in_stage(Stage::Streaming);
+    for _ in 1..Settings::DEFAULT.attempts {
+        assert_eq!(fail(&mut cluster, FailureReason::NodeFenced), Some(Stage::WriteBothReadOld));
+        cluster.forward_until(tablet(1), Stage::Streaming);
+    }
+    assert_eq!(fail(&mut cluster, FailureReason::NodeFenced), Some(Stage::CleanupTarget));
 }

@@ -52,7 +52,9 @@ impl Performing {
                     }
                     self.begin_waiting();
                 }
-                message = watched(Wait::Order, orders.next()) => match message {
+                // What is not read yet waits at the leader, with its question whether it has come.
+                message = watched(Wait::Order, orders.next()),
+                    if self.waiting.len() < ORDERS_WAITING => match message {
                     Some(Ok(message)) => {
                         if let Err(ended) = self.take(message.order) {
                             return ended;
@@ -103,8 +105,7 @@ impl Performing {
                 return Err(protocol("a greeting in the middle of an attachment"));
             }
         }
-        // A full state takes the place of what waits.
-        if self.waiting.len() > ORDERS_WAITING { Err(Ended::PiledUp) } else { Ok(()) }
+        Ok(())
     }
 
     /// Begins those that wait, as far as there is a place.

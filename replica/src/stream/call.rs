@@ -288,6 +288,8 @@ impl Pull {
                     continue;
                 }
                 Happened::Due if self.limiter.is_throttling() => {
+                    // It is slow by order, which the leader must not take for lost.
+                    self.live.tell();
                     machine.listen_again(clock.now());
                     continue;
                 }

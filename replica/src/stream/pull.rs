@@ -15,6 +15,7 @@ use migrations::record::{StreamPair, TabletRecord};
 use migrations::version::Incarnation;
 use process::traces::{self, Span, Step};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -139,7 +140,7 @@ impl Live {
     }
 
     /// Says how far it is, unless it has just done so, or nobody listens.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let mut told = locked(&self.told);
         if told.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL) {
             *told = Some(Instant::now());
@@ -295,9 +296,15 @@ impl Inner {
     async fn perform(&self, order: PullOrder, stream: StreamId, own: super::Own, live: &Arc<Live>) {
         let (tablet, session, source) = (stream.tablet, stream.session, order.source);
         let (began, record) = (SystemTime::now(), Arc::clone(&order.record));
-        let slot = tokio::select! {
-            slot = self.slots.acquire() => slot.ok(),
-            () = live.stop.cancelled() => None,
+        let mut place = pin!(self.slots.acquire());
+        let mut waiting = tokio::time::interval(PROGRESS_INTERVAL);
+        let slot = loop {
+            tokio::select! {
+                slot = &mut place => break slot.ok(),
+                () = live.stop.cancelled() => break None,
+                // It waits for its turn, which the leader must not take for lost.
+                _ = waiting.tick() => live.tell(),
+            }
         };
         let metrics = self.tablets.sessions().metrics();
         let running = slot.is_some().then(|| metrics.stream_runs(Direction::In));
