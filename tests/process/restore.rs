@@ -265,7 +265,9 @@ async fn h2_the_same_file_restored_twice() {
 /// what it was written to is set aside.
 #[tokio::test(flavor = "multi_thread")]
 async fn h2_a_chunk_is_held_over_a_restore() {
-    let mut cluster = Cluster::start(4).await;
+    // Nobody is to be fenced while others use the processor.
+    let shape = Shape { profile: "standard", ..Shape::default() };
+    let mut cluster = Cluster::start_as(shape).await;
     let tablet = cluster.create_table("orders", 1).await.remove(0);
     put(&cluster, 0..40).await;
     let mut target = cluster.faults("n4");
