@@ -11,9 +11,11 @@ use crate::harness::{Cluster, Shape, soon};
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
+use proto::faults::v1 as faults;
 use proto::faults::v1::Step;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use proto::types::v1::Settings;
 use std::time::{Duration, Instant};
 
 /// What a busy machine may add to a bound.
@@ -138,15 +140,22 @@ impl Stage {
     }
 
     async fn step(&self, wait: &str, bound: Duration, tablet: &pb::Tablet) {
-        let node = if wait == "drop" || wait == "forced" { "n1" } else { "n4" };
-        if wait == "forced" {
-            // Somebody who has to be forced out.
+        // n4 has nothing of the tablet yet that could be drained.
+        let node = if wait == "floor" { "n4" } else { "n1" };
+        if wait == "forced" || wait == "drain" {
+            // Somebody who is waited for: until it has left, or to be forced out.
             drop(self.cluster.stuck_read("n1", tablet).await);
+        }
+        if wait == "drain" {
+            self.drain_within(8_000).await;
         }
         let before = self.attachments(node);
         self.cluster.silence(node, wait, true).await;
         let id = self.cluster.migrate(tablet, "n1", "n4").await;
         let since = Instant::now();
+        if wait == "drain" {
+            self.leave(tablet).await;
+        }
         self.cluster.met(node, wait, 1).await;
         // What it can't do makes it unfit, and it is fenced; or it is forced, and goes on.
         if wait == "floor" || wait == "drop" || wait == "forced" {
@@ -164,10 +173,38 @@ impl Stage {
             soon("a new attachment", again).await;
         }
         if wait == "drain" {
-            self.cluster.said(node, "the drain is forced").await;
+            self.cluster.said(node, "a drain is forced").await;
         }
         self.cluster.silence(node, wait, false).await;
         self.cluster.ended(&id).await;
+        if wait == "drain" {
+            self.drain_within(3_000).await;
+        }
+    }
+
+    async fn drain_within(&self, drain_deadline_ms: u32) {
+        let admin = self.cluster.admin();
+        let now = admin.settings().await.expect("the settings");
+        let settings = Some(Settings { drain_deadline_ms, ..now });
+        let request =
+            pb::SetSettingsRequest { settings, expected: Some(now), ..Default::default() };
+        admin.set_settings(request).await.expect("set");
+    }
+
+    /// Lets a stuck read on n1 go once a barrier waits for it there.
+    async fn leave(&self, tablet: &pb::Tablet) {
+        let named = async {
+            let admin = self.cluster.admin();
+            let is_there = |barriers: Vec<pb::Barrier>| {
+                barriers.iter().any(|b| b.holders.iter().any(|held| held.node == "n1"))
+            };
+            while !is_there(admin.list_barriers(tablet.id).await.expect("the barriers")) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the read to be waited for", named).await;
+        let release = faults::ReleaseDataRequest { tablet: tablet.id };
+        self.cluster.faults("n1").release_data(release).await.expect("released");
     }
 
     async fn stream(&self, wait: &str, bound: Duration, tablet: &pb::Tablet) {
