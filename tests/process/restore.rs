@@ -3,7 +3,7 @@
 //! have.
 
 use crate::harness::steps::acknowledge;
-use crate::harness::{Cluster, soon};
+use crate::harness::{Cluster, Shape, soon};
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
