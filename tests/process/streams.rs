@@ -290,7 +290,8 @@ async fn d6_slow_goes_on_stalled_is_named_and_half_open_is_gone() {
 async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
     const VALUES: u32 = 128;
     const VALUE: usize = 256 << 10;
-    let mut cluster = with_proxies("fast").await;
+    // A receiver that takes longer to come back than its lease lasts is fenced, and the move ends.
+    let mut cluster = with_proxies("standard").await;
     let tablet = cluster.create_table("orders", 1).await.remove(0);
     cluster.add_agent("n4").await;
     let router = cluster.router();
