@@ -120,6 +120,13 @@ impl RowSum {
         }
     }
 
+    /// Takes away one version of one row that was added.
+    pub fn remove(&mut self, position: &[u8], row: &RowVersion) {
+        let mut alone = RowSum::default();
+        alone.add(position, row);
+        self.0 = self.0.wrapping_sub(alone.0);
+    }
+
     /// Adds one row whose bytes, as [`encode_row`] writes them, lie at hand.
     pub fn add_encoded(&mut self, row: &[u8]) {
         self.0 = self.0.wrapping_add(xxhash_rust::xxh3::xxh3_128(row));

@@ -8,6 +8,7 @@ mod cells;
 mod clocks;
 mod coordinator_waits;
 mod cut;
+mod damage;
 mod data;
 mod demo;
 mod directories;

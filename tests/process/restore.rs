@@ -125,7 +125,7 @@ async fn orphans(cluster: &Cluster, count: usize) -> Vec<pb::OrphanCopy> {
 }
 
 /// Waits until the tablet's replica on a node is marked as lost.
-async fn lost(cluster: &Cluster, node: &str) {
+pub(crate) async fn lost(cluster: &Cluster, node: &str) {
     let marked = async {
         loop {
             let tablets = cluster.admin().list_tablets("orders").await.expect("the tablets");

@@ -15,7 +15,6 @@ use migrations::record::TabletRecord;
 use migrations::row::{RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// One tablet's floor, record and copies; what of the floor is durable.
 #[derive(Debug, Default)]
@@ -172,7 +171,7 @@ impl TabletStore for SlowDisk {
         no_rows()
     }
 
-    fn size(&self, _: &TopologyGuard, _: Duration) -> Result<Option<u64>, IngestError> {
+    fn size(&self, _: &TopologyGuard) -> Result<u64, IngestError> {
         no_rows()
     }
 

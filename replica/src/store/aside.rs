@@ -6,6 +6,7 @@
 
 use super::error::StoreError;
 use super::layout;
+use super::manifest::CopyNote;
 use super::sled_store::SledStore;
 use crate::lock::locked;
 use migrations::id::TabletId;
@@ -43,11 +44,12 @@ impl SledStore {
     pub(super) fn set_copy_aside(&self, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
         let entry = self.entry(tablet);
         let mut entry = locked(&entry);
-        if !entry.copies.contains_key(&copy) || entry.given == Some(copy) {
-            return Ok(());
-        }
+        let found = entry.copies.get(&copy).filter(|_| entry.given != Some(copy));
+        let Some(found) = found else { return Ok(()) };
+        let changes = found.tally.changes;
         // Before it is out of sight: what a crash leaves listed twice is set aside again.
         self.db.open_tree(ASIDE)?.insert(key(tablet, copy), &[])?;
+        self.told.copy(tablet, copy, CopyNote::Aside(changes));
         entry.copies.remove(&copy);
         locked(&self.aside).insert((tablet, copy));
         Ok(())
@@ -65,6 +67,7 @@ impl SledStore {
         // listed would be a copy again.
         self.db.drop_tree(layout::tree_name(tablet, copy))?;
         self.db.open_tree(ASIDE)?.remove(key(tablet, copy))?;
+        self.told.copy(tablet, copy, CopyNote::Gone);
         locked(&self.aside).remove(&(tablet, copy));
         Ok(true)
     }

@@ -10,6 +10,7 @@ use super::directory::Directory;
 use super::error::StoreError;
 use super::identity::Identity;
 use super::layout;
+use super::manifest::{Contents, Manifest};
 use crate::limits::{LOCK_LOOK_INTERVAL, LOCK_PATIENCE};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -28,6 +29,15 @@ pub(super) fn check_is_there(directory: &Directory, path: &Path) -> Result<(), S
     match identity.rows {
         Some(noted) => Err(mismatch(&format!("{noted} is gone"))),
         None => refuse_admitted(&identity),
+    }
+}
+
+/// What the row store must have, and the last round of that: nothing, if it was never made.
+pub(super) fn manifest(directory: &Directory) -> Result<(Contents, u64), StoreError> {
+    match (Manifest::load(directory.path())?, directory.identity().rows) {
+        (Some(found), _) => Ok(found),
+        (None, None) => Ok((Contents::default(), 0)),
+        (None, Some(_)) => Err(mismatch("its manifest is gone")),
     }
 }
 

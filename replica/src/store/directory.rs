@@ -5,6 +5,7 @@
 //! format     the number of the format; a greater one once it was brought over to another cluster
 //! identity   directory id, node name, and what an admission left: see `identity`
 //! rows/      the row store: see `binding`
+//! manifest   what the row store must have: see `manifest`
 //! ballast    given up when the disk is full
 //! ```
 
@@ -56,14 +57,13 @@ impl Directory {
         fs::create_dir_all(path).map_err(io)?;
         let lock = take_lock(path)?;
         check_format(path)?;
-        let identity = match fs::read_to_string(path.join("identity")) {
-            Ok(text) => Identity::parse(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let identity = match read_text(path, "identity")? {
+            Some(text) => Identity::parse(&text)?,
+            None => {
                 let identity = Identity::fresh(node_name);
                 write_durably(path, "identity", &identity.to_text())?;
                 identity
             }
-            Err(error) => return Err(io(error)),
         };
         if identity.node_name != node_name {
             let (bound, given) = (identity.node_name, node_name.to_owned());
@@ -196,8 +196,8 @@ fn take_lock(path: &Path) -> Result<File, StoreError> {
 }
 
 fn check_format(path: &Path) -> Result<(), StoreError> {
-    match fs::read_to_string(path.join("format")) {
-        Ok(text) => {
+    match read_text(path, "format")? {
+        Some(text) => {
             let found = text.trim().parse();
             let found: u32 = found.map_err(|_| StoreError::damaged("format: not a number"))?;
             if found > FORMAT_ADOPTED {
@@ -205,8 +205,19 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
             }
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write_format(path, FORMAT),
-        Err(error) => Err(StoreError::io("read the format", &error)),
+        None => write_format(path, FORMAT),
+    }
+}
+
+/// The text of a small file, if it is there.
+fn read_text(directory: &Path, name: &str) -> Result<Option<String>, StoreError> {
+    match fs::read_to_string(directory.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(StoreError::damaged(format!("{name}: no text")))
+        }
+        Err(error) => Err(StoreError::io(&format!("read {name}"), &error)),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::error::StoreError;
 use super::identity::Identity;
 use super::layout;
+use super::manifest::{self, Contents, CopyNote, FloorNote};
 use super::{Progress, StreamOnRecord, StreamState};
 use migrations::clock::{HybridTime, Timestamp};
 use migrations::id::{AdmissionToken, ClusterId, MigrationId, NodeId, RouterId, SessionId};
@@ -56,6 +57,26 @@ fn identities() -> Vec<Vec<u8>> {
 }
 
 target!(an_identity, identity, identities);
+
+/// What is read can be read again from what is made of it.
+fn manifest(bytes: &[u8]) {
+    let Ok((contents, round)) = manifest::read(bytes) else { return };
+    assert_eq!(manifest::read(&contents.whole(round)).ok(), Some((contents, round)));
+}
+
+fn manifests() -> Vec<Vec<u8>> {
+    let tablet = |id| TabletId::from_u64(id).expect("not zero");
+    let mut contents = Contents::default();
+    contents.copies.insert((tablet(1), CopyId(version(4))), CopyNote::Changes(7));
+    contents.copies.insert((tablet(1), CopyId(version(5))), CopyNote::Aside(2));
+    contents.copies.insert((tablet(2), CopyId(version(6))), CopyNote::Gone);
+    contents.floors.insert(tablet(1), FloorNote::At(version(9)));
+    contents.floors.insert(tablet(3), FloorNote::Unlisted);
+    contents.unlisted = version(8);
+    vec![Contents::default().whole(1), contents.whole(5)]
+}
+
+target!(a_manifest, manifest, manifests);
 
 fn name(bytes: &[u8]) {
     if let Some((tablet, copy)) = layout::parse_tree_name(bytes) {

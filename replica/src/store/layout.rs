@@ -6,6 +6,7 @@
 //! ```text
 //! 'm' record                     the tablet's record, as its message: the floor
 //! 'm' promise                    this replica's own promise of T: u64, big-endian
+//! 'm' tally                      what there is in the tree beside it: see `tally`
 //! 's' source                     the stream on record from that source
 //! 'r' position                   time 8, router 16, kind 1, then by kind:
 //!                                0 nothing (a tombstone)  1 the value  2 its length, u32
@@ -18,6 +19,7 @@
 //! Numbers are big-endian.
 
 use super::error::{StoreError, TooLarge};
+use super::tally::Tally;
 use super::{Progress, StreamOnRecord, StreamState};
 use crate::limits::{PIECE_BYTES, POSITION_BYTES, VALUE_BYTES};
 use migrations::clock::{HybridTime, Timestamp};
@@ -36,8 +38,10 @@ pub(super) const HIGHEST: &[u8] = b"h";
 pub(super) const STORE_ID: &[u8] = b"i";
 pub(super) const RECORD: &[u8] = b"mrecord";
 pub(super) const PROMISE: &[u8] = b"mpromise";
+pub(super) const TALLY: &[u8] = b"mtally";
 pub(super) const STREAMS: &[u8] = b"s";
 pub(super) const ROWS: &[u8] = b"r";
+pub(super) const PIECES: &[u8] = b"v";
 
 const ROW_HEAD: usize = 25;
 const KIND_TOMBSTONE: u8 = 0;
@@ -76,7 +80,7 @@ pub(super) fn stream_key(source: NodeId) -> Vec<u8> {
 
 fn piece_key(position: &[u8], piece: usize) -> Vec<u8> {
     // As a key never has as many pieces as u16 counts, the cast is exact.
-    [b"v", position, &(piece as u16).to_be_bytes()].concat()
+    [PIECES, position, &(piece as u16).to_be_bytes()].concat()
 }
 const _: () = assert!(VALUE_BYTES / PIECE_BYTES < u16::MAX as usize);
 
@@ -108,6 +112,19 @@ pub(super) fn decode_time(bytes: &[u8]) -> Result<HybridTime, StoreError> {
     let mut reader = Reader(bytes);
     let time = HybridTime(reader.u64()?);
     reader.end(time)
+}
+
+pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
+    let Tally { changes, rows, bytes, sum, notes } = tally;
+    let numbers = [changes, rows, bytes].map(|number| number.to_be_bytes()).concat();
+    [&numbers[..], &sum.0.to_be_bytes(), &notes.0.to_be_bytes()].concat()
+}
+
+pub(super) fn decode_tally(bytes: &[u8]) -> Result<Tally, StoreError> {
+    let mut reader = Reader(bytes);
+    let (changes, rows, bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (sum, notes) = (reader.sum()?, reader.sum()?);
+    reader.end(Tally { changes, rows, bytes, sum, notes })
 }
 
 /// Refuses a row that the layout has no room for.
@@ -143,11 +160,6 @@ pub(super) fn insert_row(
     }
     batch.insert(row_key(position), head);
     Ok(())
-}
-
-/// Whether the stored form has pieces beside it.
-pub(super) fn has_pieces(stored: &[u8]) -> bool {
-    stored.get(ROW_HEAD - 1) == Some(&KIND_PIECES)
 }
 
 /// The stored form of a row, without its pieces.
@@ -228,7 +240,7 @@ fn read_pieces(
 }
 
 fn piece_count(stored: &[u8]) -> Result<usize, StoreError> {
-    if !has_pieces(stored) {
+    if stored.get(ROW_HEAD - 1) != Some(&KIND_PIECES) {
         return Ok(0);
     }
     let length = Reader(&stored[ROW_HEAD..]).u32()? as usize;
@@ -272,7 +284,7 @@ pub(super) fn decode_stream(bytes: &[u8]) -> Result<StreamOnRecord, StoreError> 
         state => return Err(StoreError::damaged(format!("stream: state {state}"))),
     };
     let (rows, bytes) = (reader.u64()?, reader.u64()?);
-    let sum = RowSum((u128::from(reader.u64()?) << 64) | u128::from(reader.u64()?));
+    let sum = reader.sum()?;
     let after: Option<Position> = match reader.rest() {
         [] => None,
         [1, after @ ..] => Some(after.to_vec()),
@@ -303,6 +315,10 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Result<u64, StoreError> {
         Ok(u64::from_be_bytes(self.take()?))
+    }
+
+    fn sum(&mut self) -> Result<RowSum, StoreError> {
+        Ok(RowSum(u128::from_be_bytes(self.take()?)))
     }
 
     fn uuid(&mut self) -> Result<Uuid, StoreError> {

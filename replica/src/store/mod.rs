@@ -37,12 +37,14 @@ mod error;
 mod fuzz;
 mod identity;
 mod layout;
+mod load;
+mod manifest;
 mod rows;
-mod size;
 mod sled_store;
 mod space;
 mod steps;
 mod streams;
+mod tally;
 
 pub use committer::Durable;
 pub use directory::{Directory, ProcessProof};
@@ -64,7 +66,6 @@ use migrations::record::TabletRecord;
 use migrations::row::{RowSum, RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What the store knows of one tablet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +145,8 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
         max_bytes: usize,
     ) -> Result<Page, IngestError>;
 
-    /// About how many bytes of packed rows the copy holds. One that was found on the disk is read
-    /// through for it, for no longer than `patience`; `None`: that was not enough.
-    fn size(&self, guard: &TopologyGuard, patience: Duration) -> Result<Option<u64>, IngestError>;
+    /// How many bytes of packed rows the copy holds.
+    fn size(&self, guard: &TopologyGuard) -> Result<u64, IngestError>;
 
     // Data requests, purges, sums.
 

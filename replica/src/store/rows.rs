@@ -5,6 +5,7 @@ use super::error::{DataError, IngestError, PurgeError, StoreError};
 use super::layout;
 use super::sled_store::{Copy, Entry, SledStore};
 use super::streams::{Chunk, Ingested};
+use super::tally::Change;
 use super::{Begun, Call, Digest, Page, Progress, Purged, StreamOnRecord, StreamState};
 #[cfg(feature = "faults")]
 use crate::faults::DiskFault;
@@ -38,7 +39,7 @@ impl SledStore {
         let source = call.source;
         let begun = calls::begin(copy.streams.get(&source), guard.session(), migration, call);
         if let Begun::New(stream) = &begun {
-            write_stream(copy, source, stream.clone())?;
+            self.write_stream(copy, source, stream.clone())?;
         }
         Ok(begun)
     }
@@ -58,7 +59,7 @@ impl SledStore {
         }?;
         let mut stream = current_call(copy, guard, source, call)?.clone();
         stream.state = state;
-        Ok(write_stream(copy, source, stream)?)
+        Ok(self.write_stream(copy, source, stream)?)
     }
 
     pub(super) fn ingest_chunk(
@@ -87,14 +88,15 @@ impl SledStore {
             Err(_) if guard.is_unchecked() => None,
             Err(error) => return Err(error),
         };
-        let mut batch = sled::Batch::default();
-        let merged = merge_rows(copy, chunk.rows, &mut batch)?;
+        let mut change = Change::of(copy);
+        let merged = merge_rows(&mut change, chunk.rows)?;
         let progress = advanced(&chunk);
         let stream = stream.map(|stream| StreamOnRecord { progress: progress.clone(), ..stream });
         if let Some(stream) = &stream {
-            batch.insert(layout::stream_key(chunk.source), layout::encode_stream(stream));
+            let encoded = layout::encode_stream(stream);
+            change.note(&layout::stream_key(chunk.source), Some(&encoded))?;
         }
-        copy.tree.apply_batch(batch).map_err(StoreError::from)?;
+        change.apply(&self.told)?;
         if let Some(stream) = stream {
             copy.streams.insert(chunk.source, stream);
         }
@@ -142,8 +144,9 @@ impl SledStore {
         let newest = stored.as_ref().map(decode).transpose()?;
         let step = admit_write(newest.as_ref(), promise, row)?;
         if step == WriteStep::Store {
-            write_row(&copy.tree, position, row, stored.as_deref())?;
-            copy.size.changed(position, newest.as_ref(), Some(row));
+            let mut change = Change::of(copy);
+            change.put(position, row, stored.as_ref().zip(newest.as_ref()))?;
+            change.apply(&self.told)?;
         }
         Ok(step)
     }
@@ -214,24 +217,44 @@ impl SledStore {
         let (now, is_current) = (entry.record.as_deref(), guard.is_current());
         admit::admit_purge(now, guard.version(), is_current, promise, is_held)?;
         let copy = copy_of(&mut entry, guard)?;
-        let tree = &copy.tree;
+        let tree = copy.tree.clone();
+        let mut change = Change::of(copy);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut looked_at, mut last, mut removed) = (0, None, 0);
-        let mut batch = sled::Batch::default();
-        for pair in stored_rows(tree, from).take(PURGE_SLICE_ROWS) {
+        for pair in stored_rows(&tree, from).take(PURGE_SLICE_ROWS) {
             let (position, stored) = pair.map_err(DataError::from)?;
-            let row = layout::decode_row(tree, &position, &stored).map_err(DataError::from)?;
+            let row = layout::decode_row(&tree, &position, &stored).map_err(DataError::from)?;
             if row.is_purgeable(promise) {
-                layout::remove_row(&mut batch, &position, &stored).map_err(DataError::from)?;
-                copy.size.changed(&position, Some(&row), None);
+                change.remove(&position, &stored, &row).map_err(DataError::from)?;
                 removed += 1;
             }
             looked_at += 1;
             last = Some(position);
         }
-        let applied = tree.apply_batch(batch).map_err(StoreError::from);
-        applied.map_err(DataError::from)?;
+        if removed > 0 {
+            change.apply(&self.told).map_err(DataError::from)?;
+        }
         Ok(Purged { removed, after: last.filter(|_| looked_at == PURGE_SLICE_ROWS) })
+    }
+
+    /// About how many bytes of packed rows the copy of a session's work holds.
+    pub(super) fn size_of(&self, guard: &TopologyGuard) -> Result<u64, IngestError> {
+        let entry = self.entry(guard.tablet());
+        let mut entry = locked(&entry);
+        Ok(self.admit_session(&mut entry, guard)?.tally.bytes)
+    }
+
+    fn write_stream(
+        &self,
+        copy: &mut Copy,
+        source: NodeId,
+        stream: StreamOnRecord,
+    ) -> Result<(), StoreError> {
+        let mut change = Change::of(copy);
+        change.note(&layout::stream_key(source), Some(&layout::encode_stream(&stream)))?;
+        change.apply(&self.told)?;
+        copy.streams.insert(source, stream);
+        Ok(())
     }
 
     /// The copy that a session's work is on, if its guard still permits it: the lease is held,
@@ -291,12 +314,6 @@ fn current_call<'a>(
     stream.ok_or(IngestError::WrongCall { call, source_node: source })
 }
 
-fn write_stream(copy: &mut Copy, source: NodeId, stream: StreamOnRecord) -> Result<(), StoreError> {
-    copy.tree.insert(layout::stream_key(source), layout::encode_stream(&stream))?;
-    copy.streams.insert(source, stream);
-    Ok(())
-}
-
 fn advanced(chunk: &Chunk<'_>) -> Progress {
     let mut progress = chunk.before.clone();
     progress.sum.add_all(chunk.rows.iter().map(|(position, row)| (position.as_slice(), row)));
@@ -309,47 +326,28 @@ fn advanced(chunk: &Chunk<'_>) -> Progress {
 }
 
 fn merge_rows(
-    copy: &Copy,
+    change: &mut Change<'_>,
     rows: &[(Position, RowVersion)],
-    batch: &mut sled::Batch,
 ) -> Result<Vec<Merged>, StoreError> {
     let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else {
         return Ok(Vec::new());
     };
-    let tree = &copy.tree;
+    let tree = change.tree().clone();
     // The rows are in order: one look shows that a copy has nothing yet where they go.
     let span = layout::row_key(first)..=layout::row_key(last);
     let is_empty = tree.range(span).next().transpose()?.is_none();
     let mut merged = Vec::with_capacity(rows.len());
     for (position, row) in rows {
         let stored = if is_empty { None } else { tree.get(layout::row_key(position))? };
-        let decode = |stored: &sled::IVec| layout::decode_row(tree, position, stored);
+        let decode = |stored: &sled::IVec| layout::decode_row(&tree, position, stored);
         let current = stored.as_ref().map(decode).transpose()?;
         let outcome = merge(current.as_ref(), row);
         if outcome == Merged::Stored {
-            layout::insert_row(batch, position, row, stored.as_deref())?;
-            copy.size.changed(position, current.as_ref(), Some(row));
+            change.put(position, row, stored.as_ref().zip(current.as_ref()))?;
         }
         merged.push(outcome);
     }
     Ok(merged)
-}
-
-fn write_row(
-    tree: &sled::Tree,
-    position: &[u8],
-    row: &RowVersion,
-    stored: Option<&[u8]>,
-) -> Result<(), StoreError> {
-    let head = layout::encode_head(row);
-    // A batch stops every other writer of the store for its while; one entry needs none.
-    if !layout::has_pieces(&head) && !stored.is_some_and(layout::has_pieces) {
-        tree.insert(layout::row_key(position), head)?;
-        return Ok(());
-    }
-    let mut batch = sled::Batch::default();
-    layout::insert_row(&mut batch, position, row, stored)?;
-    Ok(tree.apply_batch(batch)?)
 }
 
 /// The stored forms of rows, from a position on.

@@ -4,15 +4,16 @@
 //! does not reach the disk's cache; the committer adds `fdatasync`. A mutex for each tablet
 //! serialises what is done to its copies, so that no sled transactions are needed.
 
-use super::aside::{self, Asides};
+use super::aside::Asides;
 use super::binding;
 use super::committer::{Committer, Durable};
 use super::directory::Directory;
 use super::error::{DataError, IngestError, PurgeError, StepError, StoreError};
-use super::layout;
-use super::size::Size;
+use super::load::{Loaded, load};
+use super::manifest::{CopyNote, FloorNote, Manifest, Pending};
 use super::space::{NoRoom, Reservation, Space};
 use super::streams::{Chunk, Ingested};
+use super::tally::Tally;
 use super::{Begun, Call, StreamOnRecord, StreamState};
 use super::{Digest, Home, Known, Page, Purged, TabletStore};
 use crate::guard::{TopologyGuard, VersionGuard};
@@ -32,7 +33,6 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 /// What can be chosen of a store.
 #[derive(Debug, Clone)]
@@ -60,9 +60,10 @@ impl Default for StoreOptions {
 /// One copy that is on the disk.
 #[derive(Debug)]
 pub(super) struct Copy {
+    pub(super) name: (TabletId, CopyId),
     pub(super) tree: sled::Tree,
     pub(super) streams: BTreeMap<NodeId, StreamOnRecord>,
-    pub(super) size: Size,
+    pub(super) tally: Tally,
 }
 
 /// What is held in memory of one tablet; it says what the disk says, or will after a sync.
@@ -78,7 +79,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn at(floor: TopologyVersion) -> Entry {
+    pub(super) fn at(floor: TopologyVersion) -> Entry {
         Entry {
             floor: Floor::at(floor),
             record: None,
@@ -95,7 +96,7 @@ impl Entry {
     }
 }
 
-type Entries = HashMap<TabletId, Arc<Mutex<Entry>>>;
+pub(super) type Entries = HashMap<TabletId, Arc<Mutex<Entry>>>;
 
 /// The store over sled.
 #[derive(Debug)]
@@ -109,6 +110,8 @@ pub struct SledStore {
     pub(super) unlisted: Mutex<TopologyVersion>,
     pub(super) highest: Mutex<TopologyVersion>,
     pub(super) aside: Mutex<Asides>,
+    /// What the next sync will cover.
+    pub(super) told: Arc<Pending>,
     pub(super) space: Space,
     /// Bytes of rows written since the last sync that `pace` has waited for.
     unsynced: AtomicU64,
@@ -122,7 +125,8 @@ pub struct SledStore {
 impl SledStore {
     /// Opens the row store of a directory, and makes durable what it finds. Blocks. What can't
     /// be read at all, or is not the row store that the directory had, is `Damaged`; a copy that
-    /// can't be read is left out, and so becomes *lost*.
+    /// can't be read, or is not as it was when that was durable, is left out, and so is *lost*.
+    /// Reads all copies through.
     pub fn open(
         directory: Arc<Directory>,
         lease: Arc<Lease>,
@@ -137,10 +141,17 @@ impl SledStore {
             .cache_capacity(options.cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
+        let is_adopted = directory.identity().adopted;
+        let (mut noted, round) = binding::manifest(&directory)?;
+        if is_adopted {
+            noted.bring_back();
+        }
         // sled panics on some kinds of damage.
         let open = AssertUnwindSafe(|| {
             let db = config.open()?;
-            Ok((binding::check_id(&directory, &db)?, load(db, directory.identity().adopted)?))
+            let id = binding::check_id(&directory, &db)?;
+            let found = load(db, &noted, is_adopted)?;
+            Ok((id, found))
         });
         let panicked = |_| Err(StoreError::damaged("the row store panicked when it was opened"));
         let (id, loaded) = catch_unwind(open).unwrap_or_else(panicked)?;
@@ -152,7 +163,9 @@ impl SledStore {
             faults.check(crate::faults::DiskFault::Syncs, "fdatasync")?;
             Ok(())
         };
-        let committer = start_committer(&db, &path, check)?;
+        let told = Arc::new(found(&entries, unlisted));
+        let manifest = Manifest::make(directory.path(), noted, round)?;
+        let committer = start_committer(&db, &path, (manifest, Arc::clone(&told)), check)?;
         // What was read may be in the system's cache only; a floor counts once it is durable.
         committer.durable().wait_blocking()?;
         directory.note_rows(id)?;
@@ -164,6 +177,7 @@ impl SledStore {
             unlisted: Mutex::new(unlisted),
             highest: Mutex::new(highest),
             aside: Mutex::new(aside),
+            told,
             space,
             unsynced: AtomicU64::new(0),
             lease,
@@ -204,104 +218,26 @@ impl SledStore {
     }
 }
 
-struct Loaded {
-    db: sled::Db,
-    floors: sled::Tree,
-    entries: Entries,
-    unlisted: TopologyVersion,
-    highest: TopologyVersion,
-    aside: Asides,
-}
-
-fn load(db: sled::Db, is_adopted: bool) -> Result<Loaded, StoreError> {
-    let floors = db.open_tree(layout::FLOORS)?;
-    let mut found: HashMap<TabletId, Entry> = HashMap::new();
-    let (mut unlisted, mut highest) = (TopologyVersion::ZERO, TopologyVersion::ZERO);
-    for pair in &floors {
-        let (key, value) = pair?;
-        if key == layout::STORE_ID {
-            continue;
-        }
-        let version = layout::decode_version(&value)?;
-        let tablet = <[u8; 8]>::try_from(&key[..]).ok().map(u64::from_be_bytes);
-        match tablet.and_then(TabletId::from_u64) {
-            Some(tablet) => {
-                found.insert(tablet, Entry::at(version));
-            }
-            None if key == layout::UNLISTED => unlisted = version,
-            None if key == layout::HIGHEST => highest = version,
-            None => return Err(StoreError::damaged("floors: a key that is no tablet")),
+/// What the first sync makes durable of what was found.
+fn found(entries: &Entries, unlisted: TopologyVersion) -> Pending {
+    let told = Pending::default();
+    for (tablet, entry) in entries {
+        let entry = locked(entry);
+        told.floor(*tablet, FloorNote::At(entry.floor.version()));
+        for (copy, found) in &entry.copies {
+            told.copy(*tablet, *copy, CopyNote::Changes(found.tally.changes));
         }
     }
-    let mut aside = aside::load(&db, is_adopted)?;
-    let mut is_there = Asides::new();
-    for name in db.tree_names() {
-        let Some((tablet, copy)) = layout::parse_tree_name(&name) else { continue };
-        let tree = db.open_tree(&name)?;
-        if aside.contains(&(tablet, copy)) {
-            is_there.insert((tablet, copy));
-            // What it promised was promised for the tablet.
-            if let Ok(Some((_, promise, _))) = load_copy(&tree) {
-                let entry = found.entry(tablet).or_insert_with(|| Entry::at(unlisted));
-                entry.promise = entry.promise.max(promise);
-            }
-            continue;
-        }
-        match load_copy(&tree) {
-            Ok(None) if tree.is_empty() => {
-                // Made by a process that ended before it wrote the record.
-                db.drop_tree(&name)?;
-            }
-            Ok(Some((record, promise, streams))) => {
-                mark(&floors, tablet, copy)?;
-                let entry = found.entry(tablet).or_insert_with(|| Entry::at(unlisted));
-                entry.promise = entry.promise.max(promise);
-                entry.copies.insert(copy, Copy { tree, streams, size: Size::default() });
-                if entry.floor.raise(record.version).is_ok() {
-                    entry.record = Some(Arc::new(record));
-                    entry.given = Some(copy);
-                }
-            }
-            Ok(None) => tracing::error!(%tablet, %copy, "a copy without a record: it is lost"),
-            Err(error) => tracing::error!(%tablet, %copy, %error, "damaged copy: it is lost"),
-        }
-    }
-    let entries = found.into_iter().map(|(id, entry)| (id, Arc::new(Mutex::new(entry)))).collect();
-    aside.retain(|copy| is_there.contains(copy));
-    Ok(Loaded { db, floors, entries, unlisted, highest, aside })
+    told.unlisted(unlisted);
+    told
 }
 
-/// Makes sure that the floors tell that a copy was here, should its tree ever be missing.
-fn mark(floors: &sled::Tree, tablet: TabletId, copy: CopyId) -> Result<(), StoreError> {
-    let key = tablet.as_u64().to_be_bytes();
-    let marked = floors.get(key)?.map(|bytes| layout::decode_version(&bytes)).transpose()?;
-    if marked.is_none_or(|marked| marked < copy.0) {
-        floors.insert(key, &layout::encode_version(copy.0))?;
-    }
-    Ok(())
-}
-
-type LoadedCopy = (TabletRecord, HybridTime, BTreeMap<NodeId, StreamOnRecord>);
-
-fn load_copy(tree: &sled::Tree) -> Result<Option<LoadedCopy>, StoreError> {
-    let Some(record) = tree.get(layout::RECORD)? else { return Ok(None) };
-    let record = layout::decode_record(&record)?;
-    let promise = tree.get(layout::PROMISE)?.map(|bytes| layout::decode_time(&bytes));
-    let mut streams = BTreeMap::new();
-    for pair in tree.scan_prefix(layout::STREAMS) {
-        let (key, value) = pair?;
-        let source = <[u8; 8]>::try_from(&key[layout::STREAMS.len()..]).map(u64::from_be_bytes);
-        let source = source.ok().and_then(NodeId::from_u64);
-        let source = source.ok_or_else(|| StoreError::damaged("stream: a key that is no node"))?;
-        streams.insert(source, layout::decode_stream(&value)?);
-    }
-    Ok(Some((record, promise.transpose()?.unwrap_or_default(), streams)))
-}
-
-/// The committer of a database. Each sync begins with the check.
+/// The committer of a database. Each sync begins with the check, and ends with what is noted of
+/// it outside.
 fn start_committer(
     db: &sled::Db,
     path: &std::path::Path,
+    (mut manifest, told): (Manifest, Arc<Pending>),
     check: impl Fn() -> Result<(), StoreError> + Send + 'static,
 ) -> Result<Committer, StoreError> {
     let io = |error: std::io::Error| StoreError::io("open the row store's log", &error);
@@ -310,9 +246,12 @@ fn start_committer(
     let db = db.clone();
     Committer::start(Box::new(move || {
         check()?;
+        // Before the flush, which covers it all then.
+        let covered = told.take();
         db.flush()?;
         let synced = rustix::fs::fdatasync(&log);
-        synced.map_err(|error| StoreError::io("fdatasync", &error.into()))
+        synced.map_err(|error| StoreError::io("fdatasync", &error.into()))?;
+        manifest.write(&covered)
     }))
 }
 
@@ -349,8 +288,8 @@ impl TabletStore for SledStore {
         entry.copies.get(&copy)?.streams.get(&source).cloned()
     }
 
-    fn size(&self, guard: &TopologyGuard, patience: Duration) -> Result<Option<u64>, IngestError> {
-        self.size_of(guard, patience)
+    fn size(&self, guard: &TopologyGuard) -> Result<u64, IngestError> {
+        self.size_of(guard)
     }
 
     fn read_rows_from(

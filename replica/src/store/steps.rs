@@ -1,15 +1,16 @@
 //! The steps of a barrier in the store: floors, and the trees of copies. No rows are written here.
 
-use super::Home;
 use super::error::{StepError, StoreError};
 use super::layout;
-use super::size::Size;
+use super::manifest::{CopyNote, FloorNote};
 use super::sled_store::{Copy, Entry, SledStore};
+use super::tally::{Change, Tally};
+use super::{Home, StreamOnRecord};
 #[cfg(feature = "faults")]
 use crate::faults::DiskFault;
 use crate::lock::locked;
 use migrations::clock::HybridTime;
-use migrations::id::TabletId;
+use migrations::id::{NodeId, TabletId};
 use migrations::record::TabletRecord;
 use migrations::version::{CopyId, TopologyVersion};
 use std::collections::BTreeMap;
@@ -40,7 +41,10 @@ impl SledStore {
             Home::Floors => None,
         };
         match given {
-            Some(copy) => write_record(&mut entry, copy, record, promise)?,
+            Some(copy) => {
+                self.write_record(&mut entry, copy, record, promise)?;
+                self.told.floor(tablet, FloorNote::At(record.version));
+            }
             None => self.write_floor(tablet, record.version)?,
         }
         if matches!(home, Home::Prepare(_)) {
@@ -65,7 +69,8 @@ impl SledStore {
         if !tree.is_empty() {
             return Err(StoreError::damaged("a copy to prepare holds something already"));
         }
-        entry.copies.insert(copy, Copy { tree, streams: BTreeMap::new(), size: Size::empty() });
+        let (name, streams, tally) = ((tablet, copy), BTreeMap::new(), Tally::default());
+        entry.copies.insert(copy, Copy { name, tree, streams, tally });
         Ok(())
     }
 
@@ -113,6 +118,7 @@ impl SledStore {
         #[cfg(feature = "faults")]
         self.faults.check(DiskFault::Drops, "drop a copy")?;
         self.db.drop_tree(layout::tree_name(tablet, copy))?;
+        self.told.copy(tablet, copy, CopyNote::Gone);
         Ok(())
     }
 
@@ -141,8 +147,10 @@ impl SledStore {
             batch.remove(&tablet.as_u64().to_be_bytes());
         }
         self.floors.apply_batch(batch)?;
+        self.told.unlisted(version);
         *unlisted = version;
         for tablet in &forgotten {
+            self.told.floor(*tablet, FloorNote::Unlisted);
             entries.remove(tablet);
         }
         Ok(())
@@ -170,30 +178,32 @@ impl SledStore {
     fn write_floor(&self, tablet: TabletId, version: TopologyVersion) -> Result<(), StoreError> {
         #[cfg(feature = "faults")]
         self.faults.check(DiskFault::Full, "write a floor")?;
-        let version = layout::encode_version(version);
-        self.floors.insert(tablet.as_u64().to_be_bytes(), &version)?;
+        self.floors.insert(tablet.as_u64().to_be_bytes(), &layout::encode_version(version))?;
+        self.told.floor(tablet, FloorNote::At(version));
         Ok(())
     }
-}
 
-fn write_record(
-    entry: &mut Entry,
-    copy: CopyId,
-    record: &TabletRecord,
-    promise: HybridTime,
-) -> Result<(), StoreError> {
-    let missing = || StoreError::damaged("the copy that a floor goes into is gone");
-    let copy = entry.copies.get_mut(&copy).ok_or_else(missing)?;
-    let migration = record.transition.as_ref().map(|transition| transition.migration);
-    let mut batch = sled::Batch::default();
-    batch.insert(layout::RECORD, layout::encode_record(record));
-    batch.insert(layout::PROMISE, &promise.0.to_be_bytes());
-    for (source, stream) in &copy.streams {
-        if Some(stream.migration) != migration {
-            batch.remove(layout::stream_key(*source));
+    fn write_record(
+        &self,
+        entry: &mut Entry,
+        copy: CopyId,
+        record: &TabletRecord,
+        promise: HybridTime,
+    ) -> Result<(), StoreError> {
+        let missing = || StoreError::damaged("the copy that a floor goes into is gone");
+        let copy = entry.copies.get_mut(&copy).ok_or_else(missing)?;
+        let migration = record.transition.as_ref().map(|transition| transition.migration);
+        let is_over = |stream: &StreamOnRecord| Some(stream.migration) != migration;
+        let over = copy.streams.iter().filter(|(_, stream)| is_over(stream));
+        let over: Vec<NodeId> = over.map(|(source, _)| *source).collect();
+        let mut change = Change::of(copy);
+        change.note(layout::RECORD, Some(&layout::encode_record(record)))?;
+        change.note(layout::PROMISE, Some(&promise.0.to_be_bytes()))?;
+        for source in &over {
+            change.note(&layout::stream_key(*source), None)?;
         }
+        change.apply(&self.told)?;
+        copy.streams.retain(|_, stream| !is_over(stream));
+        Ok(())
     }
-    copy.tree.apply_batch(batch)?;
-    copy.streams.retain(|_, stream| Some(stream.migration) == migration);
-    Ok(())
 }

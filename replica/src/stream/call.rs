@@ -155,11 +155,10 @@ impl Pull {
         })
     }
 
-    /// About how much of what comes is here already; nothing, if that takes too long to tell.
+    /// How much of what comes may be here already.
     async fn size(&self, guard: &Arc<TopologyGuard>) -> Result<u64, Failure> {
         let (store, guard) = (Arc::clone(self.tablets.store()), Arc::clone(guard));
-        let patience = self.bounds.stall / 4;
-        Ok(blocking(move || store.size(&guard, patience)).await?.unwrap_or(0))
+        blocking(move || store.size(&guard)).await
     }
 
     /// Makes the call and stores what comes.

@@ -53,9 +53,9 @@ impl Feed {
         Feed { store, guard, page: Page::default(), packed: 0, totals: Totals::default() }
     }
 
-    /// About how much there is in all; `None`: it takes longer than this to tell.
-    pub(super) fn size(&self, patience: Duration) -> Result<Option<u64>, Failure> {
-        Ok(self.store.size(&self.guard, patience)?)
+    /// How much there is in all.
+    pub(super) fn size(&self) -> Result<u64, Failure> {
+        Ok(self.store.size(&self.guard)?)
     }
 
     /// What has gone out so far, and what it was asked to go on behind.

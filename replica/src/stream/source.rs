@@ -220,7 +220,7 @@ impl Serving {
         let patience = self.bounds.stall;
         let (mut feed, resume) = (self.feed.clone(), self.resume.take());
         let looking = tokio::task::spawn_blocking(move || {
-            let bytes_total = feed.size(patience / 4)?;
+            let bytes_total = feed.size()?;
             let resumed = match resume {
                 Some(resume) => feed.resume(&resume, patience / 2)?,
                 None => false,
@@ -232,7 +232,6 @@ impl Serving {
         self.feed = feed;
         machine.on(SourceEvent::Checked, clock.now());
         let source_copy = Some(self.guard.copy().0.into());
-        let bytes_total = bytes_total.unwrap_or(0);
         say(out, Says::Accepted(pb::Accepted { source_copy, resumed, bytes_total })).await
     }
 }

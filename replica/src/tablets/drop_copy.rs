@@ -84,14 +84,8 @@ impl Tablets {
         let tablet = self.tablet(record.tablet);
         let step = Arc::clone(&tablet.step).lock_owned().await;
         step::admit_drop(record, own, copy, self.store.floor(record.tablet))?;
-        let known = self.store.known(record.tablet);
-        if known.is_some_and(|known| known.copies.contains(&copy)) {
-            self.remove(step, record.tablet, vec![copy], record.version).await?;
-        } else {
-            // Maybe for somebody who has gone away before that was durable.
-            self.durable().await?;
-        }
-        Ok(())
+        // Also if it is not known: of a lost one there may be something left on the disk.
+        Ok(self.remove(step, record.tablet, vec![copy], record.version).await?)
     }
 
     /// Works off a full state that was read at `version`: takes on each record; what it doesn't

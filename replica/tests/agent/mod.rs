@@ -14,8 +14,8 @@ use palisade_replica::guard::{FrozenGuard, TopologyGuard, VersionGuard};
 use palisade_replica::lease::{Lease, LeaseTerms, now};
 use palisade_replica::sessions::{EnterError, Sessions};
 use palisade_replica::store::{
-    Begun, Call, Chunk, Directory, IngestError, Ingested, Progress, SledStore, StoreOptions,
-    TabletStore,
+    Begun, Call, Chunk, Directory, IngestError, Ingested, Progress, SledStore, StoreError,
+    StoreOptions, TabletStore,
 };
 use palisade_replica::tablets::{Refused, Tablets, TakenOn};
 use std::path::Path;
@@ -41,11 +41,15 @@ impl Agent {
     }
 
     pub(crate) fn with(path: &Path, options: StoreOptions) -> Agent {
-        let directory = Arc::new(Directory::open(path, "n1").expect("the directory is free"));
+        Agent::try_with(path, options).expect("the store opens")
+    }
+
+    pub(crate) fn try_with(path: &Path, options: StoreOptions) -> Result<Agent, StoreError> {
+        let directory = Arc::new(Directory::open(path, "n1")?);
         let lease = Arc::new(Lease::new());
         lease.renewed(TERMS, now());
-        let store = SledStore::open(Arc::clone(&directory), Arc::clone(&lease), options);
-        let store: Arc<dyn TabletStore> = Arc::new(store.expect("the store opens"));
+        let store = SledStore::open(Arc::clone(&directory), Arc::clone(&lease), options)?;
+        let store: Arc<dyn TabletStore> = Arc::new(store);
         let sessions = Arc::new(Sessions::new(Arc::clone(&lease)));
         let clock = Arc::new(NodeClock::new());
         let tablets = Tablets::open(
@@ -56,7 +60,7 @@ impl Agent {
         );
         let is_adopted = directory.identity().adopted;
         let tablets = if is_adopted { tablets.awaiting_all() } else { tablets };
-        Agent { directory, store, lease, clock, sessions, tablets: Arc::new(tablets) }
+        Ok(Agent { directory, store, lease, clock, sessions, tablets: Arc::new(tablets) })
     }
 
     pub(crate) async fn take_on(&self, record: &Arc<TabletRecord>) -> TakenOn {

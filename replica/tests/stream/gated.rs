@@ -14,7 +14,6 @@ use palisade_replica::store::{
 };
 use palisade_replica::tablets::StepPermit;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 #[derive(Debug)]
@@ -228,7 +227,7 @@ impl TabletStore for GatedStore {
         self.inner.reserve(bytes)
     }
 
-    fn size(&self, guard: &TopologyGuard, patience: Duration) -> Result<Option<u64>, IngestError> {
-        self.inner.size(guard, patience)
+    fn size(&self, guard: &TopologyGuard) -> Result<u64, IngestError> {
+        self.inner.size(guard)
     }
 }
