@@ -23,6 +23,7 @@ pub mod gate;
 pub mod lease;
 pub mod problem;
 pub mod settings;
+pub mod shared_map;
 pub mod evidence;
 pub mod request;
 pub mod switch;

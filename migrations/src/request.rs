@@ -4,6 +4,7 @@
 //! whether it took effect; one caller can push out only his own.
 
 use crate::id::RequestId;
+use crate::shared_map::SharedMap;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
@@ -47,7 +48,7 @@ pub struct Remembered<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestMemory<T> {
     limit: usize,
-    remembered: BTreeMap<RequestId, Remembered<T>>,
+    remembered: SharedMap<RequestId, Remembered<T>>,
     /// Derived from `remembered`: whose ids they are.
     of_caller: BTreeMap<String, BTreeSet<RequestId>>,
     /// Only those above the common horizon.
@@ -58,12 +59,12 @@ pub struct RequestMemory<T> {
 /// One caller may hold this part of the memory.
 const CALLERS_SHARE: usize = 10;
 
-impl<T> RequestMemory<T> {
+impl<T: Clone> RequestMemory<T> {
     /// An empty memory for `limit` requests.
     pub fn new(limit: usize) -> RequestMemory<T> {
         RequestMemory {
             limit: limit.max(CALLERS_SHARE),
-            remembered: BTreeMap::new(),
+            remembered: SharedMap::new(),
             of_caller: BTreeMap::new(),
             caller_horizons: BTreeMap::new(),
             horizon: None,
@@ -73,7 +74,7 @@ impl<T> RequestMemory<T> {
     /// The memory with these contents, as read from a snapshot.
     pub fn from_parts(
         limit: usize,
-        remembered: BTreeMap<RequestId, Remembered<T>>,
+        remembered: SharedMap<RequestId, Remembered<T>>,
         caller_horizons: BTreeMap<String, RequestId>,
         horizon: Option<RequestId>,
     ) -> RequestMemory<T> {
@@ -90,7 +91,7 @@ impl<T> RequestMemory<T> {
     }
 
     /// All that is kept, by id.
-    pub fn remembered(&self) -> &BTreeMap<RequestId, Remembered<T>> {
+    pub fn remembered(&self) -> &SharedMap<RequestId, Remembered<T>> {
         &self.remembered
     }
 

@@ -7,6 +7,7 @@ use crate::id::{ClusterId, NodeId, TableId, TabletId};
 use crate::node::Node;
 use crate::request::RequestMemory;
 use crate::settings::Settings;
+use crate::shared_map::SharedMap;
 use crate::switch::{BalanceScope, BalanceSwitch, Pause};
 use crate::tablet::{FinishedMigration, Table, Tablet};
 use crate::version::TopologyVersion;
@@ -43,7 +44,7 @@ pub struct State {
     /// All tables.
     pub tables: BTreeMap<TableId, Table>,
     /// All tablets.
-    pub tablets: BTreeMap<TabletId, Tablet>,
+    pub tablets: SharedMap<TabletId, Tablet>,
     /// What came of the newest requests.
     pub requests: RequestMemory<Outcome>,
     /// The newest finished migrations, the newest last.
@@ -66,7 +67,7 @@ impl Default for State {
             next_node: 1,
             nodes: BTreeMap::new(),
             tables: BTreeMap::new(),
-            tablets: BTreeMap::new(),
+            tablets: SharedMap::new(),
             requests: RequestMemory::new(REMEMBERED_REQUESTS),
             finished: VecDeque::new(),
             balancing: BTreeMap::new(),

@@ -19,7 +19,7 @@ mod tablet;
 use crate::Malformed;
 use crate::generated::storage::v1 as pb;
 use migrations::command::{Command, Entry};
-use migrations::state::{FEATURE_LEVEL, State};
+use migrations::state::State;
 use prost::Message;
 
 /// The format that this build writes, and the newest one that it reads.
@@ -79,7 +79,14 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
 
 /// A state as it is written into a snapshot.
 pub fn encode_snapshot(state: &State) -> Vec<u8> {
-    pb::Snapshot::from(state).encode_to_vec()
+    let mut bytes = Vec::new();
+    write_snapshot(state, |piece| bytes.extend_from_slice(piece));
+    bytes
+}
+
+/// The bytes of `encode_snapshot`, piece by piece.
+pub fn write_snapshot(state: &State, out: impl FnMut(&[u8])) {
+    snapshot::write(state, out);
 }
 
 /// A state, from a snapshot. Its invariants are not checked: `Topology::from_state` does that.
@@ -88,14 +95,7 @@ pub fn encode_snapshot(state: &State) -> Vec<u8> {
 /// Any [`DecodeError`]. Of what `encode_snapshot` of this build or of an older one wrote, none.
 pub fn decode_snapshot(bytes: &[u8]) -> Result<State, DecodeError> {
     check_format(bytes)?;
-    let wire = pb::Snapshot::decode(bytes)?;
-    if wire.feature_level > FEATURE_LEVEL {
-        return Err(DecodeError::Unknown { what: "feature level" });
-    }
-    let is_whole = wire.encode_to_vec() == bytes;
-    let state = wire.try_into()?;
-    check_whole(is_whole)?;
-    Ok(state)
+    snapshot::read(bytes)
 }
 
 /// How many bytes a command adds to an entry.

@@ -1,98 +1,171 @@
 //! The whole state, and the memory of requests in it.
+//!
+//! A snapshot is one message, written and read piece by piece: with a million tablets the whole of
+//! it, as a message, would be several times as large as the state.
 
 use super::field::{there, version};
 use super::node::{node, node_to_wire};
 use super::outcome::{outcome, outcome_to_wire};
 use super::switch::{switch, switch_to_wire};
 use super::tablet::{table, table_to_wire, tablet, tablet_to_wire};
-use super::{DecodeError, FORMAT};
+use super::{DecodeError, FORMAT, check_whole};
 use crate::Malformed;
 use crate::convert::{bytes, cluster_id, request_id, settings_unchecked, sum, sum_bytes};
 use crate::generated::storage::v1 as pb;
 use migrations::command::Outcome;
-use migrations::id::{ClusterId, RequestId};
+use migrations::id::{ClusterId, RequestId, TabletId};
 use migrations::request::{Remembered, RequestMemory};
-use migrations::state::State;
-use migrations::tablet::FinishedMigration;
+use migrations::shared_map::SharedMap;
+use migrations::state::{FEATURE_LEVEL, State};
+use migrations::tablet::{FinishedMigration, Tablet};
+use prost::Message;
+use prost::encoding::{DecodeContext, decode_key};
 use std::collections::BTreeMap;
 
-impl From<&State> for pb::Snapshot {
-    fn from(state: &State) -> pb::Snapshot {
-        let State {
-            cluster,
-            version,
-            feature_level,
-            settings,
-            next_table,
-            next_tablet,
-            next_node,
-            nodes,
-            tables,
-            tablets,
-            requests,
-            finished,
-            balancing,
-            pause,
-        } = state;
-        pb::Snapshot {
-            format: FORMAT,
-            cluster: cluster.map(ClusterId::as_uuid).map(bytes),
-            version: Some((*version).into()),
-            feature_level: *feature_level,
-            settings: Some(settings.into()),
-            next_table: *next_table,
-            next_tablet: *next_tablet,
-            next_node: *next_node,
-            nodes: nodes.iter().map(|(id, node)| node_to_wire(*id, node)).collect(),
-            tables: tables.iter().map(|(id, table)| table_to_wire(*id, table)).collect(),
-            tablets: tablets.iter().map(|(id, tablet)| tablet_to_wire(*id, tablet)).collect(),
-            requests: Some(memory_to_wire(requests)),
-            finished: finished.iter().map(Into::into).collect(),
-            balancing: balancing.iter().map(|(of, switch)| switch_to_wire(*of, switch)).collect(),
-            pause: pause.as_ref().map(Into::into),
+/// The field of a snapshot that holds its tablets.
+const TABLETS: u32 = 11;
+/// About how many bytes are written at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Writes a state, piece by piece.
+pub(super) fn write(state: &State, mut out: impl FnMut(&[u8])) {
+    let mut before = without_tablets(state);
+    let after = pb::Snapshot {
+        requests: before.requests.take(),
+        finished: std::mem::take(&mut before.finished),
+        balancing: std::mem::take(&mut before.balancing),
+        pause: before.pause.take(),
+        ..pb::Snapshot::default()
+    };
+    out(&before.encode_to_vec());
+    let mut piece = Vec::new();
+    for (id, tablet) in &state.tablets {
+        let tablet = tablet_to_wire(*id, tablet);
+        prost::encoding::message::encode(TABLETS, &tablet, &mut piece);
+        if piece.len() >= PIECE_BYTES {
+            out(&piece);
+            piece.clear();
         }
+    }
+    out(&piece);
+    out(&after.encode_to_vec());
+}
+
+/// Reads a state. Each piece has to be what would be written of it, and in its place.
+pub(super) fn read(bytes: &[u8]) -> Result<State, DecodeError> {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut tablets = SharedMap::new();
+    let mut left = bytes;
+    let mut last = 0;
+    while !left.is_empty() {
+        let field = left;
+        let (number, wire_type) = decode_key(&mut left)?;
+        if number < last {
+            return Err(UNKNOWN);
+        }
+        last = number;
+        if number != TABLETS {
+            prost::encoding::skip_field(wire_type, number, &mut left, DecodeContext::default())?;
+            let rest = if number < TABLETS { &mut before } else { &mut after };
+            rest.extend_from_slice(&field[..field.len() - left.len()]);
+            continue;
+        }
+        let mut wire = pb::Tablet::default();
+        let context = DecodeContext::default();
+        prost::encoding::message::merge(wire_type, &mut wire, &mut left, context)?;
+        let mut written = Vec::with_capacity(field.len() - left.len());
+        prost::encoding::message::encode(TABLETS, &wire, &mut written);
+        if written != field[..field.len() - left.len()] {
+            return Err(UNKNOWN);
+        }
+        let (id, tablet) = tablet(wire)?;
+        if tablets.insert(id, tablet).is_some() {
+            return Err(Malformed::Field { field: "tablets", problem: "two of one id" }.into());
+        }
+    }
+    let rest = [before, after].concat();
+    let wire = pb::Snapshot::decode(&rest[..])?;
+    if wire.feature_level > FEATURE_LEVEL {
+        return Err(DecodeError::Unknown { what: "feature level" });
+    }
+    check_whole(wire.encode_to_vec() == rest)?;
+    state(wire, tablets)
+}
+
+const UNKNOWN: DecodeError = DecodeError::Unknown { what: "field or value" };
+
+fn without_tablets(state: &State) -> pb::Snapshot {
+    let State {
+        cluster,
+        version,
+        feature_level,
+        settings,
+        next_table,
+        next_tablet,
+        next_node,
+        nodes,
+        tables,
+        tablets: _,
+        requests,
+        finished,
+        balancing,
+        pause,
+    } = state;
+    pb::Snapshot {
+        format: FORMAT,
+        cluster: cluster.map(ClusterId::as_uuid).map(bytes),
+        version: Some((*version).into()),
+        feature_level: *feature_level,
+        settings: Some(settings.into()),
+        next_table: *next_table,
+        next_tablet: *next_tablet,
+        next_node: *next_node,
+        nodes: nodes.iter().map(|(id, node)| node_to_wire(*id, node)).collect(),
+        tables: tables.iter().map(|(id, table)| table_to_wire(*id, table)).collect(),
+        tablets: Vec::new(),
+        requests: Some(memory_to_wire(requests)),
+        finished: finished.iter().map(Into::into).collect(),
+        balancing: balancing.iter().map(|(of, switch)| switch_to_wire(*of, switch)).collect(),
+        pause: pause.as_ref().map(Into::into),
     }
 }
 
-impl TryFrom<pb::Snapshot> for State {
-    type Error = DecodeError;
-    fn try_from(wire: pb::Snapshot) -> Result<State, DecodeError> {
-        let pb::Snapshot {
-            format: _,
-            cluster,
-            version: at,
-            feature_level,
-            settings,
-            next_table,
-            next_tablet,
-            next_node,
-            nodes,
-            tables,
-            tablets,
-            requests,
-            finished,
-            balancing,
-            pause,
-        } = wire;
-        let cluster = cluster.map(|cluster| cluster_id("cluster", &cluster)).transpose()?;
-        let finished = finished.into_iter().map(FinishedMigration::try_from);
-        Ok(State {
-            cluster,
-            version: version("version", at)?,
-            feature_level,
-            settings: settings_unchecked("settings", settings)?,
-            next_table,
-            next_tablet,
-            next_node,
-            nodes: one_of_each("nodes", nodes.into_iter().map(node))?,
-            tables: one_of_each("tables", tables.into_iter().map(table))?,
-            tablets: one_of_each("tablets", tablets.into_iter().map(tablet))?,
-            requests: memory(there("requests", requests)?)?,
-            finished: finished.collect::<Result<_, _>>()?,
-            balancing: one_of_each("balancing", balancing.into_iter().map(switch))?,
-            pause: pause.map(Into::into),
-        })
-    }
+fn state(wire: pb::Snapshot, tablets: SharedMap<TabletId, Tablet>) -> Result<State, DecodeError> {
+    let pb::Snapshot {
+        format: _,
+        cluster,
+        version: at,
+        feature_level,
+        settings,
+        next_table,
+        next_tablet,
+        next_node,
+        nodes,
+        tables,
+        tablets: _,
+        requests,
+        finished,
+        balancing,
+        pause,
+    } = wire;
+    let cluster = cluster.map(|cluster| cluster_id("cluster", &cluster)).transpose()?;
+    let finished = finished.into_iter().map(FinishedMigration::try_from);
+    Ok(State {
+        cluster,
+        version: version("version", at)?,
+        feature_level,
+        settings: settings_unchecked("settings", settings)?,
+        next_table,
+        next_tablet,
+        next_node,
+        nodes: one_of_each("nodes", nodes.into_iter().map(node))?,
+        tables: one_of_each("tables", tables.into_iter().map(table))?,
+        tablets,
+        requests: memory(there("requests", requests)?)?,
+        finished: finished.collect::<Result<_, _>>()?,
+        balancing: one_of_each("balancing", balancing.into_iter().map(switch))?,
+        pause: pause.map(Into::into),
+    })
 }
 
 fn one_of_each<K: Ord, V>(
@@ -151,7 +224,7 @@ fn memory(wire: pb::RequestMemory) -> Result<RequestMemory<Outcome>, DecodeError
     let horizon = horizon.map(|horizon| request_id("requests.horizon", &horizon)).transpose()?;
     Ok(RequestMemory::from_parts(
         limit,
-        one_of_each("requests.remembered", remembered)?,
+        one_of_each("requests.remembered", remembered)?.into(),
         one_of_each("requests.caller_horizons", caller_horizons)?,
         horizon,
     ))
