@@ -117,9 +117,10 @@ async fn h3_a_second_process_on_a_copied_directory_is_not_let_in() {
     let router = cluster.router();
     fill(&router, 20).await;
     let [own, copied] = ["n2", "n2-copied"].map(|name| cluster.path().join(name));
-    // Copied while it lives: its identity is whole at any moment.
+    // Copied while it lives: its identity is whole at any moment, and what must be in the rows, if
+    // that is copied first.
     std::fs::create_dir(&copied).expect("a new directory");
-    for name in ["identity", "format"] {
+    for name in ["identity", "format", "manifest"] {
         std::fs::copy(own.join(name), copied.join(name)).expect("copied");
     }
     copy_all(&own.join("rows"), &copied.join("rows"));
