@@ -8,8 +8,9 @@ use migrations::id::ClusterId;
 use migrations::version::{Incarnation, TopologyVersion};
 use palisade_replica::store::{Directory, StoreError};
 use palisade_replica::tablets::{CopyState, FullState, Refused, Unlisted};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -138,4 +139,39 @@ fn a_directory_that_was_brought_over_is_no_older_builds() {
     let other = tempfile::tempdir().expect("a directory");
     assert!(Directory::adopt(other.path(), cluster(2)).is_err(), "no agent's directory");
     assert_eq!(fs::read_dir(other.path()).expect("readable").count(), 0, "nor made one");
+}
+
+fn files(place: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let items = fs::read_dir(place).expect("it is there");
+    let files = items.map(|item| item.expect("listed").path()).filter(|path| path.is_file());
+    files.map(|path| (path.clone(), fs::read(path).expect("readable"))).collect()
+}
+
+/// What was set aside had to be kept as it was: a store that has forgotten some of it does not give
+/// the rest.
+#[tokio::test]
+async fn h3_what_was_set_aside_and_is_less_now_is_lost() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rows = dir.path().join("rows");
+    let agent = Agent::open(dir.path());
+    admit(&agent.directory, 1);
+    agent.take_on(&Arc::new(settled(6, Some(5)))).await;
+    drop(agent);
+    let before = files(&rows);
+    let agent = Agent::open(dir.path());
+    let guard = agent.at(6).expect("served");
+    agent.store.put(&guard, b"key", &row(10, Some(b"value"))).expect("stored");
+    agent.store.durable().wait().await.expect("the disk works");
+    drop((guard, agent));
+    let agent = over(dir.path(), 2);
+    first_full_state(&agent, 20, None).await;
+    assert_eq!(agent.store.aside(), [(tablet(), copy(5))]);
+    drop(agent);
+
+    files(&rows).keys().for_each(|file| fs::remove_file(file).expect("removed"));
+    before.iter().for_each(|(file, bytes)| fs::write(file, bytes).expect("written"));
+    let agent = over(dir.path(), 3);
+    let done = first_full_state(&agent, 30, Some(5)).await;
+    assert_eq!(done.taken[0].copy, CopyState::Lost(copy(5)));
+    assert!(agent.at(30).is_err(), "it is not served");
 }
