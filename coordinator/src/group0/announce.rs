@@ -25,6 +25,7 @@ impl<S: StateMachine> Group0<S> {
     pub async fn announce(&self, stop: CancellationToken) {
         let mut looks = tokio::time::interval(self.inner.election_max * ELECTIONS);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_said = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -34,7 +35,13 @@ impl<S: StateMachine> Group0<S> {
                 () = stop.cancelled() => return,
                 is_member = self.ask_around() => is_member,
             };
-            if is_member == Some(false) {
+            let was_member = self.inner.files.identity.was_member();
+            if is_member == Some(false) && !was_member && !is_said {
+                is_said = true;
+                let Member { name, raft_address, .. } = self.member();
+                tracing::warn!("is no member yet: palisade raft add {name} --raft {raft_address}");
+            }
+            if is_member == Some(false) && was_member {
                 let Member { name, raft_address, .. } = self.member().clone();
                 self.inner.state.fail(FatalReason::Removed { name, address: raft_address });
                 return;
@@ -43,7 +50,7 @@ impl<S: StateMachine> Group0<S> {
     }
 
     /// Whether this is a member, if anybody knows.
-    async fn ask_around(&self) -> Option<bool> {
+    pub(super) async fn ask_around(&self) -> Option<bool> {
         let metrics = self.inner.raft.metrics().borrow_watched().clone();
         let own = self.raft_id();
         if metrics.current_leader == Some(own) {

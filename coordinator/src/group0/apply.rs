@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::StateMachine;
 use super::blocking::blocking;
 use super::error::FatalReason;
+use super::identity::Identity;
 use super::snapshot::Snapshots;
 use super::types::{Answer, Group0Types, LogId, SnapshotMeta, StoredMembership};
 
@@ -168,11 +169,29 @@ impl<S: StateMachine> State<S> {
 pub(super) struct Applier<S> {
     state: Arc<State<S>>,
     snapshots: Arc<Snapshots>,
+    identity: Arc<Identity>,
 }
 
 impl<S: StateMachine> Applier<S> {
-    pub(super) fn new(state: Arc<State<S>>, snapshots: Arc<Snapshots>) -> Self {
-        Self { state, snapshots }
+    pub(super) fn new(
+        state: Arc<State<S>>,
+        snapshots: Arc<Snapshots>,
+        identity: Arc<Identity>,
+    ) -> Self {
+        Self { state, snapshots, identity }
+    }
+
+    /// Once this member is in an applied membership, its directory says so for ever: one that was
+    /// removed is told from one whose addition was begun and never committed.
+    async fn note_membership(&self) -> io::Result<()> {
+        let identity = Arc::clone(&self.identity);
+        let membership = self.state.membership();
+        if identity.was_member() || membership.membership().get_node(&identity.raft_id()).is_none()
+        {
+            return Ok(());
+        }
+        let noted = written(move || identity.is_member().map_err(io::Error::other)).await;
+        noted.map_err(|error| self.state.failed(error))
     }
 }
 
@@ -218,7 +237,11 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
         Entries: Stream<Item = io::Result<EntryResponder<Group0Types>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            let is_membership = matches!(entry.payload, EntryPayload::Membership(_));
             let answer = self.state.apply(entry.log_id, entry.payload)?;
+            if is_membership {
+                self.note_membership().await?;
+            }
             if let Some(responder) = responder {
                 responder.send(answer);
             }
@@ -251,7 +274,7 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
         *self.state.applied.write().unwrap_or_else(PoisonError::into_inner) =
             Applied { machine, last: meta.last_log_id, membership: meta.last_membership.clone() };
         self.state.index.send_replace(meta.last_log_id.as_ref().map(LogId::index));
-        Ok(())
+        self.note_membership().await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {

@@ -24,6 +24,8 @@ pub(super) struct Format {
     pub(super) cluster: Option<Uuid>,
     /// The cluster that it has begun itself, or was about to.
     pub(super) minted: Option<Uuid>,
+    /// Whether it was in a membership that was committed.
+    pub(super) member: bool,
 }
 
 /// The lock on the directory. Held until released or dropped; everything that writes shares it, so
@@ -151,17 +153,21 @@ pub(super) fn parse_format(text: &str, path: &Path) -> Result<Format, OpenError>
         name: value("name").unwrap_or_default(),
         cluster: uuid("cluster")?,
         minted: uuid("minted")?,
+        member: value("member").is_some_and(|value| value == "true"),
     })
 }
 
 /// A format file.
 pub(super) fn format_text(format: &Format) -> String {
-    let Format { raft_id, name, cluster, minted } = format;
+    let Format { raft_id, name, cluster, minted, member } = format;
     let mut text = format!("layout = {LAYOUT}\nraft_id = {raft_id}\nname = {name}\n");
     for (key, uuid) in [("cluster", cluster), ("minted", minted)] {
         if let Some(uuid) = uuid {
             text.push_str(&format!("{key} = {uuid}\n"));
         }
+    }
+    if *member {
+        text.push_str("member = true\n");
     }
     let digest = digest_of(&text);
     text.push_str(&format!("digest = {digest}\n"));

@@ -20,8 +20,9 @@ fn format(bytes: &[u8]) {
 
 fn formats() -> Vec<Vec<u8>> {
     let [cluster, minted] = [7, 8].map(|n| Some(Uuid::from_u128(n)));
-    let format = |raft_id, name: &str, cluster, minted| {
-        let format = Format { raft_id, name: name.to_owned(), cluster, minted };
+    let format = |raft_id, name: &str, cluster, minted: Option<Uuid>| {
+        let (name, member) = (name.to_owned(), minted.is_some());
+        let format = Format { raft_id, name, cluster, minted, member };
         format_text(&format).into_bytes()
     };
     vec![

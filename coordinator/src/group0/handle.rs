@@ -104,7 +104,11 @@ impl<S: StateMachine> Group0<S> {
         };
         let links = Arc::new(Links::new(Arc::clone(&files.identity), pace));
         let peers = Peers::new(Arc::clone(&links));
-        let applier = Applier::new(Arc::clone(&state), Arc::clone(&files.snapshots));
+        let applier = Applier::new(
+            Arc::clone(&state),
+            Arc::clone(&files.snapshots),
+            Arc::clone(&files.identity),
+        );
         let raft =
             openraft::Raft::new(raft_id, config, peers, log, applier).await.map_err(|fatal| {
                 match state.fatal().borrow().clone() {
@@ -478,6 +482,9 @@ pub(super) fn open_files<S: StateMachine>(
         Some((meta, machine)) => State::new(machine, meta),
         None => State::new(empty.clone(), Default::default()),
     };
+    if state.membership().membership().get_node(&identity.raft_id()).is_some() {
+        identity.is_member().map_err(|error| OpenError::Raft(error.to_string()))?;
+    }
     let (identity, snapshots) = (Arc::new(identity), Arc::new(snapshots));
     Ok((Files { lock, identity, log, snapshots }, state))
 }

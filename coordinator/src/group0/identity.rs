@@ -21,6 +21,8 @@ pub(super) struct Identity {
     format: Mutex<Option<Format>>,
     /// The cluster that it belonged to when the directory was closed.
     closed: OnceLock<Option<Uuid>>,
+    /// Set for good once it was in a membership that was committed.
+    was_member: OnceLock<()>,
     /// Those with whom a cluster is to begin, by name, in order.
     expected: Mutex<Vec<String>>,
     /// Nothing may open the directory while this can write.
@@ -68,15 +70,26 @@ impl Identity {
             name: String::new(),
             cluster: None,
             minted: None,
+            member: false,
         });
         name.clone_into(&mut format.name);
         if known.as_ref() != Some(&format) {
             directory::write_format(&dir, &format)?;
         }
-        let raft_id = format.raft_id;
-        let format = Mutex::new(Some(format));
-        let (closed, expected) = (OnceLock::new(), Mutex::default());
-        Ok(Self { dir, raft_id, name: name.to_owned(), format, closed, expected, _lock: lock })
+        let was_member = OnceLock::new();
+        if format.member {
+            was_member.get_or_init(|| ());
+        }
+        Ok(Self {
+            dir,
+            raft_id: format.raft_id,
+            name: name.to_owned(),
+            format: Mutex::new(Some(format)),
+            closed: OnceLock::new(),
+            was_member,
+            expected: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// Raft id of this member.
@@ -155,6 +168,29 @@ impl Identity {
     pub(super) fn may_begin(&self) -> bool {
         let guard = self.guard();
         guard.as_ref().is_some_and(|format| format.cluster == format.minted)
+    }
+
+    /// Whether it was in a membership that was committed.
+    pub(super) fn was_member(&self) -> bool {
+        self.was_member.get().is_some()
+    }
+
+    /// Keeps, durably, that it was in a membership that was committed. Blocks the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Open`], [`BindError::Closed`].
+    pub(super) fn is_member(&self) -> Result<(), BindError> {
+        if self.was_member() {
+            return Ok(());
+        }
+        let mut guard = self.guard();
+        let format = guard.as_mut().ok_or(BindError::Closed)?;
+        let taken_in = Format { member: true, ..format.clone() };
+        directory::write_format(&self.dir, &taken_in)?;
+        *format = taken_in;
+        self.was_member.get_or_init(|| ());
+        Ok(())
     }
 
     /// Nothing is written any more. The caller gives the directory free.

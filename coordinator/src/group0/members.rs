@@ -60,6 +60,8 @@ impl<S: StateMachine> Group0<S> {
             return Err(MemberError::NameTaken { name, raft_id: *raft_id });
         }
         match found.cluster {
+            // An addition that another leader began, and that never was committed.
+            Some(cluster) if Some(cluster) == self.cluster() && found.pending => {}
             Some(cluster) if Some(cluster) == self.cluster() => {
                 return Err(MemberError::WasRemoved { name });
             }

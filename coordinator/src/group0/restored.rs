@@ -90,6 +90,7 @@ fn make(
         name: member.name.clone(),
         cluster: Some(cluster),
         minted: Some(cluster),
+        member: true,
     };
     directory::write_format(dir, &format)?;
     Ok(raft_id)

@@ -1,5 +1,11 @@
 //! Members come and go, one at a time; who was removed ends; who has lost its directory is another.
 
+use std::collections::BTreeSet;
+
+use proto::raft::v1 as pb;
+use proto::raft::v1::raft_service_client::RaftServiceClient;
+
+use super::super::types::{Membership, encode_membership};
 use super::super::{FatalReason, MemberError, ReadError};
 use super::voters::{self, Voter, calm, has, leading, three, until};
 use super::*;
@@ -213,4 +219,57 @@ async fn only_the_empty_one_that_is_named_is_taken_in() {
     let refused = other.group0().add_member("x1", &address, false).await.expect_err("refused");
     assert!(matches!(refused, MemberError::Read(ReadError::NotLeader { .. })), "{refused}");
     assert_eq!(own.members().len(), 3);
+}
+
+/// A leader began to take a coordinator in, and was lost before that was committed: the new one
+/// has the entry, and nobody else. It doesn't take itself for removed, and is taken in by a retry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_addition_that_stopped_half_way_is_begun_again() {
+    let voters = three(calm).await;
+    let first = leading(&voters).await;
+    let (term, old) = (voters[first].group0().metrics().term, voters[first].raft_id());
+    let next = (first + 1) % 3;
+    let led = voters[first].group0();
+    led.confirm_leadership().await.expect("it leads");
+    led.transfer_leader(Some(&voters[next].name), None, false).await.expect("another one leads");
+    leadership(voters[next].group0()).await;
+    let fresh = Voter::start("c4", calm).await;
+    // What the earlier leader had sent.
+    let members = led.members().into_iter().map(|one| (one.raft_id, one.member));
+    let voting: BTreeSet<u64> = voters.iter().map(Voter::raft_id).collect();
+    let mut nodes: BTreeMap<u64, Member> = members.collect();
+    nodes.insert(fresh.raft_id(), fresh.group0().member().clone());
+    let membership = Membership::new(vec![voting], nodes).expect("voters are members");
+    let at = |index| Some(pb::LogId { term, index });
+    let cluster_id = proto::convert::bytes(led.cluster().expect("one"));
+    let append = pb::AppendRequest {
+        to: Some(pb::Addressee { cluster_id, raft_id: fresh.raft_id() }),
+        vote: Some(pb::Vote { term, voted_for: old, committed: true }),
+        previous: None,
+        entries: vec![pb::Entry {
+            id: at(0),
+            payload: Some(pb::entry::Payload::Membership(encode_membership(&membership).into())),
+        }],
+        committed: None,
+    };
+    let address = format!("http://{}", fresh.address);
+    let mut raft = RaftServiceClient::connect(address).await.expect("it serves");
+    let answers = raft.append(futures::stream::iter([append])).await.expect("it is open");
+    answers.into_inner().message().await.expect("taken").expect("an answer");
+    until(&fresh, "the entry", |status| status.last_log == Some(0)).await;
+    // It asks those whom the entry names, and is no member by their word.
+    let told = fresh.group0().ask_around().await;
+    assert_eq!(told, Some(false));
+    let fatal = fresh.group0().fatal();
+    add(&voters[next], &fresh).await;
+    votes(&voters[next], &[&voters[0], &voters[1], &voters[2], &fresh]).await;
+    assert!(futures::FutureExt::now_or_never(fatal).is_none(), "it goes on");
+    // From then on a removal is for ever.
+    let id = fresh.raft_id();
+    voters[next].group0().remove_member("c4", Some(id), false).await.expect("it goes");
+    let fatal = timeout(PATIENCE, fresh.group0().fatal()).await.expect("it is told");
+    assert!(matches!(fatal, FatalReason::Removed { .. }), "{fatal}");
+    let address = fresh.address.to_string();
+    let refused = voters[next].group0().add_member("c4", &address, false).await;
+    assert_eq!(refused.expect_err("refused"), MemberError::WasRemoved { name: "c4".into() });
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::super::apply::{Applier, State};
 use super::super::directory;
+use super::super::identity::Identity;
 use super::super::log::LogStore;
 use super::super::snapshot::Snapshots;
 use super::super::types::Group0Types;
@@ -22,12 +23,14 @@ impl StoreBuilder<Group0Types, LogStore, Applier<Journal>, TempDir> for Builder 
         let dir = tempfile::tempdir().expect("a directory");
         let (lock, _) = directory::open(dir.path()).expect("a lock");
         let lock = Arc::new(lock);
+        let own = (dir.path().to_owned(), Arc::clone(&lock));
+        let identity = Identity::open(own.0, own.1, None, Some(1), "c1").expect("an identity");
         let log = LogStore::open(&dir.path().join("log"), Arc::clone(&lock), true).expect("a log");
         let restore = |_: &[u8]| Ok(());
         let (snapshots, _) = Snapshots::open(dir.path().join("snapshots"), lock, None, restore)
             .expect("no snapshots");
         let state = Arc::new(State::new(Journal::default(), Default::default()));
-        Ok((dir, log, Applier::new(state, Arc::new(snapshots))))
+        Ok((dir, log, Applier::new(state, Arc::new(snapshots), Arc::new(identity))))
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Identified {
     pub cluster: Option<Uuid>,
     /// Those with whom it expects a cluster to begin, by name, in order.
     pub expected: Vec<String>,
+    /// It belongs to a cluster that began to take it in, and has never heard that it did.
+    pub pending: bool,
 }
 
 /// Asks the coordinator at a raft address who it is.
@@ -46,13 +48,14 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
         admin_address,
         agents_address,
         expected,
+        pending,
     } = answer;
     let cluster = match cluster_id.is_empty() {
         true => None,
         false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
     };
     let member = Member { name, raft_address, admin_address, agents_address };
-    Ok(Identified { raft_id, member, cluster, expected })
+    Ok(Identified { raft_id, member, cluster, expected, pending })
 }
 
 /// A connection to a raft address, made before anything is asked on it. The caller bounds it.

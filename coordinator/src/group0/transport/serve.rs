@@ -132,6 +132,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
             admin_address,
             agents_address,
             expected: identity.expected(),
+            pending: cluster.is_some() && !identity.was_member(),
         }))
     }
 
