@@ -4,6 +4,7 @@
 use crate::harness::{Cluster, Shape, soon};
 use crate::restore::{restore, save};
 use proto::admin::v1 as pb;
+use proto::admin::v1::migration_service_client::MigrationServiceClient;
 use proto::admin::v1::topology_service_client::TopologyServiceClient;
 use proto::reasons::Reason;
 use proto::status::Refusal;
@@ -93,4 +94,50 @@ async fn a_watcher_behind_all_that_is_known_is_told_so() {
     let mut migrations = cluster.admin().watch_migrations("", Some(seen));
     let all = soon("everything", migrations.next()).await.expect("it begins anew");
     assert!(all.is_empty(), "nothing moves: {all:#?}");
+}
+
+/// A coordinator that is cut off from all others says so to those who watch at it: what happens
+/// elsewhere, it does not hear of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_at_a_coordinator_that_is_cut_off_ends() {
+    let profile = "standard";
+    let shape = Shape { coordinators: 3, agents: 1, profile, ..Shape::default() };
+    let cluster = Cluster::start_as(shape).await;
+    let names = cluster.coordinators();
+    let leader = cluster.leader(&names).await;
+    let alone = names.iter().find(|name| **name != leader).expect("two others").clone();
+    let mut migrations = MigrationServiceClient::new(cluster.admin_channel(&alone));
+    let all = pb::WatchMigrationsRequest::default();
+    let opened = migrations.watch_migrations(all.clone()).await.expect("it is opened");
+    let mut watched = opened.into_inner();
+    let first = soon("a message", watched.message()).await.expect("it goes on");
+    assert!(first.expect("everything").migrations.is_empty());
+    let mut topology = watch(&cluster, &alone, None).await;
+    part(&mut topology).await;
+    names.iter().filter(|name| **name != alone).for_each(|name| cluster.pause(name));
+    let passing = [Reason::NoLeader, Reason::NotLeader, Reason::ShuttingDown];
+    let reason = |told: tonic::Status| Refusal::from_status(&told).expect("a reason").reason;
+    let ended = async {
+        loop {
+            if let Err(told) = watched.message().await.map(|one| one.expect("not in order")) {
+                return told;
+            }
+        }
+    };
+    let told = reason(soon("the end of the watch", ended).await);
+    assert!(passing.contains(&told), "{told}");
+    let ended = async {
+        loop {
+            if let Err(told) = topology.message().await.map(|one| one.expect("not in order")) {
+                return told;
+            }
+        }
+    };
+    let told = reason(soon("the end of the other one", ended).await);
+    assert!(passing.contains(&told), "{told}");
+    // And none begins there that would take what is known there for the newest.
+    let opened = migrations.watch_migrations(all).await.expect("it is opened");
+    let told = soon("its end", opened.into_inner().message()).await;
+    let told = reason(told.expect_err("nobody can know the newest"));
+    assert!(passing.contains(&told), "{told}");
 }

@@ -3,9 +3,11 @@
 use super::{AdminApi, names, views};
 use crate::limits::{RECORDS_PER_MESSAGE, WATCH_HEARTBEAT, WATCH_PROGRESS};
 use crate::machine::Machine;
-use crate::status::shutting_down;
+use crate::observed::Observed;
+use crate::status::{Port, read_error, shutting_down};
 use crate::wait::Wait;
 use migrations::id::{MigrationId, TabletId};
+use migrations::state::FINISHED_MIGRATIONS;
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
 use process::wait::bounded;
@@ -38,10 +40,12 @@ fn compacted() -> Status {
 }
 
 impl AdminApi {
-    /// A watcher may come from a coordinator that is ahead of this one: it waits until this one is
-    /// as far. What is ahead of the newest was never given out in this history.
+    /// A watch that begins with everything begins with the newest. A watcher may come from a
+    /// coordinator that is ahead of this one: it waits until this one is as far. What is ahead of
+    /// the newest was never given out in this history.
     async fn reach(&self, after: Option<TopologyVersion>) -> Result<(), Status> {
-        let is_behind = |topology: &Topology| after.is_some_and(|after| after > topology.version());
+        let Some(after) = after else { return self.in_touch().await };
+        let is_behind = |topology: &Topology| after > topology.version();
         if !self.group0.read(|machine| is_behind(&machine.topology)) {
             return Ok(());
         }
@@ -49,6 +53,12 @@ impl AdminApi {
             true => Err(compacted()),
             false => Ok(()),
         }
+    }
+
+    /// A watch says that it is alive only while this coordinator hears of what is committed: one
+    /// that is cut off would keep a watcher for ever from what has happened elsewhere.
+    async fn in_touch(&self) -> Result<(), Status> {
+        self.group0.catch_up().await.map_err(|error| read_error(&error, Port::Admin))
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
@@ -101,30 +111,28 @@ async fn watch_migrations(
     api.reach(after).await?;
     let mut applied = api.group0.applied();
     let mut seen = after;
-    let mut last_said = Instant::now();
+    let now = Instant::now();
+    let (mut last_said, mut last_progress, mut in_touch) = (now, now, now);
     loop {
+        if in_touch.elapsed() >= WATCH_HEARTBEAT {
+            api.in_touch().await?;
+            in_touch = Instant::now();
+        }
         applied.borrow_and_update();
         let is_first = seen.is_none();
+        let is_due = last_progress.elapsed() >= WATCH_PROGRESS;
         let (version, migrations) = api.group0.read(|machine| {
-            let changed = changed_migrations(api, machine, seen, only);
-            changed.map(|changed| (machine.topology.version(), changed))
+            let looked = news(&api.observed, machine, seen, only, is_due);
+            looked.map(|news| (machine.topology.version(), news))
         })?;
-        let is_newer = seen != Some(version);
         seen = Some(version);
-        let is_silent = last_said.elapsed() >= WATCH_HEARTBEAT;
-        if is_first || (is_newer && !migrations.is_empty()) || is_silent {
+        if is_due {
+            last_progress = Instant::now();
+        }
+        if is_first || !migrations.is_empty() || last_said.elapsed() >= WATCH_HEARTBEAT {
             last_said = Instant::now();
             if !say(sender, message(version, migrations)).await {
                 return Ok(());
-            }
-        } else if !is_newer {
-            // Nothing was committed; but what runs has gone on.
-            let running = api.group0.read(|machine| running(api, &machine.topology, only));
-            if !running.is_empty() {
-                last_said = Instant::now();
-                if !say(sender, message(version, running)).await {
-                    return Ok(());
-                }
             }
         }
         tokio::select! {
@@ -151,38 +159,73 @@ async fn say<T>(sender: &Sender<T>, message: T) -> bool {
     matches!(taken, Ok(Ok(())))
 }
 
-fn running(api: &AdminApi, topology: &Topology, only: Option<MigrationId>) -> Vec<pb::Migration> {
+fn running(
+    observed: &Observed,
+    topology: &Topology,
+    only: Option<MigrationId>,
+) -> Vec<pb::Migration> {
     let wanted = |id: &TabletId| {
         let running = topology.transition(*id).map(|transition| transition.record.migration);
         running.is_some_and(|running| only.is_none_or(|only| only == running))
     };
     let ids = topology.in_transition().filter(wanted);
-    ids.filter_map(|id| views::running(topology, &api.observed, id)).collect()
+    ids.filter_map(|id| views::running(topology, observed, id)).collect()
+}
+
+/// What a watcher hears of that has seen this version: all that runs, if it has seen none; else
+/// what has changed above it, and, where its progress is due, all the rest that runs.
+fn news(
+    observed: &Observed,
+    machine: &Machine,
+    seen: Option<TopologyVersion>,
+    only: Option<MigrationId>,
+    is_due: bool,
+) -> Result<Vec<pb::Migration>, Status> {
+    let topology = &machine.topology;
+    let one = only.map(|id| {
+        // What is watched has ended, and so many others since that it is no longer kept.
+        let gone = || names::not_found("migration", &id.to_string());
+        views::migration(topology, observed, id).ok_or_else(gone)
+    });
+    let one = one.transpose()?;
+    let Some(seen) = seen else {
+        return Ok(match only {
+            Some(_) => one.into_iter().collect(),
+            None => running(observed, topology, None),
+        });
+    };
+    let mut all = changed_migrations(observed, machine, seen, only)?;
+    if is_due {
+        let rest = running(observed, topology, only);
+        let is_new = |one: &pb::Migration| all.iter().all(|known| known.id != one.id);
+        let rest: Vec<pb::Migration> = rest.into_iter().filter(is_new).collect();
+        all.extend(rest);
+    }
+    Ok(all)
 }
 
 /// The migrations that have changed above a version: running ones as they are, and those that
 /// have ended since.
 fn changed_migrations(
-    api: &AdminApi,
+    observed: &Observed,
     machine: &Machine,
-    seen: Option<TopologyVersion>,
+    seen: TopologyVersion,
     only: Option<MigrationId>,
 ) -> Result<Vec<pb::Migration>, Status> {
     let topology = &machine.topology;
-    let Some(seen) = seen else {
-        let one = only.and_then(|id| views::migration(topology, &api.observed, id));
-        return Ok(match only {
-            Some(_) => one.into_iter().collect(),
-            None => running(api, topology, None),
-        });
-    };
     let changes = machine.changes_since(seen).ok_or_else(compacted)?;
+    let finished = &topology.state().finished;
+    // Older ones that ended above it may have been given up for these.
+    let is_newer = finished.front().is_some_and(|oldest| oldest.version > seen);
+    if only.is_none() && is_newer && finished.len() >= FINISHED_MIGRATIONS {
+        return Err(compacted());
+    }
     let touched: BTreeSet<TabletId> =
         changes.iter().flat_map(|change| change.touched.iter().copied()).collect();
     let is_wanted = |id: MigrationId| only.is_none_or(|only| only == id);
     // A drop is one migration of many tablets: over when the last of them is.
     let is_over = |id: MigrationId| is_wanted(id) && topology.tablets_of(id).next().is_none();
-    let ended = topology.state().finished.iter().rev();
+    let ended = finished.iter().rev();
     let ended = ended.take_while(|over| over.version > seen).filter(|o| is_over(o.migration));
     let mut all: Vec<pb::Migration> = ended.map(|over| views::finished(topology, over)).collect();
     all.reverse();
@@ -191,7 +234,7 @@ fn changed_migrations(
         running.is_some_and(is_wanted)
     };
     let running = touched.iter().filter(is_running);
-    all.extend(running.filter_map(|id| views::running(topology, &api.observed, *id)));
+    all.extend(running.filter_map(|id| views::running(topology, observed, *id)));
     Ok(all)
 }
 
@@ -223,7 +266,12 @@ async fn watch_topology(
     after: Option<TopologyVersion>,
     sender: &Sender<pb::WatchTopologyResponse>,
 ) -> Result<(), Status> {
-    api.reach(after).await?;
+    match api.reach(after).await {
+        // Who begins is told what is known here: a map that is too old is found out by the first
+        // that is asked for rows, and without a quorum there is no other.
+        Err(_) if after.is_none() => {}
+        reached => reached?,
+    }
     let mut applied = api.group0.applied();
     let mut seen = after;
     loop {
@@ -245,6 +293,7 @@ async fn watch_topology(
                 return Ok(());
             },
             () = tokio::time::sleep(WATCH_HEARTBEAT) => {
+                api.in_touch().await?;
                 let alive = pb::WatchTopologyResponse {
                     version: Some(version.into()),
                     last: true,
@@ -321,5 +370,69 @@ impl Part {
             last.last = true;
         }
         messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migrations::id::TableId;
+    use migrations::replica_set::ReplicaSet;
+    use migrations::stage::TransitionKind;
+    use migrations::state::State;
+    use migrations::switch::Origin;
+    use migrations::tablet::{Ending, FinishedMigration};
+    use uuid::Uuid;
+
+    fn at(counter: u64) -> TopologyVersion {
+        TopologyVersion::from_parts(1, counter)
+    }
+
+    fn id(counter: u64) -> MigrationId {
+        MigrationId::from_uuid(Uuid::from_u128(u128::from(counter))).expect("not nil")
+    }
+
+    fn over(counter: u64) -> FinishedMigration {
+        FinishedMigration {
+            migration: id(counter),
+            kind: TransitionKind::Repair,
+            table: TableId::from_u64(1).expect("not 0"),
+            table_name: "orders".to_owned(),
+            tablet: TabletId::from_u64(1).expect("not 0"),
+            replicas: ReplicaSet::default(),
+            next: ReplicaSet::default(),
+            ending: Ending::Done,
+            reason: None,
+            attempt: 1,
+            ended_ms: 0,
+            version: at(counter),
+            note: String::new(),
+            origin: Origin::Request,
+            started_ms: 0,
+            stages: Vec::new(),
+            accepted_loss: None,
+        }
+    }
+
+    /// A watcher that was elsewhere while more ended than are kept is told so; one that waits for
+    /// a migration that is no longer kept hears that, and does not wait for ever.
+    #[test]
+    fn ends_that_are_no_longer_kept_are_not_passed_over() {
+        let kept = u64::try_from(FINISHED_MIGRATIONS).expect("small");
+        let (oldest, newest) = (10, 10 + kept - 1);
+        let finished = (oldest..=newest).map(over).collect();
+        let state = State { version: at(newest), finished, ..State::default() };
+        let topology = Topology::from_state(state).expect("it holds together");
+        let mut machine = Machine::default();
+        machine.topology = topology;
+        let observed = Observed::default();
+        let look = |seen, only| news(&observed, &machine, Some(seen), only, false);
+        let reason = |told: Result<Vec<pb::Migration>, Status>| {
+            Refusal::from_status(&told.expect_err("refused")).expect("ours").reason
+        };
+        assert_eq!(reason(look(at(oldest - 1), None)), Reason::Compacted);
+        assert_eq!(look(at(oldest), None).expect("the rest").len(), FINISHED_MIGRATIONS - 1);
+        assert_eq!(reason(look(at(newest), Some(id(oldest - 1)))), Reason::NotFound);
+        assert_eq!(look(at(oldest - 1), Some(id(oldest))).expect("it is kept").len(), 1);
     }
 }
