@@ -55,6 +55,11 @@ pub(crate) fn not_leader(group0: &Group0<Machine>) -> Status {
     }
 }
 
+fn handing_over() -> Refusal {
+    let message = "leadership is being handed over";
+    Refusal::new(Reason::LeaderTransferring, message).retry_after(LEADER_RETRY)
+}
+
 fn no_leader() -> Status {
     let refusal = Refusal::new(Reason::NoLeader, "group0 has no leader");
     outcome(refusal.retry_after(LEADER_RETRY).into(), ChangeOutcome::NotApplied)
@@ -90,6 +95,7 @@ pub(crate) fn read_error(error: &ReadError, port: Port) -> Status {
     let refusal = match error {
         ReadError::NotLeader { leader, term } => port.lead(leader, *term, error.to_string()),
         ReadError::NoLeader | ReadError::NoQuorum => return no_leader(),
+        ReadError::HandingOver => handing_over(),
         ReadError::ShuttingDown | ReadError::Fatal(_) => {
             Refusal::new(Reason::ShuttingDown, error.to_string()).retry_after(LEADER_RETRY)
         }
@@ -111,6 +117,7 @@ pub(crate) fn submit_error(error: &SubmitError, port: Port) -> Status {
     let refusal = match propose {
         ProposeError::NotLeader { leader, term } => port.lead(leader, *term, message),
         ProposeError::NoLeader => Refusal::new(Reason::NoLeader, message).retry_after(LEADER_RETRY),
+        ProposeError::HandingOver => handing_over(),
         ProposeError::ShuttingDown => {
             Refusal::new(Reason::ShuttingDown, message).retry_after(LEADER_RETRY)
         }
@@ -135,13 +142,16 @@ pub(crate) fn member_error(error: &MemberError, port: Port) -> Status {
     let refusal = match error {
         MemberError::Read(error) => return read_error(error, port),
         MemberError::Propose(error) => return submit_error(&error.clone().into(), port),
-        MemberError::Silent { .. } | MemberError::CantLead { .. } => {
-            Refusal::new(Reason::NodeNotReady, message)
-        }
+        MemberError::Silent { .. }
+        | MemberError::CantLead { .. }
+        | MemberError::NobodyElse
+        | MemberError::Moved { .. } => Refusal::new(Reason::NodeNotReady, message),
         MemberError::OtherName { .. } | MemberError::WasRemoved { .. } => {
             Refusal::new(Reason::NodeMismatch, message)
         }
-        MemberError::OtherCluster { .. } => Refusal::new(Reason::ClusterMismatch, message),
+        MemberError::OtherCluster { .. } | MemberError::ExpectsOthers { .. } => {
+            Refusal::new(Reason::ClusterMismatch, message)
+        }
         MemberError::NameTaken { name, .. } => {
             Refusal::new(Reason::AlreadyExists, message).of_resource("coordinator", name.as_str())
         }
@@ -152,11 +162,14 @@ pub(crate) fn member_error(error: &MemberError, port: Port) -> Status {
         MemberError::LosesQuorum { name, .. } => violated("keep-a-quorum", name),
         MemberError::LastVoter { name } => violated("keep-one-coordinator", name),
         MemberError::NotTaken => {
-            let refusal = Refusal::new(Reason::LeaderTransferring, message);
-            return outcome(refusal.retry_after(LEADER_RETRY).into(), ChangeOutcome::Unknown);
+            Refusal::new(Reason::LeaderTransferring, message).retry_after(LEADER_RETRY)
         }
     };
-    outcome(refusal.into(), ChangeOutcome::Rejected)
+    let known = match error.outcome_unknown() {
+        true => ChangeOutcome::Unknown,
+        false => ChangeOutcome::NotApplied,
+    };
+    outcome(refusal.into(), known)
 }
 
 /// A command that the state machine refused, with nodes by their numbers.

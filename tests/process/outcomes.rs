@@ -8,6 +8,7 @@ use migrations::retry::ChangeOutcome;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
 use proto::admin::v1 as pb;
+use proto::admin::v1::member_service_client::MemberServiceClient;
 use proto::reasons::Reason;
 use proto::status::{OUTCOME_TRAILER, Refusal, outcome};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -134,6 +135,25 @@ async fn every_answer_to_a_change_says_what_became_of_it() {
         let (reason, outcome) = change.told(&change.ask(&follows, &id).await);
         assert_eq!(outcome, ChangeOutcome::NotApplied, "{}: {reason}", change.path);
     }
+}
+
+/// A change of the members has no memory of requests: what is refused before it is proposed says
+/// nothing of an earlier try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_of_the_members_is_not_applied() {
+    let cluster = Cluster::start(1).await;
+    let mut members = MemberServiceClient::new(cluster.admin_channel("c1"));
+    let told = |status: Status| (Refusal::from_status(&status), outcome(status.metadata()));
+    let request_id = new_request_id().to_string();
+    let gone = pb::RemoveMemberRequest { name: "c9".into(), request_id, ..Default::default() };
+    let (refusal, said) = told(members.remove_member(gone).await.expect_err("nobody"));
+    let expected = (Reason::NotFound, Some(ChangeOutcome::NotApplied));
+    assert_eq!((refusal.expect("a reason").reason, said), expected);
+    let request_id = new_request_id().to_string();
+    let alone = pb::TransferLeaderRequest { request_id, ..Default::default() };
+    let (refusal, said) = told(members.transfer_leader(alone).await.expect_err("nobody else"));
+    let expected = (Reason::NodeNotReady, Some(ChangeOutcome::NotApplied));
+    assert_eq!((refusal.expect("a reason").reason, said), expected);
 }
 
 /// H14: a client's clock is thirty hours fast: it is told, with the leader's clock, and nothing is

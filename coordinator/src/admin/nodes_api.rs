@@ -30,38 +30,40 @@ impl ClusterService for AdminApi {
         &self,
         _request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
+        // Who leads, by what is known after the confirmation: the caller may name it as the one
+        // that is to hand over.
+        self.read_leading(|_| ()).await?;
         let raft = self.group0.metrics();
         let standings = self.group0.members();
-        let status = self
-            .read_leading(|topology| {
-                let state = topology.state();
-                let nodes = self.nodes(topology);
-                let in_flight: Vec<TabletId> = topology.in_transition().collect();
-                let shown = in_flight.iter().take(PAGE_SIZE_DEFAULT);
-                let tables = state.tables.iter().map(|(id, table)| views::table(*id, table));
-                pb::GetStatusResponse {
-                    cluster_id: state.cluster.map_or_else(String::new, |id| id.to_string()),
-                    leader: raft.leader.unwrap_or_default(),
-                    term: raft.term,
-                    committed_index: raft.committed.unwrap_or_default(),
-                    applied_index: raft.applied.unwrap_or_default(),
-                    voters: raft.voters.clone(),
-                    version: Some(topology.version().into()),
-                    tables: tables.collect(),
-                    migrations: shown
-                        .filter_map(|id| views::running(topology, &self.observed, *id))
-                        .collect(),
-                    migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
-                    tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
-                    balancing: Some(balance_api::status(topology, &nodes)),
-                    pause: views::pause(topology),
-                    nodes,
-                    failure_tolerance: self.group0.failure_tolerance(&standings),
-                    coordinators: views::coordinators(standings),
-                    answered_by: self.group0.member().name.clone(),
-                }
-            })
-            .await?;
+        let status = self.group0.read(|machine| {
+            let topology = &machine.topology;
+            let state = topology.state();
+            let nodes = self.nodes(topology);
+            let in_flight: Vec<TabletId> = topology.in_transition().collect();
+            let shown = in_flight.iter().take(PAGE_SIZE_DEFAULT);
+            let tables = state.tables.iter().map(|(id, table)| views::table(*id, table));
+            pb::GetStatusResponse {
+                cluster_id: state.cluster.map_or_else(String::new, |id| id.to_string()),
+                leader: raft.leader.unwrap_or_default(),
+                term: raft.term,
+                committed_index: raft.committed.unwrap_or_default(),
+                applied_index: raft.applied.unwrap_or_default(),
+                voters: raft.voters.clone(),
+                version: Some(topology.version().into()),
+                tables: tables.collect(),
+                migrations: shown
+                    .filter_map(|id| views::running(topology, &self.observed, *id))
+                    .collect(),
+                migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
+                tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
+                balancing: Some(balance_api::status(topology, &nodes)),
+                pause: views::pause(topology),
+                nodes,
+                failure_tolerance: self.group0.failure_tolerance(&standings),
+                coordinators: views::coordinators(standings),
+                answered_by: self.group0.member().name.clone(),
+            }
+        });
         Ok(Response::new(status))
     }
 
@@ -288,7 +290,7 @@ impl NodeService for AdminApi {
         request: Request<pb::DropOrphanRequest>,
     ) -> Result<Response<pb::DropOrphanResponse>, Status> {
         let pb::DropOrphanRequest { node, tablet, copy } = request.into_inner();
-        let id = self.read(|topology| names::node(topology, &node)).await??;
+        let id = self.read_leading(|topology| names::node(topology, &node)).await??;
         let question = ask::Question::DropAside(AskDropAside { tablet, copy });
         match self.agents.ask(id, question).await {
             Ok(answer::Outcome::Copies(_)) => {}

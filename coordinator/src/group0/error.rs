@@ -169,6 +169,9 @@ pub enum ProposeError {
     /// **Not applied.** Nobody is known to lead. Try again later.
     #[error("group0 has no leader")]
     NoLeader,
+    /// **Not applied.** This coordinator leads, and is handing over. Try again in a moment.
+    #[error("leadership is being handed over")]
+    HandingOver,
     /// **Not applied.** This coordinator stops.
     #[error("this coordinator is shutting down")]
     ShuttingDown,
@@ -201,6 +204,7 @@ impl ProposeError {
             Self::LeadershipLost | Self::CommitTimeout | Self::Fatal(_) => true,
             Self::NotLeader { .. }
             | Self::NoLeader
+            | Self::HandingOver
             | Self::ShuttingDown
             | Self::TooLate
             | Self::TooLarge { .. } => false,
@@ -222,6 +226,9 @@ pub enum ReadError {
     /// Nobody is known to lead. Try again later.
     #[error("group0 has no leader")]
     NoLeader,
+    /// This coordinator leads, and is handing over. Try again in a moment.
+    #[error("leadership is being handed over")]
+    HandingOver,
     /// A quorum didn't answer, or its answer couldn't be applied in time. Try again later.
     #[error("no quorum of group0 answers")]
     NoQuorum,
@@ -312,9 +319,54 @@ pub enum MemberError {
         /// Why.
         why: &'static str,
     },
-    /// Nobody took leadership over in time; somebody may yet.
+    /// There is nobody else who could lead.
+    #[error("no other coordinator with a vote is heard from")]
+    NobodyElse,
+    /// Another one leads by now than the one that was to hand over.
+    #[error("{leads} leads by now, and {to} was to take over from another one: look again")]
+    Moved {
+        /// Who leads.
+        leads: String,
+        /// Who was to lead.
+        to: String,
+    },
+    /// The coordinator that is to come in waits to begin a cluster with others.
+    #[error("{name} waits to begin a cluster with {expected}, none of whom is a member here")]
+    ExpectsOthers {
+        /// Its name.
+        name: String,
+        /// With whom, by name.
+        expected: String,
+    },
+    /// **Unknown.** Leadership was handed over, and the one that was to lead doesn't yet.
     #[error("nobody has taken leadership over yet")]
     NotTaken,
+}
+
+impl MemberError {
+    /// Whether the change may be, or become, made in spite of this error. All that is refused here
+    /// is refused before anything of it is proposed; and since these changes are not remembered, a
+    /// refusal says nothing of an earlier try.
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Propose(error) => error.outcome_unknown(),
+            Self::NotTaken => true,
+            Self::Read(_)
+            | Self::Silent { .. }
+            | Self::OtherName { .. }
+            | Self::OtherCluster { .. }
+            | Self::WasRemoved { .. }
+            | Self::NameTaken { .. }
+            | Self::TooMany(_)
+            | Self::NotFound(_)
+            | Self::LosesQuorum { .. }
+            | Self::LastVoter { .. }
+            | Self::CantLead { .. }
+            | Self::NobodyElse
+            | Self::Moved { .. }
+            | Self::ExpectsOthers { .. } => false,
+        }
+    }
 }
 
 /// Why a group couldn't be begun.

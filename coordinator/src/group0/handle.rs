@@ -443,7 +443,7 @@ impl<S: StateMachine> Group0<S> {
     }
 
     /// Says with whom a cluster is to begin, for those who ask: one that expects others is not
-    /// taken into a cluster.
+    /// taken into a cluster that none of them belongs to.
     pub fn expect(&self, expected: &BTreeMap<String, String>) {
         self.inner.files.identity.expect(expected.keys().cloned().collect());
     }

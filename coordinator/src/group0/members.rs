@@ -68,6 +68,11 @@ impl<S: StateMachine> Group0<S> {
             Some(cluster) => return Err(MemberError::OtherCluster { name, cluster }),
             None => {}
         }
+        let is_ours = |name: &String| settled.nodes().any(|(_, known)| known.name == *name);
+        let others: Vec<String> = found.expected.into_iter().filter(|one| *one != name).collect();
+        if !others.is_empty() && !others.iter().any(is_ours) {
+            return Err(MemberError::ExpectsOthers { name, expected: others.join(", ") });
+        }
         if settled.nodes().count() >= MEMBERS_MAX {
             return Err(MemberError::TooMany(MEMBERS_MAX));
         }
@@ -126,7 +131,8 @@ impl<S: StateMachine> Group0<S> {
             drop(turn);
             self.hand_over().await;
             let leader = self.leader().filter(|leader| leader.name != name);
-            let leader = leader.map(Box::new).ok_or(MemberError::NotTaken)?;
+            // Nothing of the removal was proposed, whether or not somebody took over.
+            let leader = leader.map(Box::new).ok_or(ProposeError::HandingOver)?;
             let term = self.metrics().term;
             return Err(ProposeError::NotLeader { leader, term }.into());
         }
@@ -136,7 +142,7 @@ impl<S: StateMachine> Group0<S> {
     }
 
     /// Has another member lead: the one of this name, or whoever is best; which. If `from` no
-    /// longer leads, it was done before.
+    /// longer leads, it was done before, unless another one leads than the one that was named.
     ///
     /// # Errors
     ///
@@ -149,8 +155,15 @@ impl<S: StateMachine> Group0<S> {
     ) -> Result<Member, MemberError> {
         self.confirm_leadership().await?;
         let own = self.member();
-        if from.is_some_and(|from| from != self.raft_id()) || to == Some(&own.name) {
-            return Ok(own.clone());
+        let has_gone = from.is_some_and(|from| from != self.raft_id());
+        match to {
+            Some(to) if to == own.name => return Ok(own.clone()),
+            None if has_gone => return Ok(own.clone()),
+            Some(to) if has_gone => {
+                let (leads, to) = (own.name.clone(), to.to_owned());
+                return Err(MemberError::Moved { leads, to });
+            }
+            Some(_) | None => {}
         }
         let next = self.ready_to_lead(to).await?;
         if is_trial {
@@ -158,7 +171,11 @@ impl<S: StateMachine> Group0<S> {
         }
         let taken = self.handed_over(next.raft_id);
         match bounded(Wait::HandOver, Wait::HandOver.bound(), taken).await {
-            Ok(true) => self.leader().ok_or(MemberError::NotTaken),
+            Ok(true) => {
+                // An election may have come in between.
+                let leader = self.leader().filter(|one| to.is_none_or(|to| to == one.name));
+                leader.ok_or(MemberError::NotTaken)
+            }
             Ok(false) | Err(_) => Err(MemberError::NotTaken),
         }
     }
@@ -172,7 +189,7 @@ impl<S: StateMachine> Group0<S> {
             let refused = match name {
                 None => match self.next_leader(&members) {
                     Some(next) => return Ok(next.clone()),
-                    None => MemberError::NotTaken,
+                    None => MemberError::NobodyElse,
                 },
                 Some(name) => {
                     let named = members.into_iter().find(|one| one.member.name == name);

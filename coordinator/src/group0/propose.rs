@@ -93,9 +93,10 @@ impl<S: StateMachine> Proposals<S> {
                 Ok(S::Response::clone(answer.expect("`apply` answers every proposed entry")))
             }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(match leader(forward, &self.raft) {
-                    Some((leader, term)) => ProposeError::NotLeader { leader, term },
-                    None => ProposeError::NoLeader,
+                Err(match lead(forward, &self.raft) {
+                    Lead::Another { leader, term } => ProposeError::NotLeader { leader, term },
+                    Lead::HandingOver => ProposeError::HandingOver,
+                    Lead::Nobody => ProposeError::NoLeader,
                 })
             }
             // Not of a proposal of ours: memberships and preconditions aren't proposed here. As
@@ -117,17 +118,28 @@ impl<S: StateMachine> Proposals<S> {
     }
 }
 
-/// The leader that Raft names, and its term, if that is another member: one that hands over, or has
-/// heard from no quorum, names itself.
-pub(super) fn leader<S: StateMachine>(
+/// Who leads, by the word of a member that takes nothing.
+pub(super) enum Lead {
+    /// Another member, in this term; 0 if that is not known.
+    Another { leader: Box<Member>, term: u64 },
+    /// This one, which is handing over.
+    HandingOver,
+    /// Nobody who is known here: one that has heard from no quorum names itself.
+    Nobody,
+}
+
+/// What Raft says of who leads.
+pub(super) fn lead<S: StateMachine>(
     forward: ForwardToLeader<Group0Types>,
     raft: &openraft::Raft<Group0Types, Applier<S>>,
-) -> Option<(Box<Member>, u64)> {
-    if forward.reason != ForwardReason::NotLeader {
-        return None;
+) -> Lead {
+    match forward.reason {
+        ForwardReason::NotLeader => {}
+        ForwardReason::LeadershipTransfer => return Lead::HandingOver,
+        ForwardReason::LeaseExpired => return Lead::Nobody,
     }
-    let leader = forward.leader_id?;
+    let Some(leader) = forward.leader_id else { return Lead::Nobody };
     let metrics = raft.metrics().borrow_watched().clone();
     let term = if metrics.current_leader == Some(leader) { metrics.current_term } else { 0 };
-    Some((Box::new(forward.leader_node.unwrap_or_default()), term))
+    Lead::Another { leader: Box::new(forward.leader_node.unwrap_or_default()), term }
 }

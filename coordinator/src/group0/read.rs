@@ -21,7 +21,7 @@ use super::apply::{Applier, State};
 use super::error::ReadError;
 use super::follow;
 use super::identity::Identity;
-use super::propose::leader;
+use super::propose::{Lead, lead};
 use super::transport::dialled;
 use super::types::Group0Types;
 
@@ -180,9 +180,10 @@ async fn confirm<S: StateMachine>(
             Err(ReadError::NoQuorum)
         }
         Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
-            Err(match leader(forward, raft) {
-                Some((leader, term)) => ReadError::NotLeader { leader, term },
-                None => ReadError::NoLeader,
+            Err(match lead(forward, raft) {
+                Lead::Another { leader, term } => ReadError::NotLeader { leader, term },
+                Lead::HandingOver => ReadError::HandingOver,
+                Lead::Nobody => ReadError::NoLeader,
             })
         }
         Ok(Err(RaftError::Fatal(Fatal::Stopped))) => Err(ReadError::ShuttingDown),

@@ -273,3 +273,49 @@ async fn an_addition_that_stopped_half_way_is_begun_again() {
     let refused = voters[next].group0().add_member("c4", &address, false).await;
     assert_eq!(refused.expect_err("refused"), MemberError::WasRemoved { name: "c4".into() });
 }
+
+/// Who asked for it read that one leads; an election made another one lead; it comes to that one.
+/// It is not taken for done, since who was named doesn't lead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_comes_to_another_leader_is_refused() {
+    let voters = three(calm).await;
+    let first = leading(&voters).await;
+    let (next, other) = ((first + 1) % 3, (first + 2) % 3);
+    let from = Some(voters[first].raft_id());
+    let own = voters[first].group0();
+    own.confirm_leadership().await.expect("it leads");
+    own.transfer_leader(Some(&voters[next].name), from, false).await.expect("another one leads");
+    let moved = voters[next].group0();
+    leadership(moved).await;
+    let refused = moved.transfer_leader(Some(&voters[other].name), from, false).await;
+    let refused = refused.expect_err("it does not lead");
+    assert!(!refused.outcome_unknown(), "{refused}");
+    let (leads, to) = (voters[next].name.clone(), voters[other].name.clone());
+    assert_eq!(refused, MemberError::Moved { leads, to });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alone_there_is_nobody_to_hand_over_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let alone = leader(options(dir.path())).await;
+    let refused = alone.transfer_leader(None, None, false).await.expect_err("nobody");
+    assert_eq!(refused, MemberError::NobodyElse);
+    assert!(!refused.outcome_unknown(), "nothing was done");
+    alone.shutdown().await.expect("it stops");
+}
+
+/// One that waits to begin a cluster with others is not taken from them; one that is to come back
+/// with the flags that it has always had names a member.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_expects_others_is_left_to_them() {
+    let voters = three(calm).await;
+    let own = voters[leading(&voters).await].group0();
+    let fresh = Voter::start("c4", calm).await;
+    let expects = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), String::new())).collect();
+    fresh.group0().expect(&expects(&["c4", "c5", "c6"]));
+    let address = fresh.address.to_string();
+    let refused = own.add_member("c4", &address, false).await.expect_err("refused");
+    assert!(matches!(refused, MemberError::ExpectsOthers { .. }), "{refused}");
+    fresh.group0().expect(&expects(&["c1", "c4", "c9"]));
+    own.add_member("c4", &address, false).await.expect("it is taken in");
+}
