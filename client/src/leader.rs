@@ -370,7 +370,8 @@ async fn is_alive(channel: Channel) -> bool {
     }
 }
 
-/// What a failed try means.
+/// What a failed try means. What became of a change is read here: an answer without a message has
+/// its trailers in the status, and what bears none is unknown. One that was done needs no look.
 fn judge(status: &Status, is_change: bool) -> Failed {
     let refusal = Refusal::from_status(status);
     let is_final = match &refusal {

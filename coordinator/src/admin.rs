@@ -1,6 +1,7 @@
 //! The admin API: one file a subject. Reads are linearizable; changes go through `change`.
 
 mod balance_api;
+mod calls;
 mod change;
 mod members_api;
 mod migrations_api;
@@ -13,6 +14,7 @@ mod tablets_api;
 mod views;
 mod watch;
 
+use self::calls::Calls;
 use crate::agents::Agents;
 use crate::group0::Group0;
 use crate::limits::{MESSAGE_BYTES, WATCHES};
@@ -40,6 +42,7 @@ use tonic::Status;
 use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower_layer::{Identity, Stack};
 
 /// Serves people, command lines and programs. Cheap to clone.
 #[derive(Clone)]
@@ -87,8 +90,9 @@ impl AdminApi {
         metrics.look(&self.group0, &self.agents, &self.observed, watches);
     }
 
-    /// All services, with reflection so that foreign clients need no files of ours.
-    pub(crate) fn router(self, mut server: Server) -> Router {
+    /// All services, each call under its deadline, with reflection so that foreign clients need no
+    /// files of ours.
+    pub(crate) fn router(self, server: Server) -> Router<Stack<Calls, Identity>> {
         macro_rules! sized {
             ($service:ident) => {
                 $service::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES)
@@ -99,6 +103,7 @@ impl AdminApi {
                 .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         };
         server
+            .layer(Calls::new())
             .add_optional_service(reflection().build_v1().ok())
             .add_optional_service(reflection().build_v1alpha().ok())
             .add_service(sized!(ClusterServiceServer))

@@ -11,6 +11,7 @@ mod agents;
 pub mod backup;
 mod balancing;
 mod bootstrap;
+mod call;
 mod driving;
 #[cfg(feature = "faults")]
 mod faults_api;

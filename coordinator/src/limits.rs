@@ -46,6 +46,10 @@ pub(crate) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const FULL_STATE_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest deadline of a unary call.
 pub(crate) const CALL_DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// A call is answered earlier than its deadline by this part of it,
+pub(crate) const CALL_MARGIN_PART: u32 = 10;
+/// and no more than this: time for the answer to arrive in.
+pub(crate) const CALL_MARGIN_MAX: Duration = Duration::from_millis(200);
 /// A question to an agent (purge, digest) is answered within this.
 pub(crate) const ASK_DEADLINE: Duration = Duration::from_secs(30);
 /// Largest message that is taken.

@@ -3,7 +3,8 @@
 //!
 //! While one entry is being committed the next ones gather; so the busier, the larger the batches.
 
-use crate::group0::{Group0, ProposeError};
+use crate::call;
+use crate::group0::{FatalReason, Group0, ProposeError};
 use crate::limits::{
     ENTRY_BYTES, ENTRY_COMMANDS, PROPOSAL_DEADLINE, PROPOSALS_IN_FLIGHT, PROPOSALS_QUEUED,
     QUEUE_DEADLINE,
@@ -14,8 +15,9 @@ use crate::now::wall_millis;
 use migrations::command::{Command, Entry, Outcome};
 use proto::storage;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// What came of a command that was committed.
@@ -38,8 +40,33 @@ pub(crate) enum SubmitError {
 struct Submission {
     command: Command,
     bytes: usize,
-    submitted: Instant,
+    claim: Arc<Claim>,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
+}
+
+/// Who has a submission: a batch, or whoever submitted it and takes it back. One of them, for good.
+#[derive(Default)]
+struct Claim(AtomicU8);
+
+impl Claim {
+    const WAITS: u8 = 0;
+    const TAKEN: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    fn claim(&self, by: u8) -> bool {
+        let claimed = self.0.compare_exchange(Claim::WAITS, by, Ordering::SeqCst, Ordering::SeqCst);
+        claimed.is_ok()
+    }
+
+    /// Into a batch: from here on it may be proposed.
+    fn take(&self) -> bool {
+        self.claim(Claim::TAKEN)
+    }
+
+    /// Back from the queue: it will never be proposed.
+    fn withdraw(&self) -> bool {
+        self.claim(Claim::WITHDRAWN)
+    }
 }
 
 /// Submits commands. Cheap to clone.
@@ -61,7 +88,8 @@ impl Proposer {
         Proposer { queue, metrics }
     }
 
-    /// Submits one command and waits for its outcome. It goes on if the caller hangs up.
+    /// Submits one command and waits for its outcome, no longer than the call under way may take.
+    /// It goes on if the caller hangs up.
     pub(crate) async fn submit(&self, command: Command) -> Result<Committed, SubmitError> {
         let (purpose, began) = (purpose(&command), Instant::now());
         let submitted = self.submit_uncounted(command).await;
@@ -75,7 +103,9 @@ impl Proposer {
         if bytes > ENTRY_BYTES {
             return Err(ProposeError::TooLarge { bytes, limit: ENTRY_BYTES }.into());
         }
-        let submission = Submission { command, bytes, submitted: Instant::now(), answer };
+        let claim = Arc::new(Claim::default());
+        let submission = Submission { command, bytes, claim: Arc::clone(&claim), answer };
+        call::proposes();
         match self.queue.try_send(submission) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(SubmitError::Overloaded),
@@ -83,9 +113,40 @@ impl Proposer {
                 return Err(ProposeError::ShuttingDown.into());
             }
         }
-        // A batch answers all of its submissions; one that is dropped unanswered was never
-        // proposed, because its gatherer has stopped.
-        outcome.await.unwrap_or(Err(ProposeError::ShuttingDown)).map_err(SubmitError::from)
+        Ok(answered(outcome, &claim).await?)
+    }
+}
+
+/// Waits for a submission's outcome: until it has waited too long for a place in an entry, and from
+/// then on until its caller must be told. What is committed in the end is what the entry itself
+/// waits for, with a bound of its own.
+async fn answered(
+    mut outcome: oneshot::Receiver<Result<Committed, ProposeError>>,
+    claim: &Claim,
+) -> Result<Committed, ProposeError> {
+    let now = Instant::now();
+    let until = call::until(now + QUEUE_DEADLINE + PROPOSAL_DEADLINE);
+    let late = async {
+        sleep_until(until.min(now + QUEUE_DEADLINE)).await;
+        if claim.withdraw() {
+            return ProposeError::TooLate;
+        }
+        sleep_until(until).await;
+        ProposeError::CommitTimeout
+    };
+    tokio::select! {
+        biased;
+        answered = &mut outcome => match answered {
+            Ok(answered) => answered,
+            // A batch answers all of its submissions. One that waits yet has lost its gatherer;
+            // one that was taken has lost its batch, which may have been proposed.
+            Err(_) if claim.withdraw() => Err(ProposeError::ShuttingDown),
+            Err(_) => {
+                let reason = FatalReason::Panicked("the task of a batch".into());
+                Err(ProposeError::Fatal(reason))
+            }
+        },
+        error = late => Err(error),
     }
 }
 
@@ -148,10 +209,8 @@ async fn gather(
 }
 
 async fn propose(group0: &Group0<Machine>, mut batch: Vec<Submission>) {
-    // Who has waited too long for a place is told so: nothing of it was proposed.
-    for late in batch.extract_if(.., |waiting| waiting.submitted.elapsed() > QUEUE_DEADLINE) {
-        let _ = late.answer.send(Err(ProposeError::TooLate));
-    }
+    // Who has waited too long for a place has taken it back: nothing of it is proposed.
+    batch.retain(|waiting| waiting.claim.take());
     if batch.is_empty() {
         return;
     }
@@ -170,6 +229,46 @@ async fn propose(group0: &Group0<Machine>, mut batch: Vec<Submission>) {
             for answer in answers {
                 let _ = answer.send(Err(error.clone()));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Call;
+
+    /// The caller's deadline has come while it waits for a place: it is told that nothing was
+    /// done, and that stays true, whichever batch comes to it later.
+    #[tokio::test]
+    async fn who_is_told_in_the_queue_is_never_proposed() {
+        let claim = Claim::default();
+        let (_answer, outcome) = oneshot::channel();
+        let told = Call::new(Instant::now()).scope(answered(outcome, &claim)).await;
+        assert!(matches!(told, Err(ProposeError::TooLate)), "{told:?}");
+        assert!(!claim.take(), "no batch gets it any more");
+    }
+
+    /// The same once it is in a batch: it may be committed yet.
+    #[tokio::test]
+    async fn who_is_told_in_a_batch_is_told_that_it_is_unknown() {
+        let claim = Claim::default();
+        assert!(claim.take());
+        let (_answer, outcome) = oneshot::channel();
+        let told = Call::new(Instant::now()).scope(answered(outcome, &claim)).await;
+        assert!(matches!(told, Err(ProposeError::CommitTimeout)), "{told:?}");
+    }
+
+    /// A batch that ends without a word may have been proposed; a queue that does, has not.
+    #[tokio::test]
+    async fn a_batch_that_is_lost_leaves_its_outcome_unknown() {
+        for (is_taken, is_unknown) in [(true, true), (false, false)] {
+            let claim = Claim::default();
+            assert!(!is_taken || claim.take());
+            let (answer, outcome) = oneshot::channel();
+            drop(answer);
+            let told = answered(outcome, &claim).await.expect_err("nobody answered");
+            assert_eq!(told.outcome_unknown(), is_unknown, "{told:?}");
         }
     }
 }

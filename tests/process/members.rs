@@ -206,8 +206,22 @@ async fn each_coordinator_reads_what_was_committed_before() {
         cluster.create_table(&format!("t{round}"), 1).await;
         for name in &names {
             let mut tables = TableServiceClient::new(cluster.admin_channel(name));
-            let read = tables.list_tables(pb::ListTablesRequest::default()).await;
-            let read = read.unwrap_or_else(|status| panic!("{name}: {status}")).into_inner();
+            let read = async {
+                loop {
+                    let read = tables.list_tables(pb::ListTablesRequest::default()).await;
+                    match read {
+                        Ok(read) => return read.into_inner(),
+                        // On busy cores there may be an election meanwhile.
+                        Err(status) => {
+                            let refusal = proto::status::Refusal::from_status(&status);
+                            let reason = refusal.map(|refusal| refusal.reason);
+                            assert_eq!(reason, Some(Reason::NoLeader), "{name}: {status}");
+                        }
+                    }
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            };
+            let read = soon("what is newest", read).await;
             assert_eq!(read.tables.len(), round + 1, "at {name}");
             assert!(read.version.is_some(), "it says at which version");
         }

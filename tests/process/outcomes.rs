@@ -137,6 +137,78 @@ async fn every_answer_to_a_change_says_what_became_of_it() {
     }
 }
 
+/// A change that takes effect says so in the trailers, as every other answer does, and in the
+/// headers too; so does one that only would, and one that nobody of ours can read.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outcome_is_in_the_trailers() {
+    let cluster = Cluster::start(1).await;
+    let mut grpc = tonic::client::Grpc::new(cluster.admin_channel("c1"));
+    let create = |validate_only, name: &str| {
+        let (request_id, name) = (new_request_id().to_string(), name.to_owned());
+        let (replication_factor, tablets) = (1, 1);
+        let request = pb::CreateTableRequest {
+            request_id,
+            validate_only,
+            name,
+            replication_factor,
+            tablets,
+            ..Default::default()
+        };
+        Bytes::from(request.encode_to_vec())
+    };
+    let path = "/palisade.admin.v1.TableService/CreateTable";
+    let expected = [(false, ChangeOutcome::Applied), (true, ChangeOutcome::NotApplied)];
+    for (validate_only, expected) in expected {
+        grpc.ready().await.expect("it is connected");
+        // As a stream of one message, whose head and trailers come apart.
+        let asked = Request::new(create(validate_only, &format!("t{validate_only}")));
+        let answer = grpc.server_streaming(asked, path.parse().expect("a path"), Raw).await;
+        let answer = answer.expect("it is answered");
+        assert_eq!(outcome(answer.metadata()), Some(expected));
+        let mut messages = answer.into_inner();
+        messages.message().await.expect("whole").expect("one");
+        let trailers = messages.trailers().await.expect("whole").expect("there are some");
+        assert_eq!(outcome(&trailers), Some(expected), "{trailers:?}");
+    }
+    grpc.ready().await.expect("it is connected");
+    let garbage = Request::new(Bytes::from_static(&[0xff; 7]));
+    let refused = grpc.unary(garbage, path.parse().expect("a path"), Raw).await;
+    let refused = refused.expect_err("it is no request");
+    assert_eq!(outcome(refused.metadata()), Some(ChangeOutcome::NotApplied), "{refused:?}");
+}
+
+/// The deadline of a caller is kept with a reason and an outcome, and before the caller gives up:
+/// here, without a quorum, nothing is known of what was proposed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_deadline_is_kept_with_a_reason() {
+    let profile = "standard";
+    let shape = Shape { coordinators: 3, agents: 1, profile, ..Shape::default() };
+    let cluster = Cluster::start_as(shape).await;
+    let names = cluster.coordinators();
+    let leader = cluster.leader(&names).await;
+    names.iter().filter(|name| **name != leader).for_each(|name| cluster.pause(name));
+    let mut grpc = tonic::client::Grpc::new(cluster.admin_channel(&leader));
+    let request = pb::PauseRequest {
+        request_id: new_request_id().to_string(),
+        reason: "none".into(),
+        ..Default::default()
+    };
+    grpc.ready().await.expect("it is connected");
+    let mut asked = Request::new(Bytes::from(request.encode_to_vec()));
+    asked.set_timeout(std::time::Duration::from_secs(4));
+    let path = "/palisade.admin.v1.ClusterService/Pause".parse().expect("a path");
+    let told = grpc.unary(asked, path, Raw).await.expect_err("there is no quorum");
+    let reason = Refusal::from_status(&told).unwrap_or_else(|| panic!("no reason: {told:?}"));
+    let said = (reason.reason, outcome(told.metadata()));
+    let expected = [
+        (Reason::CommitTimeout, Some(ChangeOutcome::Unknown)),
+        (Reason::LeadershipLost, Some(ChangeOutcome::Unknown)),
+        // It may have found out before it was asked.
+        (Reason::NoLeader, Some(ChangeOutcome::NotApplied)),
+    ];
+    assert!(expected.contains(&said), "{said:?}: {told:?}");
+}
+
 /// A change of the members has no memory of requests: what is refused before it is proposed says
 /// nothing of an earlier try.
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 //! What is begun is in the log, so that whoever leads ends it: a member without a vote is to get
 //! one once it has caught up, and a change of voters that stopped half way goes to its end.
 
+use crate::call;
 use crate::limits::{IDENTIFY_DEADLINE, LEARNER_LAG, MEMBERS_MAX, PROPOSAL_DEADLINE};
 use crate::wait::Wait;
 use process::wait::bounded;
@@ -40,7 +41,7 @@ impl<S: StateMachine> Group0<S> {
         address: &str,
         is_trial: bool,
     ) -> Result<Standing, MemberError> {
-        let deadline = Instant::now() + PROPOSAL_DEADLINE;
+        let deadline = call::until(Instant::now() + PROPOSAL_DEADLINE);
         self.confirm_leadership().await?;
         let _turn = self.turn(deadline).await?;
         let found = identify(address, IDENTIFY_DEADLINE).await;
@@ -101,7 +102,7 @@ impl<S: StateMachine> Group0<S> {
         raft_id: Option<u64>,
         is_trial: bool,
     ) -> Result<(), MemberError> {
-        let deadline = Instant::now() + PROPOSAL_DEADLINE;
+        let deadline = call::until(Instant::now() + PROPOSAL_DEADLINE);
         self.confirm_leadership().await?;
         let turn = self.turn(deadline).await?;
         self.settled(deadline).await?;
@@ -169,6 +170,7 @@ impl<S: StateMachine> Group0<S> {
         if is_trial {
             return Ok(next.member);
         }
+        call::proposes();
         let taken = self.handed_over(next.raft_id);
         match bounded(Wait::HandOver, Wait::HandOver.bound(), taken).await {
             Ok(true) => {
@@ -386,6 +388,7 @@ impl<S: StateMachine> Group0<S> {
         deadline: Instant,
     ) -> Result<(), ProposeError> {
         loop {
+            call::proposes();
             let (raft, proposed) = (self.inner.raft.clone(), change.clone());
             let answer =
                 tokio::spawn(async move { raft.change_membership(proposed, retain).await });
