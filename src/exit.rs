@@ -84,6 +84,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// With more words after the command that is to be run next: what was read, and not said.
+    pub(crate) fn also(mut self, words: &[String]) -> Failure {
+        if let Some(next) = &mut self.next {
+            words.iter().for_each(|word| next.push_str(&format!(" {}", quoted(word))));
+        }
+        self
+    }
+}
+
 /// The exit code of a refusal, decided for each reason.
 fn exit_of(reason: Reason) -> Exit {
     match reason {
@@ -297,8 +307,9 @@ mod tests {
     fn an_unknown_outcome_names_its_id_and_a_busy_tablet_its_migration() {
         let request_id = client::new_request_id();
         let unknown = ClientError::OutcomeUnknown { request_id, detail: "reset".to_owned() };
-        let failure = Failure::from(unknown);
+        let failure = Failure::from(unknown).also(&["--dead".to_owned(), "n 1".to_owned()]);
         assert_eq!(failure.exit.code(), 6);
+        assert!(failure.next.as_ref().is_some_and(|next| next.ends_with(" --dead 'n 1'")));
         assert!(failure.next.is_some_and(|next| next.contains(&request_id.to_string())));
         let busy = Refusal::new(Reason::TabletBusy, "busy").of_resource("migration", "9f2c");
         let failure = Failure::from(ClientError::Refused(Box::new(busy)));

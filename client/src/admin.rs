@@ -17,6 +17,7 @@ use proto::admin::v1::node_service_client::NodeServiceClient;
 use proto::admin::v1::snapshot_service_client::SnapshotServiceClient;
 use proto::admin::v1::table_service_client::TableServiceClient;
 use proto::admin::v1::tablet_service_client::TabletServiceClient;
+use std::time::Duration;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
@@ -39,6 +40,10 @@ macro_rules! change {
                 let request = timed(request.clone(), timeout);
                 async move { $client::new(channel).$name(request).await }
             };
+            if request.validate_only {
+                // Nothing is done: what came of it is never unknown.
+                return self.leader.read(self.leader.options.try_timeout, call).await;
+            }
             self.leader.change(id, call).await
         }
     };
@@ -92,13 +97,16 @@ macro_rules! read {
 /// One read of one thing, which has to be in the answer.
 macro_rules! get {
     ($name:ident, $client:ident, $request:ident -> $field:ident: $type:ty) => {
-        async fn $name(&self, request: pb::$request) -> Result<$type, ClientError> {
+        async fn $name(
+            &self,
+            request: pb::$request,
+            one_try: Duration,
+        ) -> Result<$type, ClientError> {
             let call = |channel, timeout| {
                 let request = timed(request.clone(), timeout);
                 async move { $client::new(channel).$name(request).await }
             };
-            // One try may take all the time there is: it may ask every replica.
-            let answer = self.leader.read(self.leader.options.deadline, call).await?;
+            let answer = self.leader.read(one_try, call).await?;
             Ok(answer.$field.ok_or(Malformed::Missing { field: stringify!($field) })?)
         }
     };
@@ -192,6 +200,10 @@ impl AdminClient {
         remove_node, NodeServiceClient, RemoveNodeRequest -> RemoveNodeResponse
     }
     change! {
+        /// Drops a copy that was set aside, for good.
+        drop_orphan, NodeServiceClient, DropOrphanRequest -> DropOrphanResponse
+    }
+    change! {
         /// Ends a drain.
         undrain_node, NodeServiceClient, UndrainNodeRequest -> UndrainNodeResponse
     }
@@ -266,9 +278,14 @@ impl AdminClient {
         get_node, NodeServiceClient, GetNodeRequest -> node: pb::Node
     }
 
+    fn one_try(&self) -> Duration {
+        self.leader.options.try_timeout
+    }
+
     /// The table of this name.
     pub async fn table(&self, name: &str) -> Result<pb::Table, ClientError> {
-        self.get_table(pb::GetTableRequest { name: name.to_owned(), stale: false }).await
+        self.get_table(pb::GetTableRequest { name: name.to_owned(), stale: false }, self.one_try())
+            .await
     }
 
     /// A tablet, if asked for with the digest of each replica.
@@ -278,22 +295,24 @@ impl AdminClient {
         with_digest: bool,
     ) -> Result<pb::Tablet, ClientError> {
         let tablet = tablet.as_u64();
-        self.get_tablet(pb::GetTabletRequest { tablet, with_digest, stale: false }).await
+        // It asks every replica for its digest: one try may take all the time there is.
+        let one_try = if with_digest { self.leader.options.deadline } else { self.one_try() };
+        self.get_tablet(pb::GetTabletRequest { tablet, with_digest, stale: false }, one_try).await
     }
 
     /// The migration of this id, or the only one whose id begins so.
     pub async fn migration(&self, id: &str) -> Result<pb::Migration, ClientError> {
-        self.get_migration(pb::GetMigrationRequest { id: id.to_owned() }).await
+        self.get_migration(pb::GetMigrationRequest { id: id.to_owned() }, self.one_try()).await
     }
 
     /// What is the same everywhere.
     pub async fn settings(&self) -> Result<proto::types::v1::Settings, ClientError> {
-        self.get_settings(pb::GetSettingsRequest { stale: false }).await
+        self.get_settings(pb::GetSettingsRequest { stale: false }, self.one_try()).await
     }
 
     /// The node of this name.
     pub async fn node(&self, name: &str) -> Result<pb::Node, ClientError> {
-        self.get_node(pb::GetNodeRequest { name: name.to_owned() }).await
+        self.get_node(pb::GetNodeRequest { name: name.to_owned() }, self.one_try()).await
     }
 
     /// Copies that do not belong where they are, of one node or, if that is empty, of all.
@@ -304,15 +323,6 @@ impl AdminClient {
             async move { NodeServiceClient::new(channel).list_orphans(request).await }
         };
         self.leader.read(self.leader.options.deadline, call).await
-    }
-
-    /// Drops a copy that was set aside. What is gone stays gone, so it is tried again as it is.
-    pub async fn drop_orphan(&self, orphan: pb::DropOrphanRequest) -> Result<(), ClientError> {
-        let call = |channel, timeout| {
-            let request = timed(orphan.clone(), timeout);
-            async move { NodeServiceClient::new(channel).drop_orphan(request).await }
-        };
-        self.leader.read(self.leader.options.deadline, call).await.map(drop)
     }
 
     /// All that group0 holds at a moment after the call, as the bytes of a snapshot file.

@@ -258,8 +258,9 @@ impl Leader {
             };
             newest_term = failed.hint.as_ref().map_or(newest_term, |hint| hint.term);
             if failed.next == NextTry::Tell {
-                return Err(match (change, is_unknown && failed.is_not_applied) {
-                    // This try did nothing; an earlier one may have.
+                let is_stranger = matches!(failed.error, ClientError::Unexpected { .. });
+                return Err(match (change, is_unknown && (failed.is_not_applied || is_stranger)) {
+                    // This try did nothing, or nobody of ours answered it; an earlier one may have.
                     (Some(request_id), true) => {
                         let detail = failed.error.to_string();
                         ClientError::OutcomeUnknown { request_id, detail }

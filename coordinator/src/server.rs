@@ -180,6 +180,7 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
     let ending = CancellationToken::new();
     let hand_over = async {
         stop.cancelled().await;
+        group0.stand_back();
         group0.hand_over().await;
         ending.cancel();
         std::future::pending().await

@@ -49,7 +49,7 @@ pub struct Remembered<T> {
 pub struct RequestMemory<T> {
     limit: usize,
     remembered: SharedMap<RequestId, Remembered<T>>,
-    /// Derived from `remembered`: whose ids they are.
+    /// Derived from `remembered`: whose ids they are, of those who show who they are.
     of_caller: BTreeMap<String, BTreeSet<RequestId>>,
     /// Only those above the common horizon.
     caller_horizons: BTreeMap<String, RequestId>,
@@ -58,6 +58,10 @@ pub struct RequestMemory<T> {
 
 /// One caller may hold this part of the memory.
 const CALLERS_SHARE: usize = 10;
+
+/// Whoever does not show who he is. They can't be told from one another, so that a share of the
+/// memory for each of them would be one for all: they have what others leave.
+pub const ANYBODY: &str = "";
 
 impl<T: Clone> RequestMemory<T> {
     /// An empty memory for `limit` requests.
@@ -79,7 +83,7 @@ impl<T: Clone> RequestMemory<T> {
         horizon: Option<RequestId>,
     ) -> RequestMemory<T> {
         let mut of_caller: BTreeMap<String, BTreeSet<RequestId>> = BTreeMap::new();
-        for (id, kept) in &remembered {
+        for (id, kept) in remembered.iter().filter(|(_, kept)| kept.caller != ANYBODY) {
             of_caller.entry(kept.caller.clone()).or_default().insert(*id);
         }
         RequestMemory { limit, remembered, of_caller, caller_horizons, horizon }
@@ -124,14 +128,10 @@ impl<T: Clone> RequestMemory<T> {
     pub fn remember(&mut self, stamp: &RequestStamp, outcome: T) {
         let kept = Remembered { digest: stamp.digest, caller: stamp.caller.clone(), outcome };
         self.remembered.insert(stamp.id, kept);
-        let own = self.of_caller.entry(stamp.caller.clone()).or_default();
-        own.insert(stamp.id);
-        if own.len() > self.limit / CALLERS_SHARE {
-            if let Some(least) = own.first().copied() {
-                self.forget(least);
-                let horizon = self.caller_horizons.entry(stamp.caller.clone()).or_insert(least);
-                *horizon = (*horizon).max(least);
-            }
+        if let Some(least) = self.beyond_share(stamp) {
+            self.forget(least);
+            let horizon = self.caller_horizons.entry(stamp.caller.clone()).or_insert(least);
+            *horizon = (*horizon).max(least);
         } else if self.remembered.len() > self.limit
             && let Some((least, _)) = self.remembered.first_key_value()
         {
@@ -140,6 +140,17 @@ impl<T: Clone> RequestMemory<T> {
             self.horizon = self.horizon.max(Some(least));
             self.caller_horizons.retain(|_, own| *own > least);
         }
+    }
+
+    /// Counts a request to its caller's; his least, if he has more than his share by that.
+    fn beyond_share(&mut self, stamp: &RequestStamp) -> Option<RequestId> {
+        if stamp.caller == ANYBODY {
+            return None;
+        }
+        let own = self.of_caller.entry(stamp.caller.clone()).or_default();
+        own.insert(stamp.id);
+        let is_over = own.len() > self.limit / CALLERS_SHARE;
+        own.first().copied().filter(|_| is_over)
     }
 
     /// Raises the common horizon: what is not remembered and at or below it is refused from here on.
@@ -193,6 +204,22 @@ mod tests {
         assert_eq!(memory.look_up(&stamp(49, 0, "greedy")), Seen::Before(&()));
         assert_eq!(memory.look_up(&stamp(0, 0, "quiet")), Seen::Before(&()));
         assert_eq!(memory.horizon(), None);
+    }
+
+    /// Whoever shows no name may fill the memory; who shows one keeps his share all the same, as
+    /// long as his ids are not the least.
+    #[test]
+    fn callers_without_a_name_share_what_others_leave() {
+        let mut memory = RequestMemory::new(100);
+        memory.remember(&stamp(1_000, 0, "named"), ());
+        for id in 0..99 {
+            memory.remember(&stamp(id, 0, ANYBODY), ());
+        }
+        assert_eq!(memory.look_up(&stamp(0, 0, ANYBODY)), Seen::Before(&()));
+        memory.remember(&stamp(99, 0, ANYBODY), ());
+        assert_eq!(memory.look_up(&stamp(0, 0, ANYBODY)), Seen::Expired);
+        assert_eq!(memory.look_up(&stamp(1_000, 0, "named")), Seen::Before(&()));
+        assert_eq!(memory.remembered().len(), 100);
     }
 
     proptest! {

@@ -5,8 +5,8 @@ mod settings;
 
 pub use record::{partitioning, stage, transition_kind};
 pub(crate) use record::{replica_set, replicas_to_wire};
-pub use settings::settings;
 pub(crate) use settings::settings_unchecked;
+pub use settings::{merged, settings};
 
 use crate::Malformed;
 use crate::types::v1 as pb;

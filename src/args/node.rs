@@ -51,6 +51,8 @@ pub(crate) enum NodeCommand {
         /// Drop this one for good, which was set aside after a restore: NODE/TABLET/COPY.
         #[arg(long, value_name = "ORPHAN", conflicts_with = "name")]
         drop: Option<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
         /// Only of this node.
         #[arg(default_value = "", hide_default_value = true, add = complete::nodes())]
         name: String,

@@ -1,7 +1,7 @@
 //! `palisade balance`.
 
 use super::hold::{Left, hold};
-use super::{Session, now_ms, print, unchanged};
+use super::{Session, print, unchanged};
 use crate::args::{BalanceCommand, ChangeArgs, HoldArgs, ScopeArgs, Span};
 use crate::exit::{Exit, Failure};
 use crate::render::{self, Row};
@@ -56,19 +56,19 @@ async fn disable(
 ) -> Result<Exit, Failure> {
     let scope = scope(args);
     let named = render::scope(Some(&scope));
-    let until_ms = lasts.map_or(0, |lasts| {
-        let millis = u64::try_from(lasts.0.as_millis()).unwrap_or(u64::MAX);
-        now_ms().saturating_add(millis)
-    });
+    // How long, and not until when: the same words make the same request, whenever they are said.
+    let lasts_ms = lasts.map_or(0, |lasts| u64::try_from(lasts.0.as_millis()).unwrap_or(u64::MAX));
     let request = pb::DisableBalancingRequest {
         request_id: change.request_id.unwrap_or_default(),
         validate_only: change.dry_run,
         scope: Some(scope),
         reason,
-        until_ms,
+        lasts_ms,
+        until_ms: 0,
     };
     let answer = session.admin.disable_balancing(request).await.map_err(unchanged)?;
     let running = answer.running.len();
+    let until_ms = answer.switch.as_ref().map_or(0, |switch| switch.until_ms);
     if change.dry_run || !holds.wait || session.output.is_for_people() {
         session.show(&answer, &named, || match (change.dry_run, until_ms) {
             (true, _) => format!("balancing of {named} can be disabled; nothing was done\n"),

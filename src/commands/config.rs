@@ -5,7 +5,7 @@ use crate::args::{ChangeArgs, ConfigCommand, Output};
 use crate::exit::{Exit, Failure};
 use crate::render::{self, Setting};
 use proto::admin::v1 as pb;
-use proto::types::v1::Settings;
+use proto::types::v1::{LeaseTerms, Settings};
 
 pub(super) async fn run(session: &Session, command: ConfigCommand) -> Result<Exit, Failure> {
     match command {
@@ -42,11 +42,10 @@ fn show_one(session: &Session, key: &str, found: Vec<Setting>) -> Result<(), Fai
     Ok(())
 }
 
-/// Reads the settings, changes some, and asks for all of them to be taken if nobody else has
-/// changed any in between.
+/// Asks for some settings to be changed, and for all others to stay: so that the same words make
+/// the same request, whatever has changed in between.
 async fn set(session: &Session, assignments: &[String], change: ChangeArgs) -> Result<(), Failure> {
-    let expected = session.admin.settings().await?;
-    let mut settings = expected;
+    let mut settings = Settings { lease: Some(LeaseTerms::default()), ..Settings::default() };
     for assignment in assignments {
         settings = render::with_setting(&settings, assignment).map_err(|problem| {
             Failure::new(Exit::Usage, problem)
@@ -55,17 +54,19 @@ async fn set(session: &Session, assignments: &[String], change: ChangeArgs) -> R
                 .next("palisade config get     lists them with their values")
         })?;
     }
+    let names = assignments.iter().filter_map(|one| one.split_once('='));
     let request = pb::SetSettingsRequest {
         request_id: change.request_id.unwrap_or_default(),
         validate_only: change.dry_run,
         settings: Some(settings),
-        expected: Some(expected),
+        expected: None,
+        only: names.map(|(name, _)| name.to_owned()).collect(),
     };
     let answer = session.admin.set_settings(request).await.map_err(unchanged)?;
     if change.dry_run && session.output.is_for_people() {
         print("the settings pass all checks; nothing was done\n");
         return Ok(());
     }
-    show(session, &answer.settings.unwrap_or(settings));
+    show(session, &answer.settings.unwrap_or_default());
     Ok(())
 }

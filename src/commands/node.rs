@@ -21,8 +21,10 @@ pub(super) async fn run(session: &Session, command: NodeCommand) -> Result<Exit,
         NodeCommand::Remove { name, reason, change, hold } => {
             return remove(session, name, reason, change, hold).await;
         }
-        NodeCommand::Orphans { drop: Some(orphan), .. } => drop_orphan(session, &orphan).await?,
-        NodeCommand::Orphans { name, drop: None } => {
+        NodeCommand::Orphans { drop: Some(orphan), change, .. } => {
+            drop_orphan(session, &orphan, change).await?;
+        }
+        NodeCommand::Orphans { name, drop: None, .. } => {
             let found = session.admin.list_orphans(&name).await?;
             session.show(&found, "orphans", || render::orphans(&found));
         }
@@ -140,14 +142,22 @@ async fn left(session: &Session, name: &str) -> Result<Left, Failure> {
     Ok(Left { is_over: count == 0, lines, value: render::json(&node) })
 }
 
-async fn drop_orphan(session: &Session, name: &str) -> Result<(), Failure> {
+async fn drop_orphan(session: &Session, name: &str, change: ChangeArgs) -> Result<(), Failure> {
     let orphan = render::parse_orphan(name).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("{name:?} is not NODE/TABLET/COPY"))
             .next("palisade node orphans")
     })?;
-    session.admin.drop_orphan(orphan).await?;
+    let request = pb::DropOrphanRequest {
+        request_id: change.request_id.unwrap_or_default(),
+        validate_only: change.dry_run,
+        ..orphan
+    };
+    session.admin.drop_orphan(request).await.map_err(unchanged)?;
     if session.output.is_for_people() {
-        print(&format!("{name} is gone\n"));
+        print(&match change.dry_run {
+            true => format!("{name} can be dropped; nothing was done\n"),
+            false => format!("{name} is gone\n"),
+        });
     }
     Ok(())
 }

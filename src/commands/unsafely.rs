@@ -4,6 +4,7 @@ use super::migrate::{Asked, asked, begun};
 use super::{Session, print, snapshot};
 use crate::args::{AcceptDataLossArgs, Output, RecoverQuorumArgs, TabletName};
 use crate::exit::{Exit, Failure};
+use client::ClientError;
 use coordinator::backup::{self, Place, Survivor};
 use proto::admin::v1 as pb;
 use std::io::BufRead;
@@ -16,9 +17,15 @@ pub(super) async fn accept_data_loss(
     session.check_name(&tablet).await?;
     let found = session.admin.tablet(tablet.id, false).await?;
     // What is sent is what somebody has seen: on the command line, or here before he types the name.
-    let dead = match named.is_empty() {
+    let is_shown = named.is_empty();
+    let dead = match is_shown {
         true => dead(&found, &session.admin.list_nodes().await?),
         false => named,
+    };
+    // Run again it is to say the same, whoever is dead by then.
+    let unsaid: Vec<String> = match is_shown {
+        true => dead.iter().flat_map(|node| ["--dead".to_owned(), node.clone()]).collect(),
+        false => Vec::new(),
     };
     if !job.change.dry_run {
         check_typed(&found, &dead, confirm)?;
@@ -35,7 +42,10 @@ pub(super) async fn accept_data_loss(
     };
     let answer = session.admin.accept_data_loss(request).await.map(|answer| answer.migration);
     let name = TabletName { table: Some(found.table), id: tablet.id };
-    begun(session, &name, &job, &request_id, answer).await
+    match answer {
+        Err(error @ ClientError::OutcomeUnknown { .. }) => Err(Failure::from(error).also(&unsaid)),
+        answer => begun(session, &name, &job, &request_id, answer).await,
+    }
 }
 
 /// The nodes whose replica of the tablet is dead: what is shown, and all that is given up.

@@ -121,6 +121,19 @@ mod tests {
         assert_eq!(changed, Settings { attempts: 5, ..held() });
     }
 
+    /// A coordinator takes each by the name that it has here, and leaves the others.
+    #[test]
+    fn each_setting_is_taken_by_its_name() {
+        let wanted = Settings { lease: Some(LeaseTerms::default()), ..Settings::default() };
+        for setting in all(&held()) {
+            let only = [setting.name.clone()];
+            let merged = proto::convert::merged(held(), &wanted, &only).expect("it is one");
+            let assigned = with_setting(&held(), &format!("{}=0", setting.name));
+            assert_eq!(merged, assigned.expect("it is one"), "{}", setting.name);
+        }
+        assert_eq!(proto::convert::merged(held(), &wanted, &["no".to_owned()]), Err("no"));
+    }
+
     #[test]
     fn what_is_no_setting_is_refused_by_name() {
         for wrong in ["attempts", "attempts=-1", "attempts=4294967296", "no=1", "lease=1"] {

@@ -68,7 +68,12 @@ pub(crate) fn parse_orphan(text: &str) -> Option<DropOrphanRequest> {
     let tablet = tablet.filter(|tablet| *tablet > 0)?;
     let (era, counter) = copy.split_once('.').unwrap_or(("0", copy));
     let copy = pb::TopologyVersion { era: era.parse().ok()?, counter: counter.parse().ok()? };
-    Some(DropOrphanRequest { node: node.to_owned(), tablet, copy: Some(copy) })
+    Some(DropOrphanRequest {
+        node: node.to_owned(),
+        tablet,
+        copy: Some(copy),
+        ..Default::default()
+    })
 }
 
 #[cfg(test)]
@@ -79,7 +84,7 @@ mod tests {
     fn an_orphan_is_named_as_it_is_listed() {
         let orphan = |tablet| {
             let copy = Some(pb::TopologyVersion { era: 7, counter: 42 });
-            Some(DropOrphanRequest { node: "n/1".into(), tablet, copy })
+            Some(DropOrphanRequest { node: "n/1".into(), tablet, copy, ..Default::default() })
         };
         assert_eq!(parse_orphan("n/1/17/7.42"), orphan(17));
         assert_eq!(parse_orphan("n/1/3.17/7.42"), orphan((3 << 32) | 17));

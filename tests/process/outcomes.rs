@@ -11,6 +11,7 @@ use proto::admin::v1 as pb;
 use proto::admin::v1::member_service_client::MemberServiceClient;
 use proto::reasons::Reason;
 use proto::status::{OUTCOME_TRAILER, Refusal, outcome};
+use proto::types::v1::Settings;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -207,6 +208,40 @@ async fn a_callers_deadline_is_kept_with_a_reason() {
         (Reason::NoLeader, Some(ChangeOutcome::NotApplied)),
     ];
     assert!(expected.contains(&said), "{said:?}: {told:?}");
+}
+
+/// What the command line prints to be run again makes the same request, whatever has happened in
+/// between: time has passed, others have changed something.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_said_again_is_the_same() {
+    let cluster = Cluster::start(1).await;
+    let admin = cluster.admin();
+    let disable = pb::DisableBalancingRequest {
+        request_id: new_request_id().to_string(),
+        reason: "a test".into(),
+        lasts_ms: 3_600_000,
+        ..Default::default()
+    };
+    let first = admin.disable_balancing(disable.clone()).await.expect("disabled").switch;
+    let again = admin.disable_balancing(disable).await.expect("as before").switch;
+    assert!(first.as_ref().is_some_and(|switch| switch.until_ms > switch.since_ms), "{first:?}");
+    assert_eq!(first, again);
+    let set = |name: &str, settings| pb::SetSettingsRequest {
+        request_id: new_request_id().to_string(),
+        settings: Some(settings),
+        only: vec![name.to_owned()],
+        ..Default::default()
+    };
+    let attempts = set("attempts", Settings { attempts: 7, ..Settings::default() });
+    let before = admin.settings().await.expect("the settings");
+    admin.set_settings(attempts.clone()).await.expect("changed");
+    let stall = Settings { stall_ms: before.stall_ms + 1, ..Settings::default() };
+    admin.set_settings(set("stall_ms", stall)).await.expect("changed");
+    admin.set_settings(attempts).await.expect("as before");
+    let expected = Settings { attempts: 7, stall_ms: before.stall_ms + 1, ..before };
+    assert_eq!(admin.settings().await.expect("the settings"), expected);
+    let refused = admin.set_settings(set("no", Settings::default())).await.expect_err("no setting");
+    assert_eq!(refused.reason(), Some(Reason::InvalidField), "{refused}");
 }
 
 /// A change of the members has no memory of requests: what is refused before it is proposed says

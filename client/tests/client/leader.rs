@@ -153,6 +153,36 @@ async fn a_failed_check_after_an_unknown_outcome_leaves_it_unknown() {
     }
 }
 
+/// After a try that may have been done a stranger answers, a proxy perhaps: the id is not lost.
+#[tokio::test]
+async fn a_strangers_refusal_after_an_unknown_outcome_leaves_it_unknown() {
+    let coordinator = coordinator().await;
+    let lost = Status::unavailable("connection reset");
+    let mut stranger = Status::permission_denied("who are you");
+    set_outcome(stranger.metadata_mut(), ChangeOutcome::Unknown);
+    coordinator.answer_with([lost, stranger]);
+    let request_id = new_request_id();
+    let asked = CreateTableRequest { request_id: request_id.to_string(), ..create() };
+    let told = admin(&[&coordinator]).create_table(asked).await.expect_err("refused");
+    let is_named =
+        matches!(told, ClientError::OutcomeUnknown { request_id: id, .. } if id == request_id);
+    assert!(is_named, "{told}");
+}
+
+/// A trial does nothing: that it was not answered leaves nothing unknown.
+#[tokio::test]
+async fn a_trial_that_is_not_answered_has_changed_nothing() {
+    let coordinator = coordinator().await;
+    coordinator.answer_with(std::iter::repeat_n(Status::unavailable("reset"), 100));
+    let address = coordinator.address.to_string();
+    let bounds = Duration::from_millis(300);
+    let options = AdminOptions { deadline: bounds, try_timeout: bounds };
+    let admin = AdminClient::connect_with(vec![address], options);
+    let trial = CreateTableRequest { validate_only: true, ..create() };
+    let told = admin.create_table(trial).await.expect_err("nobody answers");
+    assert!(!told.is_outcome_unknown(), "{told}");
+}
+
 #[tokio::test]
 async fn where_nobody_listens_nothing_was_done() {
     let options = AdminOptions { deadline: Duration::from_millis(200), ..Default::default() };

@@ -153,13 +153,20 @@ impl BalanceService for AdminApi {
         let changed = self
             .change(request, |topology, request| {
                 bounded("reason", &request.reason)?;
+                let since_ms = wall_millis();
+                let until_ms = match (request.until_ms, request.lasts_ms) {
+                    (0, 0) => None,
+                    (until_ms, 0) => Some(until_ms),
+                    (0, lasts_ms) => Some(since_ms.saturating_add(lasts_ms)),
+                    (_, _) => {
+                        let problem = "is given beside until_ms";
+                        return Err(Refusal::invalid_field("lasts_ms", problem).into());
+                    }
+                };
+                let reason = request.reason.clone();
                 Ok(Change::DisableBalancing {
                     scope: scope(topology, request.scope.as_ref())?,
-                    switch: BalanceSwitch {
-                        reason: request.reason.clone(),
-                        since_ms: wall_millis(),
-                        until_ms: (request.until_ms > 0).then_some(request.until_ms),
-                    },
+                    switch: BalanceSwitch { reason, since_ms, until_ms },
                 })
             })
             .await?;

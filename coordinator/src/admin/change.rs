@@ -10,7 +10,7 @@ use crate::status::{Port, not_begun, rejected_of, submit_error};
 use migrations::apply::check;
 use migrations::command::{Applied, Change, Command, Outcome, Rejected};
 use migrations::id::RequestId;
-use migrations::request::{RequestStamp, Seen};
+use migrations::request::{ANYBODY, RequestStamp, Seen};
 use migrations::retry::ChangeOutcome;
 use migrations::topology::Topology;
 use proto::reasons::Reason;
@@ -18,9 +18,6 @@ use proto::status::{Refusal, set_outcome};
 use tonic::{Response, Status};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
-
-/// Who asks, until callers show certificates: one and the same.
-const CALLER: &str = "operator";
 
 /// A request for a change, as all of them are made.
 pub(super) trait ChangeRequest: prost::Message + Clone {
@@ -64,6 +61,7 @@ change_requests!(
     AddMemberRequest,
     RemoveMemberRequest,
     TransferLeaderRequest,
+    DropOrphanRequest,
 );
 
 /// What came of a change.
@@ -98,7 +96,7 @@ fn not_applied(refusal: Refusal) -> Status {
 }
 
 /// A status that says what became of the change.
-fn marked(mut status: Status, outcome: ChangeOutcome) -> Status {
+pub(super) fn marked(mut status: Status, outcome: ChangeOutcome) -> Status {
     set_outcome(status.metadata_mut(), outcome);
     status
 }
@@ -222,7 +220,7 @@ fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestSta
     #[cfg(feature = "faults")]
     let id = RequestId::from_uuid(crate::faults_api::remembered_as(id.as_uuid())).unwrap_or(id);
     let digest = xxh3_128(&request.encode_to_vec());
-    Ok(RequestStamp { id, digest, caller: CALLER.to_owned() })
+    Ok(RequestStamp { id, digest, caller: ANYBODY.to_owned() })
 }
 
 /// Ids are kept in order of time; one from the far future would push out all others.

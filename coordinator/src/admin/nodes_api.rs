@@ -1,14 +1,16 @@
 //! The cluster as a whole, its nodes, and barriers that wait.
 
-use super::change::{answer, bounded};
+use super::change::{answer, answered, bounded, checked_stamp, marked};
 use super::page::PageRequest;
 use super::{AdminApi, balance_api, names, views};
 use crate::agents::AskError;
+use crate::call;
 use crate::limits::PAGE_SIZE_DEFAULT;
 use crate::observed::TabletView;
 use migrations::barrier::asked;
 use migrations::command::Change;
 use migrations::id::{NodeId, TabletId};
+use migrations::retry::ChangeOutcome;
 use migrations::topology::Topology;
 use migrations::version::CopyId;
 use proto::admin::v1 as pb;
@@ -107,16 +109,25 @@ impl ClusterService for AdminApi {
         request: Request<pb::SetSettingsRequest>,
     ) -> Result<Response<pb::SetSettingsResponse>, Status> {
         let changed = self
-            .change(request.into_inner(), |_, request| {
-                let parsed = |field, settings: &Option<types::Settings>| {
-                    convert::settings(field, *settings).map_err(|error| {
+            .change(request.into_inner(), |topology, request| {
+                let parsed = |field, settings: Option<types::Settings>| {
+                    convert::settings(field, settings).map_err(|error| {
                         Status::from(Refusal::invalid_field(field, error.to_string()))
                     })
                 };
-                Ok(Change::Configure {
-                    expected: parsed("expected", &request.expected)?,
-                    settings: parsed("settings", &request.settings)?,
-                })
+                if request.only.is_empty() {
+                    return Ok(Change::Configure {
+                        expected: parsed("expected", request.expected)?,
+                        settings: parsed("settings", request.settings)?,
+                    });
+                }
+                let expected = topology.state().settings;
+                let wanted = request.settings.unwrap_or_default();
+                let merged = convert::merged((&expected).into(), &wanted, &request.only);
+                let merged = merged.map_err(|unknown| {
+                    Refusal::invalid_field("only", format!("there is no setting {unknown}"))
+                })?;
+                Ok(Change::Configure { expected, settings: parsed("settings", Some(merged))? })
             })
             .await?;
         let settings = self.group0.read(|machine| machine.topology.state().settings);
@@ -127,6 +138,10 @@ impl ClusterService for AdminApi {
 /// A node's agent can't be asked to do something.
 fn not_ready(name: &str, why: &str) -> Status {
     Refusal::new(Reason::NodeNotReady, format!("{name}: {why}")).into()
+}
+
+fn not_applied(refused: Status) -> Status {
+    marked(refused, ChangeOutcome::NotApplied)
 }
 
 impl AdminApi {
@@ -289,19 +304,45 @@ impl NodeService for AdminApi {
         &self,
         request: Request<pb::DropOrphanRequest>,
     ) -> Result<Response<pb::DropOrphanResponse>, Status> {
-        let pb::DropOrphanRequest { node, tablet, copy } = request.into_inner();
-        let id = self.read_leading(|topology| names::node(topology, &node)).await??;
+        let mut request = request.into_inner();
+        let is_trial = std::mem::take(&mut request.validate_only);
+        checked_stamp(&mut request, is_trial)?;
+        let pb::DropOrphanRequest { node, tablet, copy, .. } = request;
+        let found = self.read_leading(|topology| names::node(topology, &node)).await;
+        let id = found.and_then(std::convert::identity).map_err(not_applied)?;
+        if is_trial {
+            if !self.agents.attached().iter().any(|(attached, _)| *attached == id) {
+                return Err(not_applied(not_ready(&node, "its agent is not attached")));
+            }
+            return Ok(answered(ChangeOutcome::NotApplied, pb::DropOrphanResponse {}));
+        }
+        call::proposes();
         let question = ask::Question::DropAside(AskDropAside { tablet, copy });
+        let told = |reason: Reason, detail: String, outcome| {
+            let message = format!("{node}: {detail}");
+            Err(marked(Refusal::new(reason, message).into(), outcome))
+        };
         match self.agents.ask(id, question).await {
             Ok(answer::Outcome::Copies(_)) => {}
-            Ok(_) => return Err(not_ready(&node, "it has answered something else")),
             Err(AskError::Failed { reason, detail }) if reason == Reason::NotFound.name() => {
-                return Err(Refusal::new(Reason::NotFound, format!("{node}: {detail}")).into());
+                return told(Reason::NotFound, detail, ChangeOutcome::NotApplied);
             }
-            Err(error) => return Err(not_ready(&node, &error.to_string())),
+            Err(error @ AskError::NotAttached) => {
+                let outcome = ChangeOutcome::NotApplied;
+                return told(Reason::NodeNotReady, error.to_string(), outcome);
+            }
+            // It may have dropped it, or may yet.
+            Err(error @ (AskError::NoAnswer | AskError::Failed { .. })) => {
+                let outcome = ChangeOutcome::Unknown;
+                return told(Reason::NodeNotReady, error.to_string(), outcome);
+            }
+            Ok(_) => {
+                let detail = "it has answered something else".to_owned();
+                return told(Reason::NodeNotReady, detail, ChangeOutcome::Unknown);
+            }
         }
         tracing::warn!(audit = true, node, tablet, "an orphan is dropped by order");
-        Ok(Response::new(pb::DropOrphanResponse {}))
+        Ok(answered(ChangeOutcome::Applied, pb::DropOrphanResponse {}))
     }
 }
 

@@ -412,6 +412,13 @@ impl<S: StateMachine> Group0<S> {
         }
     }
 
+    /// This member stops soon: it stands for no election any more, and those who ask it who it is
+    /// hear of it, so that nobody hands leadership over to it.
+    pub fn stand_back(&self) {
+        self.inner.files.identity.stop();
+        self.inner.raft.runtime_config().elect(false);
+    }
+
     /// Refuses new proposals, waits (2 s at the most) for those under way, hands leadership over
     /// (1 s), stops Raft, writes and closes what is open, and gives the directory free.
     ///
@@ -420,6 +427,7 @@ impl<S: StateMachine> Group0<S> {
     /// The last write or sync of the log that failed. Nothing acknowledged is lost by it.
     pub async fn shutdown(&self) -> Result<(), FatalReason> {
         let inner = &self.inner;
+        self.stand_back();
         inner.proposals.close();
         // Those that are left learn that their outcome is unknown.
         let finished = inner.proposals.finished();

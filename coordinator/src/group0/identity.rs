@@ -4,6 +4,7 @@
 //! id, before it answers. From then on it refuses every other.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use uuid::Uuid;
@@ -23,6 +24,8 @@ pub(super) struct Identity {
     closed: OnceLock<Option<Uuid>>,
     /// Set for good once it was in a membership that was committed.
     was_member: OnceLock<()>,
+    /// Set once it stops soon.
+    stops: AtomicBool,
     /// Those with whom a cluster is to begin, by name, in order.
     expected: Mutex<Vec<String>>,
     /// Nothing may open the directory while this can write.
@@ -87,6 +90,7 @@ impl Identity {
             format: Mutex::new(Some(format)),
             closed: OnceLock::new(),
             was_member,
+            stops: AtomicBool::new(false),
             expected: Mutex::default(),
             _lock: lock,
         })
@@ -108,6 +112,16 @@ impl Identity {
             Some(format) => format.cluster,
             None => self.closed.get().copied().flatten(),
         }
+    }
+
+    /// It stops soon.
+    pub(super) fn stop(&self) {
+        self.stops.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it stops soon.
+    pub(super) fn stops(&self) -> bool {
+        self.stops.load(Ordering::SeqCst)
     }
 
     /// With whom it expects a cluster to begin; nobody, unless it was told.

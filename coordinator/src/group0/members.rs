@@ -213,15 +213,15 @@ impl<S: StateMachine> Group0<S> {
         }
     }
 
-    /// If this member leads others, has the one with the longest log lead, and waits for it, up to
-    /// a second.
+    /// If this member leads others, has the one with the longest log lead that says that it goes
+    /// on, and waits for it, up to a second.
     pub async fn hand_over(&self) {
         if self.inner.raft.metrics().borrow_watched().current_leader != Some(self.raft_id()) {
             return;
         }
         let members = self.members();
-        let Some(next) = self.next_leader(&members) else { return };
-        let taken = self.handed_over(next.raft_id);
+        let Some(next) = self.goes_on(self.next_leaders(&members)).await else { return };
+        let taken = self.handed_over(next);
         match bounded(Wait::HandOver, Wait::HandOver.bound(), taken).await {
             Ok(true) => tracing::info!("leadership was handed over"),
             Ok(false) => {}
@@ -231,12 +231,32 @@ impl<S: StateMachine> Group0<S> {
         }
     }
 
+    /// The first of these who answers, and does not stop as this one may.
+    async fn goes_on(&self, candidates: Vec<&Standing>) -> Option<u64> {
+        for candidate in candidates {
+            match identify(&candidate.member.raft_address, self.inner.election_max).await {
+                Ok(found) if found.raft_id == candidate.raft_id && !found.stopping => {
+                    return Some(candidate.raft_id);
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        None
+    }
+
     /// Who is to lead next: the other voter with the longest log.
-    pub(super) fn next_leader<'a>(&self, members: &'a [Standing]) -> Option<&'a Standing> {
+    fn next_leader<'a>(&self, members: &'a [Standing]) -> Option<&'a Standing> {
+        self.next_leaders(members).into_iter().next()
+    }
+
+    /// The other voters that have been heard from, the longest log first.
+    pub(super) fn next_leaders<'a>(&self, members: &'a [Standing]) -> Vec<&'a Standing> {
         let others = members.iter().filter(|one| one.voter && one.raft_id != self.raft_id());
+        let mut others: Vec<&Standing> = others.filter(|one| one.matched.is_some()).collect();
         // Who has been heard from last, where logs are equally long.
-        let next = others.max_by_key(|other| (other.matched, std::cmp::Reverse(other.silent)));
-        next.filter(|next| next.matched.is_some())
+        others
+            .sort_by_key(|one| (std::cmp::Reverse(one.matched), one.silent.is_none(), one.silent));
+        others
     }
 
     /// Has another one lead, and waits for it; whether somebody does.

@@ -319,3 +319,21 @@ async fn who_expects_others_is_left_to_them() {
     fresh.group0().expect(&expects(&["c1", "c4", "c9"]));
     own.add_member("c4", &address, false).await.expect("it is taken in");
 }
+
+/// Two are told to stop at once: the leader hands over to the one that goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_not_handed_to_one_that_stops() {
+    let voters = three(calm).await;
+    let first = leading(&voters).await;
+    propose(voters[first].group0(), 0..3).await;
+    let own = voters[first].group0();
+    own.confirm_leadership().await.expect("it leads");
+    let members = own.members();
+    let best = own.next_leaders(&members)[0].raft_id;
+    let stops = voters.iter().position(|voter| voter.raft_id() == best).expect("one of them");
+    let goes_on = (0..3).find(|one| ![first, stops].contains(one)).expect("the third");
+    voters[stops].group0().stand_back();
+    own.stand_back();
+    own.hand_over().await;
+    leadership(voters[goes_on].group0()).await;
+}

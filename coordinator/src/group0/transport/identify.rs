@@ -25,6 +25,8 @@ pub struct Identified {
     pub expected: Vec<String>,
     /// It belongs to a cluster that began to take it in, and has never heard that it did.
     pub pending: bool,
+    /// It stops soon.
+    pub stopping: bool,
 }
 
 /// Asks the coordinator at a raft address who it is.
@@ -49,13 +51,14 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
         agents_address,
         expected,
         pending,
+        stopping,
     } = answer;
     let cluster = match cluster_id.is_empty() {
         true => None,
         false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
     };
     let member = Member { name, raft_address, admin_address, agents_address };
-    Ok(Identified { raft_id, member, cluster, expected, pending })
+    Ok(Identified { raft_id, member, cluster, expected, pending, stopping })
 }
 
 /// A connection to a raft address, made before anything is asked on it. The caller bounds it.

@@ -132,6 +132,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
             admin_address,
             agents_address,
             expected: identity.expected(),
+            stopping: identity.stops(),
             pending: cluster.is_some() && !identity.was_member(),
         }))
     }
