@@ -1,11 +1,15 @@
-//! The silence of this process' waits, and that it forgets requests, as services for process tests:
-//! with the feature `faults`, and where the coordinator was started with `--faults`.
+//! The silence of this process' waits, that it forgets requests, and that its state is another one,
+//! as services for process tests: with the feature `faults`, and where the coordinator was started
+//! with `--faults`.
 
+use crate::group0::Group0;
+use crate::machine::Machine;
 use crate::wait::Wait;
 use process::wait::Named;
 use process::wait::faults::{silence, silenced};
 use proto::faults::v1 as pb;
 use proto::faults::v1::memory_service_server::{MemoryService, MemoryServiceServer};
+use proto::faults::v1::state_service_server::{StateService, StateServiceServer};
 use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
@@ -47,6 +51,26 @@ pub(crate) fn remembered_as(id: Uuid) -> Uuid {
             Uuid::from_u128((kept >> 48 << 48) | (drawn & ((1 << 48) - 1)))
         }
         false => id,
+    }
+}
+
+/// Serves a state that is bent.
+pub(crate) struct StateApi(Group0<Machine>);
+
+/// The service.
+pub(crate) fn state(group0: Group0<Machine>) -> StateServiceServer<StateApi> {
+    StateServiceServer::new(StateApi(group0))
+}
+
+#[tonic::async_trait]
+impl StateService for StateApi {
+    async fn bend_state(
+        &self,
+        _: Request<pb::BendStateRequest>,
+    ) -> Result<Response<pb::BendStateResponse>, Status> {
+        self.0.bend(Machine::bend);
+        tracing::warn!("the state of this coordinator alone is another one");
+        Ok(Response::new(pb::BendStateResponse {}))
     }
 }
 

@@ -13,6 +13,7 @@ use proto::storage;
 use proto::storage::DecodeError;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// How many changes are kept. Who is further behind looks at everything.
 const CHANGES_KEPT: usize = 4_096;
@@ -54,6 +55,16 @@ impl Machine {
         Some(self.changes.range(known..).cloned().collect())
     }
 
+    /// Another state, which holds its invariants as well.
+    #[cfg(feature = "faults")]
+    pub(crate) fn bend(&mut self) {
+        let mut state = self.topology.state().clone();
+        state.next_table += 1;
+        if let Ok(topology) = Topology::from_state(state) {
+            self.topology = topology;
+        }
+    }
+
     fn note(&mut self, applied: &AppliedEntry) {
         if applied.touched.is_empty() && !applied.is_wider {
             return;
@@ -93,6 +104,12 @@ impl StateMachine for Machine {
 
     fn snapshot(&self) -> Vec<u8> {
         storage::encode_snapshot(self.topology.state())
+    }
+
+    fn digest(&self) -> u128 {
+        let mut hasher = Xxh3::new();
+        storage::write_snapshot(self.topology.state(), |piece| hasher.update(piece));
+        hasher.digest128()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {

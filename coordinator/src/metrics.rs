@@ -159,6 +159,7 @@ struct States {
     waiting: Gauge,
     holders: Family<ByHeldUnder, Gauge>,
     watches: Gauge,
+    differing: Gauge,
 }
 
 impl Metrics {
@@ -305,6 +306,9 @@ impl Metrics {
         states.purged.set(index(status.purged));
         states.attached.set(count(agents.attached().len()));
         states.watches.set(count(watches));
+        let members = group0.members();
+        let differs = members.iter().filter(|member| member.state_differs_at.is_some());
+        states.differing.set(count(differs.count()));
         let mut in_flight: BTreeMap<Stage, usize> =
             Stage::ALL.iter().map(|stage| (*stage, 0)).collect();
         group0.read(|machine| {
@@ -342,6 +346,7 @@ impl States {
             ("agents_attached", "Agents attached to this coordinator", &self.attached),
             ("barrier_waiting_tablets", "Tablets that wait for a node's word", &self.waiting),
             ("watches_open", "Watches that are open", &self.watches),
+            ("states_differing", "Members with another state than the leader", &self.differing),
         ];
         for (name, help, gauge) in gauges {
             all.register(name, help, gauge.clone());

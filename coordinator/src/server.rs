@@ -266,7 +266,8 @@ async fn serve(
     if faults {
         serve_agents = serve_agents
             .add_service(crate::faults_api::service())
-            .add_service(crate::faults_api::memory());
+            .add_service(crate::faults_api::memory())
+            .add_service(crate::faults_api::state(group0.clone()));
     }
     let serve_agents = serve_agents
         .serve_with_incoming_shutdown(incoming(for_agents), stop.clone().cancelled_owned());

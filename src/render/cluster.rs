@@ -18,6 +18,19 @@ fn leader(status: &pb::GetStatusResponse) -> String {
     format!("{name}, term {}", status.term)
 }
 
+/// Coordinators with another state than the leader has: a bug, and nothing else says it as early.
+fn differing(status: &pb::GetStatusResponse) -> Option<String> {
+    let found = status.coordinators.iter().filter_map(|one| {
+        let name = if one.name.is_empty() { one.raft_id.to_string() } else { one.name.clone() };
+        Some(format!(
+            "{name} has another state than the leader as of entry {}",
+            one.state_differs_at?
+        ))
+    });
+    let found: Vec<String> = found.collect();
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
 /// How many nodes are up.
 fn up(status: &pb::GetStatusResponse) -> usize {
     let is_up = |node: &&pb::Node| node.attached && node.state() == pb::NodeState::Admitted;
@@ -50,6 +63,9 @@ pub(crate) fn status(output: Output, status: &pb::GetStatusResponse) -> String {
         ("tablets", format!("{} in {} tables", status.tablet_count, status.tables.len())),
         ("migrations", format!("{} under way", status.migration_count)),
     ];
+    if let Some(differing) = differing(status) {
+        rows.push(("alarm", differing));
+    }
     if let Some(balancing) = &status.balancing {
         rows.push(("balancing", format!("{}; {}", standing(balancing), doing(balancing))));
     }
@@ -93,6 +109,9 @@ pub(crate) fn status_line(status: &pb::GetStatusResponse) -> String {
     }
     if status.pause.is_some() {
         line.push_str("  paused");
+    }
+    if let Some(differing) = differing(status) {
+        let _ = write!(line, "  alarm {differing}");
     }
     line
 }
@@ -179,6 +198,15 @@ n1    admitted  yes       a     8         yes
         let line =
             "leader c2, term 3  nodes 1/1  tablets 8  migrations 0  balancing enabled  paused";
         assert_eq!(status_line(&cluster()), line);
+    }
+
+    #[test]
+    fn a_coordinator_with_another_state_is_named() {
+        let mut cluster = cluster();
+        cluster.coordinators[0].state_differs_at = Some(8_192);
+        let alarm = "c1 has another state than the leader as of entry 8192";
+        assert!(status(Output::Table, &cluster).contains(&format!("alarm         {alarm}\n")));
+        assert!(status_line(&cluster).ends_with(&format!("  alarm {alarm}")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod cut;
 mod damage;
 mod data;
 mod demo;
+mod differing;
 mod directories;
 mod ends;
 #[path = "../harness/mod.rs"]

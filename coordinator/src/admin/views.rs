@@ -301,17 +301,21 @@ pub(super) fn coordinators(standings: Vec<Standing>) -> Vec<pb::Coordinator> {
     let newest = standings.iter().filter_map(|one| one.matched).max();
     let mut coordinators: Vec<pb::Coordinator> = standings
         .into_iter()
-        .map(|Standing { raft_id, member, voter, leads, matched, silent }| pb::Coordinator {
-            raft_id,
-            name: member.name,
-            admin_address: member.admin_address,
-            raft_address: member.raft_address,
-            agents_address: member.agents_address,
-            leader: leads,
-            voter,
-            matched_index: matched.unwrap_or_default(),
-            lag: matched.and_then(|matched| Some(newest?.saturating_sub(matched))),
-            silent_ms: silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+        .map(|Standing { raft_id, member, voter, leads, matched, silent, state_differs_at }| {
+            pb::Coordinator {
+                raft_id,
+                state_differs_at,
+                name: member.name,
+                admin_address: member.admin_address,
+                raft_address: member.raft_address,
+                agents_address: member.agents_address,
+                leader: leads,
+                voter,
+                matched_index: matched.unwrap_or_default(),
+                lag: matched.and_then(|matched| Some(newest?.saturating_sub(matched))),
+                silent_ms: silent
+                    .map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+            }
         })
         .collect();
     coordinators.sort_by(|a, b| a.name.cmp(&b.name));

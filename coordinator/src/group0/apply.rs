@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::StateMachine;
 use super::blocking::blocking;
+use super::digests::Digests;
 use super::error::FatalReason;
 use super::identity::Identity;
 use super::snapshot::Snapshots;
@@ -56,11 +57,13 @@ pub(super) struct State<S> {
     applied: RwLock<Applied<S>>,
     index: watch::Sender<Option<u64>>,
     fatal: watch::Sender<Option<FatalReason>>,
+    digests: Arc<Digests>,
 }
 
 impl<S: StateMachine> State<S> {
-    /// A state as of `meta`; a fresh one with the default.
-    pub(super) fn new(machine: S, meta: SnapshotMeta) -> Self {
+    /// A state as of `meta`; a fresh one with the default. It is summed up each time so many
+    /// entries have been applied.
+    pub(super) fn new(machine: S, meta: SnapshotMeta, digest_every: u64) -> Self {
         let index = meta.last_log_id.as_ref().map(LogId::index);
         Self {
             applied: RwLock::new(Applied {
@@ -70,7 +73,19 @@ impl<S: StateMachine> State<S> {
             }),
             index: watch::Sender::new(index),
             fatal: watch::Sender::new(None),
+            digests: Arc::new(Digests::new(digest_every)),
         }
+    }
+
+    /// What the state came to, here and on the other members.
+    pub(super) fn digests(&self) -> &Arc<Digests> {
+        &self.digests
+    }
+
+    /// Makes the state another one than it is.
+    #[cfg(any(test, feature = "faults"))]
+    pub(super) fn bend(&self, bend: impl FnOnce(&mut S)) {
+        bend(&mut self.applied.write().unwrap_or_else(PoisonError::into_inner).machine);
     }
 
     /// Looks at the state. Entries aren't applied meanwhile.
@@ -159,7 +174,11 @@ impl<S: StateMachine> State<S> {
             }
         };
         applied.last = Some(id);
+        let summed = self.digests.is_due(id.index()).then(|| applied.machine.clone());
         drop(applied);
+        if let Some(copy) = summed {
+            self.digests.sum(id.index(), copy);
+        }
         self.index.send_replace(Some(id.index()));
         Ok(Answer(answer))
     }

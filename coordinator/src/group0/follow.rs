@@ -85,6 +85,9 @@ pub struct Standing {
     pub matched: Option<u64>,
     /// How long ago it was heard from; none unless this member leads and has heard from it.
     pub silent: Option<Duration>,
+    /// The entry as of which it was found to have another state than this member: INV-16 is broken.
+    /// None unless this member leads.
+    pub state_differs_at: Option<u64>,
 }
 
 pub(super) fn standings(membership: &StoredMembership, metrics: &Metrics) -> Vec<Standing> {
@@ -105,6 +108,7 @@ pub(super) fn standings(membership: &StoredMembership, metrics: &Metrics) -> Vec
         leads: metrics.current_leader == Some(*id),
         matched: matched(*id),
         silent: silent(*id),
+        state_differs_at: None,
     };
     membership.nodes().map(standing).collect()
 }

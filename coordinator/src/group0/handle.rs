@@ -102,7 +102,8 @@ impl<S: StateMachine> Group0<S> {
             connect: options.election_min,
             append: options.election_max,
         };
-        let links = Arc::new(Links::new(Arc::clone(&files.identity), pace));
+        let links =
+            Arc::new(Links::new(Arc::clone(&files.identity), pace, Arc::clone(state.digests())));
         let peers = Peers::new(Arc::clone(&links));
         let applier = Applier::new(
             Arc::clone(&state),
@@ -258,7 +259,18 @@ impl<S: StateMachine> Group0<S> {
             // The membership may have it as it was when the group began.
             own.member = self.inner.member.clone();
         }
+        // What it found while it led before is old.
+        let leads = metrics.current_leader == Some(metrics.id);
+        for member in members.iter_mut().filter(|_| leads) {
+            member.state_differs_at = self.inner.state.digests().differs_at(member.raft_id);
+        }
         members
+    }
+
+    /// Makes the state of this member another one than it is: what must never happen.
+    #[cfg(feature = "faults")]
+    pub(crate) fn bend(&self, bend: impl FnOnce(&mut S)) {
+        self.inner.state.bend(bend);
     }
 
     /// One address of each member, as the membership has them.
@@ -487,8 +499,8 @@ pub(super) fn open_files<S: StateMachine>(
             Ok(machine)
         })?;
     let state = match restored {
-        Some((meta, machine)) => State::new(machine, meta),
-        None => State::new(empty.clone(), Default::default()),
+        Some((meta, machine)) => State::new(machine, meta, options.digest_every),
+        None => State::new(empty.clone(), Default::default(), options.digest_every),
     };
     if state.membership().membership().get_node(&identity.raft_id()).is_some() {
         identity.is_member().map_err(|error| OpenError::Raft(error.to_string()))?;

@@ -85,7 +85,15 @@ impl<S: StateMachine> Group0<S> {
             tracing::info!(name, raft_id = found.raft_id, address, "a coordinator is taken in");
         }
         let (raft_id, voter, leads) = (found.raft_id, false, false);
-        let fresh = Standing { raft_id, member, voter, leads, matched: None, silent: None };
+        let fresh = Standing {
+            raft_id,
+            member,
+            voter,
+            leads,
+            matched: None,
+            silent: None,
+            state_differs_at: None,
+        };
         Ok(own().unwrap_or(fresh))
     }
 

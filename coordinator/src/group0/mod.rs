@@ -19,6 +19,7 @@ mod announce;
 mod apply;
 mod begin;
 mod blocking;
+mod digests;
 mod directory;
 mod error;
 mod follow;
@@ -59,8 +60,8 @@ use std::fmt::Debug;
 /// What group0 replicates. Deterministic and total: the outcome of `apply` depends on the entry
 /// and the state alone, on every coordinator and in every build.
 ///
-/// `Clone` is used once for each snapshot, under the lock that keeps entries from being applied;
-/// the copy is then encoded outside it.
+/// `Clone` is used once for each snapshot and each digest, under the lock that keeps entries from
+/// being applied; the copy is then encoded outside it.
 pub trait StateMachine: Clone + Send + Sync + 'static {
     /// What `apply` answers to the proposer. Not stored.
     type Response: Clone + Debug + Send + Sync + 'static;
@@ -76,6 +77,11 @@ pub trait StateMachine: Clone + Send + Sync + 'static {
 
     /// The whole state as bytes that [`restore`](Self::restore) understands, with their version.
     fn snapshot(&self) -> Vec<u8>;
+
+    /// The XXH3-128 of the bytes of `snapshot`: the same on every member that has applied the same.
+    fn digest(&self) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(&self.snapshot())
+    }
 
     /// Replaces the state with that of a snapshot. After an error the value is thrown away.
     ///

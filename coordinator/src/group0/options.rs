@@ -8,6 +8,9 @@ use super::transport::APPEND_ENTRIES;
 use super::types::Member;
 use crate::limits::SNAPSHOT_DEADLINE;
 
+/// Each time it takes a core for as long as a snapshot does. Tests look more often.
+const DIGEST_EVERY: u64 = if cfg!(feature = "faults") { 64 } else { 8_192 };
+
 /// What group0 is opened with. [`Options::new`] gives the defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -26,13 +29,15 @@ pub struct Options {
     pub election_max: Duration,
     /// A snapshot is made each time this many entries have been committed since the last.
     pub snapshot_every: u64,
+    /// The members compare their states each time this many entries have been applied.
+    pub digest_every: u64,
     /// Entries kept in the log though a snapshot has them, for members that lag.
     pub keep: u64,
 }
 
 impl Options {
     /// Options with the default durations: heartbeat 200 ms, election 0.8 to 1.6 s, a snapshot
-    /// every 5000 entries, 1000 kept.
+    /// every 5000 entries, 1000 kept; states are compared every 8192 (64 with the feature `faults`).
     pub fn new(data_dir: impl Into<PathBuf>, member: Member) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -42,6 +47,7 @@ impl Options {
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1600),
             snapshot_every: 5000,
+            digest_every: DIGEST_EVERY,
             keep: 1000,
         }
     }
@@ -69,6 +75,9 @@ impl Options {
         }
         if self.snapshot_every == 0 {
             return Err(OpenError::Options("snapshot_every must not be 0".into()));
+        }
+        if self.digest_every == 0 {
+            return Err(OpenError::Options("digest_every must not be 0".into()));
         }
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         // Raft's follower waits for its leader's lease, which lasts as long as its longest election

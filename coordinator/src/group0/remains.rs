@@ -81,7 +81,7 @@ fn restored<S: StateMachine>(
         None => (Default::default(), empty.clone()),
     };
     let next = meta.last_log_id.as_ref().map_or(0, |id| id.index() + 1);
-    let state = State::new(machine, meta);
+    let state = State::new(machine, meta, u64::MAX);
     let entries = log.since(next).map_err(OpenError::io("read the log in", dir))?;
     for entry in entries {
         let applied = state.apply(entry.log_id, entry.payload);

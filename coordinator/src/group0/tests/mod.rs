@@ -3,6 +3,7 @@
 mod begin;
 mod damage;
 mod deck;
+mod digests;
 mod failover;
 mod handle;
 mod members;

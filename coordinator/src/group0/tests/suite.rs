@@ -29,7 +29,7 @@ impl StoreBuilder<Group0Types, LogStore, Applier<Journal>, TempDir> for Builder 
         let restore = |_: &[u8]| Ok(());
         let (snapshots, _) = Snapshots::open(dir.path().join("snapshots"), lock, None, restore)
             .expect("no snapshots");
-        let state = Arc::new(State::new(Journal::default(), Default::default()));
+        let state = Arc::new(State::new(Journal::default(), Default::default(), 1));
         Ok((dir, log, Applier::new(state, Arc::new(snapshots), Arc::new(identity))))
     }
 }

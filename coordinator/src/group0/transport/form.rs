@@ -10,6 +10,7 @@ use proto::raft::v1 as pb;
 use proto::raft::v1::append_response::Answer;
 use proto::raft::v1::entry::Payload;
 
+use super::super::digests::Said;
 use super::super::types::{self, Entry, Group0Types, LogId, Vote, log_id};
 
 /// A message that lacks what it must have, or holds what can't be.
@@ -90,13 +91,26 @@ pub(super) fn append_of(
     })
 }
 
-pub(super) fn appended_form(result: &StreamAppendResult<Group0Types>) -> pb::AppendResponse {
+pub(super) fn appended_form(
+    result: &StreamAppendResult<Group0Types>,
+    said: Option<Said>,
+) -> pb::AppendResponse {
     let answer = match result {
         Ok(last) => Answer::Matching(pb::Matching { last: last.as_ref().map(id_form) }),
         Err(StreamAppendError::Conflict(id)) => Answer::Conflict(id_form(id)),
         Err(StreamAppendError::HigherVote(vote)) => Answer::HigherVote(vote_form(vote)),
     };
-    pb::AppendResponse { answer: Some(answer) }
+    let form = |Said { index, digest }: Said| pb::StateDigest {
+        index,
+        digest: bytes::Bytes::copy_from_slice(&digest.to_be_bytes()),
+    };
+    pb::AppendResponse { answer: Some(answer), state: said.map(form) }
+}
+
+/// What a member says of its state; none if it is not of this form: then nothing is compared.
+pub(super) fn said_of(form: &pb::StateDigest) -> Option<Said> {
+    let digest = <[u8; 16]>::try_from(&form.digest[..]).ok()?;
+    Some(Said { index: form.index, digest: u128::from_be_bytes(digest) })
 }
 
 pub(super) fn appended_of(

@@ -8,6 +8,7 @@ use openraft::RaftNetworkFactory;
 use proto::raft::v1 as pb;
 use tonic::transport::{Channel, Endpoint};
 
+use super::super::digests::Digests;
 use super::super::identity::Identity;
 use super::super::types::{Group0Types, Member};
 use super::Pace;
@@ -28,6 +29,7 @@ pub(crate) struct Peers {
 pub(in super::super) struct Links {
     identity: Arc<Identity>,
     pace: Pace,
+    digests: Arc<Digests>,
     known: Mutex<HashMap<u64, Arc<Link>>>,
 }
 
@@ -64,8 +66,12 @@ impl Peers {
 }
 
 impl Links {
-    pub(in super::super) fn new(identity: Arc<Identity>, pace: Pace) -> Links {
-        Links { identity, pace, known: Mutex::default() }
+    pub(in super::super) fn new(
+        identity: Arc<Identity>,
+        pace: Pace,
+        digests: Arc<Digests>,
+    ) -> Links {
+        Links { identity, pace, digests, known: Mutex::default() }
     }
 
     /// Takes note of where a member is.
@@ -89,6 +95,11 @@ impl Links {
     /// The connections to a member; none if nobody has ever said where it is.
     pub(super) fn get(&self, target: u64) -> Option<Arc<Link>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned()
+    }
+
+    /// What members say that their states came to.
+    pub(super) fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     pub(super) fn pace(&self) -> Pace {

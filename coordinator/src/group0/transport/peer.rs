@@ -157,6 +157,9 @@ impl Peer {
             return match message {
                 Ok(None) => None,
                 Ok(Some(answer)) => {
+                    if let Some(said) = answer.state.as_ref().and_then(form::said_of) {
+                        self.links.digests().heard(self.target, said);
+                    }
                     Some(form::appended_of(answer).map_err(|e| self.unreachable(e).into()))
                 }
                 Err(status) => Some(Err(self.failed(&status))),

@@ -144,9 +144,10 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         let (checked, requests) = mpsc::channel(APPENDS_IN_FLIGHT);
         let (refuse, refused) = mpsc::channel(1);
         tokio::spawn(forward(Arc::clone(self.identity()), request.into_inner(), checked, refuse));
-        let answers = self.raft.stream_append(ReceiverStream::new(requests)).map(|answer| {
-            answer.map(|result| form::appended_form(&result)).map_err(|error| fatal(&error))
-        });
+        let digests = Arc::clone(self.group0.inner.state.digests());
+        let form = move |result| form::appended_form(&result, digests.newest());
+        let answers = self.raft.stream_append(ReceiverStream::new(requests));
+        let answers = answers.map(move |answer| answer.map(&form).map_err(|error| fatal(&error)));
         // A refusal ends the requests, so it comes after the answers to those before it.
         let refusals = ReceiverStream::new(refused).map(Err);
         Ok(Response::new(Box::pin(answers.chain(refusals))))
