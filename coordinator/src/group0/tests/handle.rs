@@ -161,7 +161,7 @@ async fn each_refusal_says_that_nothing_was_applied() {
 
 /// An entry of a newer build stops this one before it applies it, at every start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_of_a_newer_build_stops_this_one() {
+async fn h10_an_entry_of_a_newer_build_stops_this_one() {
     let dir = tempdir().expect("a directory");
     let group0 = leader(options(dir.path())).await;
     propose(&group0, 0..3).await;

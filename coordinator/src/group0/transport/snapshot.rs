@@ -130,6 +130,21 @@ mod tests {
         incoming.end()
     }
 
+    /// To send one takes no more memory than to hold it: its parts are its own bytes, one behind the
+    /// other.
+    #[test]
+    fn parts_are_slices_and_no_copies() {
+        let body = vec![7; CHUNK_BYTES * 3 + 1];
+        let at = body.as_ptr();
+        let mut next = at as usize;
+        for part in sent(body).into_iter().skip(1) {
+            let Part::Chunk(chunk) = part else { panic!("one head") };
+            assert_eq!(chunk.as_ptr() as usize, next);
+            next += chunk.len();
+        }
+        assert_eq!(next, at as usize + CHUNK_BYTES * 3 + 1);
+    }
+
     #[test]
     fn a_snapshot_arrives_whole_or_not_at_all() {
         let body: Vec<u8> = (0..CHUNK_BYTES * 2 + 17).map(|at| (at % 251) as u8).collect();
