@@ -26,6 +26,7 @@ use super::identity::{BindError, Identity};
 use super::log::LogStore;
 use super::options::Options;
 use super::propose::Proposals;
+use super::quorum;
 use super::read::{Confirmations, Following};
 use super::snapshot::{self, Snapshots};
 use super::transport::{Links, Pace, Peers, RaftApi};
@@ -131,9 +132,13 @@ impl<S: StateMachine> Group0<S> {
             raft.metrics(),
             leadership_sender,
             Arc::clone(&state),
-            links,
+            Arc::clone(&links),
             stop.clone(),
         ));
+        if options.checks_quorum {
+            let (metrics, stop) = (raft.metrics(), stop.clone());
+            tokio::spawn(quorum::watch(metrics, links, options.election_max, stop));
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 proposals: Proposals::new(raft.clone(), Arc::clone(&state)),

@@ -31,6 +31,7 @@ mod log;
 mod members;
 mod options;
 mod propose;
+mod quorum;
 mod read;
 mod remains;
 mod restored;

@@ -33,6 +33,9 @@ pub struct Options {
     pub digest_every: u64,
     /// Entries kept in the log though a snapshot has them, for members that lag.
     pub keep: u64,
+    /// Whether a leader that no quorum answers falls silent, so that another one is elected. Off in
+    /// the control of that alone.
+    pub checks_quorum: bool,
 }
 
 impl Options {
@@ -49,6 +52,7 @@ impl Options {
             snapshot_every: 5000,
             digest_every: DIGEST_EVERY,
             keep: 1000,
+            checks_quorum: true,
         }
     }
 

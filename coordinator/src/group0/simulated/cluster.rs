@@ -12,7 +12,7 @@ use super::super::tests::{Journal, member};
 use super::super::{Group0, Member, Options, Status};
 use super::history::History;
 use super::log::Disk;
-use super::network::accepted;
+use super::network::{Losses, accepted};
 
 const PORT: u16 = 7401;
 /// How long a proposal waits.
@@ -38,6 +38,9 @@ pub(super) struct World {
     machines: BTreeMap<u64, Machine>,
     history: Mutex<History>,
     now: Mutex<Wishes>,
+    checks_quorum: bool,
+    /// Answers that are lost.
+    pub(super) losses: Arc<Losses>,
 }
 
 struct Machine {
@@ -59,14 +62,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub(super) fn new(is_disk_honest: bool) -> Arc<World> {
+    pub(super) fn new(is_disk_honest: bool, checks_quorum: bool) -> Arc<World> {
         let machine = |node| {
             let dir = tempdir().expect("a directory");
             let (running, processes) = (Mutex::default(), Mutex::default());
             (node, Machine { dir, disk: Disk::new(is_disk_honest), running, processes })
         };
         let machines = MEMBERS.into_iter().map(machine).collect();
-        Arc::new(World { machines, history: Mutex::default(), now: Mutex::default() })
+        let (history, now, losses) = Default::default();
+        Arc::new(World { machines, history, now, checks_quorum, losses })
     }
 
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
@@ -124,10 +128,11 @@ pub(super) async fn process(world: Arc<World>, node: u64) -> turmoil::Result {
     let own = members()[&node].clone();
     let options = Options::new(machine.dir.path(), own).fast();
     let options = Options { raft_id: Some(node), snapshot_every: 20, keep: 5, ..options };
+    let options = Options { checks_quorum: world.checks_quorum, ..options };
     let group0 = Group0::open_with(options, Journal::default(), machine.disk.clone()).await?;
     *locked(&machine.running) = Some(group0.clone());
     let service = Server::builder().add_service(group0.raft_service());
-    tokio::spawn(service.serve_with_incoming(accepted(PORT).await?));
+    tokio::spawn(service.serve_with_incoming(accepted(PORT, Arc::clone(&world.losses)).await?));
     if node == MEMBERS[0] {
         group0.bootstrap(members()).await?;
     }

@@ -78,7 +78,7 @@ pub(super) fn run(seed: u64, plan: Plan) -> Story {
         .tcp_capacity(1 << 14)
         .enable_random_order()
         .build();
-    let world = World::new(plan.is_disk_honest);
+    let world = World::new(plan.is_disk_honest, true);
     let mut run = Run { plan, sim, world, draw };
     for node in MEMBERS {
         let world = Arc::clone(&run.world);

@@ -14,6 +14,7 @@
 //!
 //! Not here: damaged files, and the log's own code (`tests`).
 
+mod alone;
 mod cluster;
 mod faults;
 mod history;

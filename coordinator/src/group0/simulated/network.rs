@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,18 +50,41 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// To whom answers are lost: connections come about, what is sent over them arrives, and nothing
+/// comes back. So it looks where something in between takes connections and loses one way.
+#[derive(Debug, Default)]
+pub(super) struct Losses(Mutex<Option<IpAddr>>);
+
+impl Losses {
+    pub(super) fn set(&self, to: Option<IpAddr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
+    fn are_to(&self, peer: IpAddr) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Some(peer)
+    }
+}
+
 /// A connection that was accepted.
 #[derive(Debug)]
-pub(super) struct Accepted(TcpStream);
+pub(super) struct Accepted {
+    stream: TcpStream,
+    from: IpAddr,
+    losses: Arc<Losses>,
+}
 
 /// Those who come to this host's port.
 pub(super) async fn accepted(
     port: u16,
+    losses: Arc<Losses>,
 ) -> io::Result<impl Stream<Item = io::Result<Accepted>> + Send> {
     let listener = TcpListener::bind(("0.0.0.0", port)).await?;
-    Ok(unfold(listener, |listener| async move {
-        let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
-        Some((accepted, listener))
+    Ok(unfold((listener, losses), |(listener, losses)| async move {
+        let accepted = listener.accept().await.map(|(stream, from)| {
+            let (from, losses) = (from.ip(), Arc::clone(&losses));
+            Accepted { stream, from, losses }
+        });
+        Some((accepted, (listener, losses)))
     }))
 }
 
@@ -75,7 +100,7 @@ impl AsyncRead for Accepted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -85,14 +110,17 @@ impl AsyncWrite for Accepted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        if self.losses.are_to(self.from) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

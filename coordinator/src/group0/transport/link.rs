@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::RaftNetworkFactory;
 use proto::raft::v1 as pb;
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use super::super::digests::Digests;
@@ -31,6 +32,8 @@ pub(in super::super) struct Links {
     pace: Pace,
     digests: Arc<Digests>,
     known: Mutex<HashMap<u64, Arc<Link>>>,
+    /// While it is set, nothing goes out that a leader sends.
+    silent: watch::Sender<bool>,
 }
 
 /// What goes over the connection for appends and snapshots.
@@ -71,7 +74,8 @@ impl Links {
         pace: Pace,
         digests: Arc<Digests>,
     ) -> Links {
-        Links { identity, pace, digests, known: Mutex::default() }
+        let silent = watch::Sender::new(false);
+        Links { identity, pace, digests, known: Mutex::default(), silent }
     }
 
     /// Takes note of where a member is.
@@ -100,6 +104,22 @@ impl Links {
     /// What members say that their states came to.
     pub(super) fn digests(&self) -> &Digests {
         &self.digests
+    }
+
+    /// From now on appends and snapshots go out, or don't.
+    pub(in super::super) fn set_silent(&self, is_silent: bool) {
+        self.silent.send_replace(is_silent);
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        *self.silent.borrow()
+    }
+
+    /// Returns once appends and snapshots go out no more.
+    pub(super) async fn silenced(&self) {
+        // The sender lives as long as this does.
+        let mut changes = self.silent.subscribe();
+        let _silent = changes.wait_for(|is_silent| *is_silent).await;
     }
 
     pub(super) fn pace(&self) -> Pace {

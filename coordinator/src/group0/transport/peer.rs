@@ -98,6 +98,20 @@ impl Peer {
         Ok((RaftServiceClient::new(channel), to))
     }
 
+    fn silent(&self) -> Unreachable<Group0Types> {
+        self.unreachable("this leader is silent, since no quorum answers it")
+    }
+
+    /// For what a leader sends. Refused after a heartbeat while it is silent, so that whoever tries
+    /// again at once does not do so all the time.
+    async fn leaders_client(&self) -> Rpc<(Client, pb::Addressee)> {
+        if self.links.is_silent() {
+            tokio::time::sleep(self.links.pace().heartbeat).await;
+            return Err(self.silent().into());
+        }
+        self.client(|link| link.bulk(self.bulk))
+    }
+
     /// A call with one answer, within `limit`.
     async fn ask<T, Fut>(&self, limit: Duration, call: Fut) -> Rpc<T>
     where
@@ -119,12 +133,17 @@ impl Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Group0Types>> + OptionalSend + Unpin + 'static,
     {
-        let (mut client, to) = self.client(|link| link.bulk(self.bulk))?;
+        let (mut client, to) = self.leaders_client().await?;
+        let links = Arc::clone(&self.links);
         let requests = unfold((input, unanswered), move |(mut input, unanswered)| {
-            let to = to.clone();
+            let (to, links) = (to.clone(), Arc::clone(&links));
             async move {
                 unanswered.places.acquire().await.ok()?.forget();
                 let request = input.next().await?;
+                if links.is_silent() {
+                    // The whole stream fails, and Raft sends again what is not answered.
+                    return None;
+                }
                 let request = form::append_form(to, request);
                 unanswered.sent(request.encoded_len());
                 Some((request, (input, unanswered)))
@@ -145,6 +164,7 @@ impl Peer {
             let look = unanswered.due(limit).unwrap_or_else(|| Instant::now() + limit);
             let message = tokio::select! {
                 message = watched(Wait::Peer, answers.message()) => message,
+                () = self.links.silenced() => return Some(Err(self.silent().into())),
                 () = sleep_until(look) => match unanswered.due(limit) {
                     Some(due) if due <= Instant::now() => {
                         let late = format!("an append is not answered within {limit:?}");
@@ -245,11 +265,12 @@ impl NetSnapshot<Group0Types> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Group0Types>, StreamingError<Group0Types>> {
-        let (mut client, to) = self.client(|link| link.bulk(self.bulk))?;
+        let (mut client, to) = self.leaders_client().await?;
         let parts = snapshot::parts(to, &vote, snapshot).map_err(|e| self.unreachable(e))?;
         let sent = self.ask(option.soft_ttl(), client.install_snapshot(parts));
         let answer = tokio::select! {
             closed = cancel => return Err(closed.into()),
+            () = self.links.silenced() => return Err(self.silent().into()),
             answer = sent => answer?,
         };
         let vote = form::vote_of(answer.vote).map_err(|e| self.unreachable(e))?;
