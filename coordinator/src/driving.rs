@@ -19,6 +19,7 @@ use migrations::id::{MigrationId, NodeId, SessionId, TabletId};
 use migrations::lease::Instant;
 use migrations::node::Node;
 use migrations::version::{Incarnation, TopologyVersion};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -132,6 +133,8 @@ struct Leading {
     /// What agents were last told, or learn when they attach.
     told: Everywhere,
     proposals: JoinSet<Event>,
+    /// The fences that were spoken of: one that can't be committed is tried all the time.
+    fencing: BTreeMap<NodeId, Incarnation>,
 }
 
 impl DriverLoop {
@@ -202,7 +205,8 @@ impl DriverLoop {
             let topology = &machine.topology;
             (Driver::new(topology, boot_instant()), topology.version(), Everywhere::of(topology))
         });
-        Some(Leading { leadership, driver, seen, told, proposals: JoinSet::new() })
+        let (proposals, fencing) = Default::default();
+        Some(Leading { leadership, driver, seen, told, proposals, fencing })
     }
 
     /// Ends what an earlier leadership had begun, and begins anew if there is another one.
@@ -317,7 +321,9 @@ impl DriverLoop {
     fn propose(&self, leading: &mut Leading, command: Command) {
         let Some(ended) = ended(&command) else { return };
         if let Command::Fence { node, incarnation } = &command {
-            tracing::warn!(peer = %node, %incarnation, "its lease has run out; it is being fenced");
+            if leading.fencing.insert(*node, *incarnation) != Some(*incarnation) {
+                tracing::warn!(peer = %node, %incarnation, "its lease has run out: it is fenced");
+            }
             self.agents.end(*node);
         }
         let proposer = self.proposer.clone();

@@ -15,7 +15,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// What a server logs where `RUST_LOG` is not set: its own steps, and others' troubles.
-pub const SERVER_LOGS: &str = "info,openraft=warn,chunked_wal=warn,raft_log=warn";
+pub const SERVER_LOGS: &str = "info,openraft=warn,openraft::replication=error,\
+    openraft::core::heartbeat=error,chunked_wal=warn,raft_log=warn";
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

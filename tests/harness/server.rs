@@ -20,7 +20,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_palisade"))
             .args(args)
             .arg("--print-ports")
-            .env("RUST_LOG", "info,openraft=warn,chunked_wal=warn,raft_log=warn")
+            .env("RUST_LOG", process::SERVER_LOGS)
             .env("PALISADE_METRICS_LISTEN", "127.0.0.1:0")
             .env("PALISADE_HEALTH_LISTEN", "127.0.0.1:0")
             .env_remove("PALISADE_COORDINATORS")

@@ -94,6 +94,24 @@ async fn a_leader_that_is_not_heard_is_followed_by_another() {
     cluster.replicas_agree(&tablet).await;
 }
 
+/// A leader is heard by all, and hears nobody: the others would follow it for ever, and nothing be
+/// committed. It falls silent, and another one leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hears_nobody_gives_way_to_another() {
+    let cluster = of_three("standard").await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let names = cluster.coordinators();
+    let old = cluster.leader(&names).await;
+    cluster.links().isolate(&old, Loss::ToIt);
+    cluster.leader(&others(&names, &old)).await;
+    cluster.said(&old, "no quorum answers").await;
+    cluster.moved(&tablet, "n1", "n4").await;
+    cluster.links().heal();
+    caught_up(&cluster).await;
+    cluster.admitted(4).await;
+    cluster.replicas_agree(&tablet).await;
+}
+
 /// An agent is cut from the leader alone, or from everybody, or in one direction: it is fenced,
 /// though other coordinators tell it where the leader is, and admitted once the way is there again.
 #[tokio::test(flavor = "multi_thread")]

@@ -7,13 +7,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::{Instant as _, ServerState};
-use tokio::time::{Instant, sleep};
+use openraft::metrics::SerdeInstant;
+use openraft::type_config::alias::InstantOf;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::follow::MetricsReceiver;
+use super::follow::{Metrics, MetricsReceiver};
 use super::transport::Links;
+use super::types::Group0Types;
+
+/// Looks within the longest election.
+const LOOKS: u32 = 4;
+/// Looks that find nothing new before it falls silent, and for which it is silent: twice the longest
+/// election. Who is not answered so long is not led, and who hears nothing so long elects. Looks and
+/// not time: whoever has stood still has given nobody the time to answer.
+const PATIENCE: u32 = 2 * LOOKS;
+
+/// Who leads, and when a quorum last answered it.
+#[derive(Clone, Copy, PartialEq)]
+struct Led {
+    term: u64,
+    answered: Option<SerdeInstant<InstantOf<Group0Types>>>,
+}
+
+/// None if this member does not lead, or needs nobody's answer.
+fn led(metrics: &Metrics) -> Option<Led> {
+    let leads = metrics.state == ServerState::Leader;
+    let is_alone = metrics.membership_config.voter_ids().count() <= 1;
+    let led = Led { term: metrics.current_term, answered: metrics.last_quorum_acked };
+    (leads && !is_alone).then_some(led)
+}
 
 /// Looks whether a quorum answers, while this member leads; until `stop`.
 pub(super) async fn watch(
@@ -23,36 +48,31 @@ pub(super) async fn watch(
     stop: CancellationToken,
 ) {
     let watching = async {
-        // Longer than any election takes, for both: who is not answered so long is not led, and who
-        // hears nothing so long elects.
-        let patience = 2 * election_max;
-        let (mut term, mut since) = (0, Instant::now());
+        let (mut last, mut unanswered) = (None, 0);
         loop {
-            sleep(election_max / 4).await;
-            let answered = {
-                let metrics = metrics.borrow_watched();
-                let leads = metrics.state == ServerState::Leader;
-                let is_alone = metrics.membership_config.voter_ids().count() <= 1;
-                if !leads || is_alone || metrics.current_term != term {
-                    // Whoever begins to lead has been answered by a quorum: it was elected.
-                    (term, since) = (metrics.current_term, Instant::now());
+            sleep(election_max / LOOKS).await;
+            let now = led(&metrics.borrow_watched());
+            if now.is_none() || now != last {
+                if unanswered >= PATIENCE {
+                    tracing::info!(
+                        "the leader that no quorum answered is answered, or leads no more"
+                    );
                 }
-                metrics.last_quorum_acked.as_ref().map(|at| at.elapsed())
-            };
-            let unanswered = answered.map_or(since.elapsed(), |ago| ago.min(since.elapsed()));
-            if unanswered <= patience {
+                // Whoever leads in a new term is not silent.
+                links.set_silent(false);
+                (last, unanswered) = (now, 0);
                 continue;
             }
-            tracing::warn!(
-                term,
-                ?unanswered,
-                "no quorum answers: it falls silent, that one may lead \
-                that is answered"
-            );
-            links.set_silent(true);
-            sleep(patience).await;
-            links.set_silent(false);
-            since = Instant::now();
+            unanswered += 1;
+            if unanswered == PATIENCE {
+                tracing::warn!(
+                    term = now.map(|led| led.term),
+                    "no quorum answers: silent, that \
+                    one may lead that is answered"
+                );
+            }
+            // It speaks again after as long, whoever leads by then: an answer may come again.
+            links.set_silent(unanswered / PATIENCE % 2 == 1);
         }
     };
     tokio::select! {

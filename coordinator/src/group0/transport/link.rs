@@ -108,7 +108,7 @@ impl Links {
 
     /// From now on appends and snapshots go out, or don't.
     pub(in super::super) fn set_silent(&self, is_silent: bool) {
-        self.silent.send_replace(is_silent);
+        self.silent.send_if_modified(|silent| std::mem::replace(silent, is_silent) != is_silent);
     }
 
     pub(super) fn is_silent(&self) -> bool {

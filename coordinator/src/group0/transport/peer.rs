@@ -6,6 +6,7 @@ use process::wait::{bounded, watched};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::iter::repeat;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use prost::Message as _;
 use proto::raft::v1 as pb;
 use proto::raft::v1::raft_service_client::RaftServiceClient;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
@@ -43,6 +44,8 @@ pub(crate) struct Peer {
     target: u64,
     /// Over which connection appends and snapshots go; votes have theirs.
     bulk: Bulk,
+    /// Whether it has answered the newest of those, as far as anybody was told.
+    answers: AtomicBool,
 }
 
 /// The appends of one stream that wait for their answers.
@@ -75,7 +78,7 @@ impl Unanswered {
 
 impl Peer {
     pub(super) fn new(links: Arc<Links>, target: u64, bulk: Bulk) -> Peer {
-        Peer { links, target, bulk }
+        Peer { links, target, bulk, answers: AtomicBool::new(true) }
     }
 
     fn unreachable(&self, why: impl std::fmt::Display) -> Unreachable<Group0Types> {
@@ -87,6 +90,17 @@ impl Peer {
 
     fn failed(&self, status: &Status) -> RPCError<Group0Types> {
         self.unreachable(status.message()).into()
+    }
+
+    /// Tells of a change: Raft's own lines come with each try.
+    fn told<T>(&self, answer: &Rpc<T>) {
+        if self.answers.swap(answer.is_ok(), Ordering::Relaxed) != answer.is_ok() {
+            let (peer, what) = (format_args!("{:x}", self.target), self.bulk);
+            match answer {
+                Ok(_) => tracing::info!(peer, ?what, "a coordinator answers again"),
+                Err(error) => tracing::warn!(peer, ?what, %error, "a coordinator does not answer"),
+            }
+        }
     }
 
     fn client(&self, which: impl FnOnce(&Link) -> Option<Channel>) -> Rpc<(Client, pb::Addressee)> {
@@ -102,11 +116,9 @@ impl Peer {
         self.unreachable("this leader is silent, since no quorum answers it")
     }
 
-    /// For what a leader sends. Refused after a heartbeat while it is silent, so that whoever tries
-    /// again at once does not do so all the time.
-    async fn leaders_client(&self) -> Rpc<(Client, pb::Addressee)> {
+    /// For what a leader sends.
+    fn leaders_client(&self) -> Rpc<(Client, pb::Addressee)> {
         if self.links.is_silent() {
-            tokio::time::sleep(self.links.pace().heartbeat).await;
             return Err(self.silent().into());
         }
         self.client(|link| link.bulk(self.bulk))
@@ -133,7 +145,7 @@ impl Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Group0Types>> + OptionalSend + Unpin + 'static,
     {
-        let (mut client, to) = self.leaders_client().await?;
+        let (mut client, to) = self.leaders_client()?;
         let links = Arc::clone(&self.links);
         let requests = unfold((input, unanswered), move |(mut input, unanswered)| {
             let (to, links) = (to.clone(), Arc::clone(&links));
@@ -204,11 +216,21 @@ impl NetStreamAppend<Group0Types> for Peer {
                 sent: Mutex::default(),
                 places: Semaphore::new(APPENDS_IN_FLIGHT),
             });
-            let answers = peer.open(input, Arc::clone(&unanswered)).await?;
+            let opened = peer.open(input, Arc::clone(&unanswered)).await;
+            if opened.is_err() {
+                peer.told(&opened);
+            }
+            if opened.is_err() && matches!(peer.bulk, Bulk::Entries) {
+                // Raft backs off when it draws an append, and what is refused at once draws none:
+                // it would try again without a pause.
+                sleep(peer.links.pace().heartbeat).await;
+            }
+            let answers = opened?;
             let stream: BoxStream<'s, Appended> =
                 Box::pin(unfold(Some((answers, unanswered)), move |state| async move {
                     let (mut answers, unanswered) = state?;
                     let next = peer.next(&mut answers, &unanswered).await?;
+                    peer.told(&next);
                     // What is no match is the last answer.
                     let goes_on = matches!(next, Ok(Ok(_)));
                     Some((next, goes_on.then_some((answers, unanswered))))
@@ -265,7 +287,7 @@ impl NetSnapshot<Group0Types> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Group0Types>, StreamingError<Group0Types>> {
-        let (mut client, to) = self.leaders_client().await?;
+        let (mut client, to) = self.leaders_client()?;
         let parts = snapshot::parts(to, &vote, snapshot).map_err(|e| self.unreachable(e))?;
         let sent = self.ask(option.soft_ttl(), client.install_snapshot(parts));
         let answer = tokio::select! {
