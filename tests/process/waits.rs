@@ -29,13 +29,11 @@ enum Group {
     Streams,
 }
 
-/// A wait of an agent that its leader bounds.
-const LEADERS: [(&str, &str); 1] =
-    [("order", "there may be none for long; that none comes through is the leader's to find out")];
-
 fn group(wait: &str) -> Group {
     match wait {
-        "dial" | "attach" | "greeting" | "say" | "renewal" | "catch_up" => Group::Attachments,
+        "dial" | "attach" | "greeting" | "order" | "say" | "renewal" | "catch_up" => {
+            Group::Attachments
+        }
         "floor" | "drop" | "drain" | "forced" => Group::Steps,
         "stream_open" | "stream_next" | "stream_heard" | "stream_record" | "stream_note"
         | "stream_last_word" | "stream_goodbye" | "outcome" => Group::Streams,
@@ -61,8 +59,7 @@ impl Stage {
             router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
         }
         let all = cluster.waits("n4").await;
-        let elsewhere = |wait: &str| LEADERS.iter().any(|(name, _)| *name == wait);
-        let meant = all.into_iter().filter(|(name, _)| !elsewhere(name) && group(name) == group_of);
+        let meant = all.into_iter().filter(|(name, _)| group(name) == group_of);
         let waits = meant.zip(tablets).map(|((name, bound), tablet)| (name, bound, tablet));
         Stage { waits: waits.collect(), cluster }
     }
@@ -97,6 +94,9 @@ impl Stage {
         if wait == "catch_up" {
             return self.catch_up(bound, tablet).await;
         }
+        if wait == "order" {
+            return self.order(bound).await;
+        }
         let before = self.attachments("n4");
         self.cluster.silence("n4", wait, true).await;
         let id = match wait {
@@ -120,6 +120,18 @@ impl Stage {
         if let Some(id) = id {
             self.cluster.ended(&id).await;
         }
+    }
+
+    /// No order comes through. There may be none for long, so it is the leader that finds it out:
+    /// nobody confirms what it sends. Fenced within the bound, the agent attaches anew.
+    async fn order(&self, bound: Duration) {
+        let (before, since) = (self.attachments("n4"), Instant::now());
+        self.cluster.silence("n4", "order", true).await;
+        self.cluster.fenced("n4").await;
+        assert!(since.elapsed() < bound + SLACK, "{:?}", since.elapsed());
+        self.cluster.silence("n4", "order", false).await;
+        self.cluster.admitted(4).await;
+        assert!(self.attachments("n4") > before, "by a new attachment");
     }
 
     /// A request with a version that nobody knows: it is answered within its bound.
