@@ -6,6 +6,7 @@ use crate::group0::Group0;
 use crate::limits::{BALANCE_AGAIN, BALANCE_INTERVAL, BALANCE_MOVES};
 use crate::machine::Machine;
 use crate::now::wall_millis;
+use crate::observed::Observed;
 use crate::proposer::Proposer;
 use migrations::balancer::{self, Limits, Move, Plan};
 use migrations::command::{Command, Start};
@@ -15,19 +16,25 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// What the balancer would begin now.
-pub(crate) fn plan(topology: &Topology) -> Plan {
+pub(crate) fn plan(topology: &Topology, observed: &Observed) -> Plan {
     let limits =
         Limits { moves: BALANCE_MOVES, per_node: topology.state().settings.streams_per_node };
-    balancer::plan(topology, limits, wall_millis())
+    balancer::plan_except(topology, limits, wall_millis(), &observed.with_disk_trouble())
 }
 
 /// What it would begin in the end, were there no limits at a time.
-pub(crate) fn whole_plan(topology: &Topology) -> Plan {
-    balancer::plan(topology, Limits::NONE, wall_millis())
+pub(crate) fn whole_plan(topology: &Topology, observed: &Observed) -> Plan {
+    let except = observed.with_disk_trouble();
+    balancer::plan_except(topology, Limits::NONE, wall_millis(), &except)
 }
 
 /// Balances while this coordinator leads, until `stop`.
-pub(crate) async fn run(group0: Group0<Machine>, proposer: Proposer, stop: CancellationToken) {
+pub(crate) async fn run(
+    group0: Group0<Machine>,
+    proposer: Proposer,
+    observed: Observed,
+    stop: CancellationToken,
+) {
     let balancing = async {
         let mut leadership = group0.leadership();
         loop {
@@ -36,7 +43,7 @@ pub(crate) async fn run(group0: Group0<Machine>, proposer: Proposer, stop: Cance
             };
             tokio::select! {
                 _ = leadership.wait_for(|now| *now != leads) => {}
-                () = lead(&group0, &proposer) => {}
+                () = lead(&group0, &proposer, &observed) => {}
             }
         }
     };
@@ -47,13 +54,13 @@ pub(crate) async fn run(group0: Group0<Machine>, proposer: Proposer, stop: Cance
 }
 
 /// Balances as long as one leadership lasts: it is dropped with it.
-async fn lead(group0: &Group0<Machine>, proposer: &Proposer) {
+async fn lead(group0: &Group0<Machine>, proposer: &Proposer, observed: &Observed) {
     let mut applied = group0.applied();
     loop {
         let began = Instant::now();
         let (moves, emptied) = group0.read(|machine| {
             let topology = &machine.topology;
-            (plan(topology).moves, balancer::emptied(topology))
+            (plan(topology, observed).moves, balancer::emptied(topology))
         });
         let took = began.elapsed();
         let commands = moves.into_iter().map(command);

@@ -85,3 +85,5 @@ const _: () = assert!(
     (QUEUE_DEADLINE.as_millis() + PROPOSAL_DEADLINE.as_millis()) < CALL_DEADLINE_MAX.as_millis()
 );
 const _: () = assert!(ASK_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());
+/// Longest text that is kept of what an agent says of its disk.
+pub(crate) const DISK_DETAIL_BYTES: usize = 256;

@@ -160,6 +160,8 @@ struct States {
     holders: Family<ByHeldUnder, Gauge>,
     watches: Gauge,
     differing: Gauge,
+    unfit: Gauge,
+    disk_trouble: Gauge,
 }
 
 impl Metrics {
@@ -321,6 +323,8 @@ impl Metrics {
             let label = ByStage { stage: stage.name() };
             states.in_flight.get_or_create(&label).set(count(tablets));
         }
+        states.unfit.set(count(observed.unfit_count()));
+        states.disk_trouble.set(count(observed.with_disk_trouble().len()));
         let waits = observed.summary();
         states.waiting.set(count(waits.tablets));
         for (under, holders) in [("session", waits.sessions), ("version", waits.versions)] {
@@ -347,6 +351,12 @@ impl States {
             ("barrier_waiting_tablets", "Tablets that wait for a node's word", &self.waiting),
             ("watches_open", "Watches that are open", &self.watches),
             ("states_differing", "Members with another state than the leader", &self.differing),
+            ("nodes_unfit", "Nodes whose leases are left to run out, at the leader", &self.unfit),
+            (
+                "nodes_disk_trouble",
+                "Nodes whose disks take no more rows, at the leader",
+                &self.disk_trouble,
+            ),
         ];
         for (name, help, gauge) in gauges {
             all.register(name, help, gauge.clone());

@@ -1,13 +1,16 @@
-//! What agents last said of work in progress: for those who look, never for a decision. Lost with
-//! a leadership, and gathered anew.
+//! What agents last said of work in progress, for those who look, never for a decision; and of their
+//! disks, for whoever chooses a node that is to get a tablet. Lost with a leadership, and gathered
+//! anew.
 
+use crate::limits::DISK_DETAIL_BYTES;
 use migrations::driver;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::StreamPair;
 use migrations::topology::Topology;
 use migrations::version::{Incarnation, TopologyVersion};
 use proto::agent::v1::{self as pb, Holder};
-use std::collections::BTreeMap;
+use proto::reasons::Reason;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +55,31 @@ pub(crate) struct Waits {
 pub(crate) struct Observed {
     tablets: Arc<Mutex<BTreeMap<TabletId, TabletView>>>,
     unfit: Arc<Mutex<BTreeMap<NodeId, Unfit>>>,
+    disks: Arc<Mutex<BTreeMap<NodeId, DiskTrouble>>>,
+}
+
+/// A node whose disk takes no more rows, by its own word: it is given no tablet. Not of the state:
+/// whoever leads has it anew from each renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DiskTrouble {
+    /// Of the disk.
+    pub(crate) reason: Reason,
+    /// For people.
+    pub(crate) detail: String,
+    /// By this coordinator's clock.
+    pub(crate) since: Instant,
+}
+
+impl DiskTrouble {
+    /// As a renewal says it.
+    pub(crate) fn said(said: pb::DiskTrouble) -> DiskTrouble {
+        let pb::DiskTrouble { reason, mut detail, for_ms } = said;
+        let end = (0..=DISK_DETAIL_BYTES.min(detail.len())).rev();
+        detail.truncate(end.into_iter().find(|at| detail.is_char_boundary(*at)).unwrap_or(0));
+        let now = Instant::now();
+        let since = now.checked_sub(Duration::from_millis(for_ms)).unwrap_or(now);
+        DiskTrouble { reason: reason.parse().unwrap_or(Reason::DiskError), detail, since }
+    }
 }
 
 /// A node whose lease is left to run out.
@@ -76,6 +104,45 @@ impl Observed {
     pub(crate) fn clear(&self) {
         self.lock().clear();
         self.lock_unfit().clear();
+        self.lock_disks().clear();
+    }
+
+    fn lock_disks(&self) -> MutexGuard<'_, BTreeMap<NodeId, DiskTrouble>> {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a node has said of its disk, with a renewal that counts.
+    pub(crate) fn disk(&self, node: NodeId, said: Option<DiskTrouble>) {
+        let mut disks = self.lock_disks();
+        let known = disks.get(&node).map(|trouble| trouble.reason);
+        match said {
+            Some(trouble) => {
+                if known != Some(trouble.reason) {
+                    tracing::warn!(peer = %node, reason = %trouble.reason, detail = trouble.detail,
+                        "its disk takes no more rows: no tablet moves there");
+                }
+                disks.insert(node, trouble);
+            }
+            None if disks.remove(&node).is_some() => {
+                tracing::info!(peer = %node, "its disk takes rows again");
+            }
+            None => {}
+        }
+    }
+
+    /// Whether and why a node's disk takes no more rows.
+    pub(crate) fn disk_of(&self, node: NodeId) -> Option<DiskTrouble> {
+        self.lock_disks().get(&node).cloned()
+    }
+
+    /// The nodes whose disks take no more rows.
+    pub(crate) fn with_disk_trouble(&self) -> BTreeSet<NodeId> {
+        self.lock_disks().keys().copied().collect()
+    }
+
+    /// How many nodes are unfit.
+    pub(crate) fn unfit_count(&self) -> usize {
+        self.lock_unfit().len()
     }
 
     /// These are unfit now, and nobody else; those who were not before.

@@ -256,7 +256,9 @@ async fn serve(
     tasks.spawn(async move { tended.tend_members(tending).await });
     tasks.spawn(async move { announced.announce(announcing).await });
     tasks.spawn(driving.run(stop.clone()));
-    tasks.spawn(balancing::run(group0.clone(), proposer.clone(), stop.clone()));
+    let balancing =
+        balancing::run(group0.clone(), proposer.clone(), observed.clone(), stop.clone());
+    tasks.spawn(balancing);
     let agent_api =
         AgentApi::new(group0.clone(), proposer.clone(), agents, driver, observed, metrics);
     let agent_service = AgentServiceServer::new(agent_api).max_decoding_message_size(MESSAGE_BYTES);

@@ -129,6 +129,17 @@ pub fn emptied(topology: &Topology) -> Vec<NodeId> {
 
 /// What the balancer would begin now.
 pub fn plan(topology: &Topology, limits: Limits, now_ms: u64) -> Plan {
+    plan_except(topology, limits, now_ms, &BTreeSet::new())
+}
+
+/// The same where some nodes are to get nothing, for a reason that group0 doesn't know. What they
+/// hold may go elsewhere.
+pub fn plan_except(
+    topology: &Topology,
+    limits: Limits,
+    now_ms: u64,
+    except: &BTreeSet<NodeId>,
+) -> Plan {
     if topology.state().pause.is_some() {
         return Plan { moves: Vec::new(), held_by: Some(Held::Paused) };
     }
@@ -138,7 +149,7 @@ pub fn plan(topology: &Topology, limits: Limits, now_ms: u64) -> Plan {
         let held_by = Some(Held::Disabled(BalanceScope::Cluster));
         return Plan { moves: Vec::new(), held_by };
     }
-    let mut planner = Planner::new(topology, limits, now_ms);
+    let mut planner = Planner::new(topology, limits, now_ms, except);
     planner.empty_drained();
     planner.level();
     let (limits, other) = (planner.is_limited.then_some(Held::Limits), planner.held);
@@ -175,7 +186,12 @@ enum Found {
 }
 
 impl<'a> Planner<'a> {
-    fn new(topology: &'a Topology, limits: Limits, now_ms: u64) -> Planner<'a> {
+    fn new(
+        topology: &'a Topology,
+        limits: Limits,
+        now_ms: u64,
+        except: &BTreeSet<NodeId>,
+    ) -> Planner<'a> {
         let loads = loads(topology);
         let (tablets_passed, nodes_passed) = passed_over(topology, now_ms);
         let takes_part = |id: &NodeId| {
@@ -185,7 +201,7 @@ impl<'a> Planner<'a> {
                 && !switch.is_some_and(|switch| switch.is_in_force(now_ms))
         };
         let givers: Vec<NodeId> = loads.keys().copied().filter(takes_part).collect();
-        let open = givers.iter().filter(|id| !nodes_passed.contains(id));
+        let open = givers.iter().filter(|id| !nodes_passed.contains(id) && !except.contains(id));
         let open = open.filter_map(|id| Some((*loads.get(id)?, *id)));
         let mut planner = Planner {
             topology,

@@ -22,7 +22,18 @@ pub fn place(
     tablets: usize,
     replication_factor: u32,
 ) -> Result<Vec<Vec<NodeId>>, TooFewNodes> {
+    place_except(topology, tablets, replication_factor, &BTreeSet::new())
+}
+
+/// The same where some nodes are to get nothing, for a reason that group0 doesn't know.
+pub fn place_except(
+    topology: &Topology,
+    tablets: usize,
+    replication_factor: u32,
+    except: &BTreeSet<NodeId>,
+) -> Result<Vec<Vec<NodeId>>, TooFewNodes> {
     let mut load = replicas_by_node(topology);
+    load.retain(|node, _| !except.contains(node));
     let choose_one = |load: &mut BTreeMap<NodeId, usize>| {
         let mut by_load: Vec<(usize, NodeId)> = load.iter().map(|(id, n)| (*n, *id)).collect();
         by_load.sort_unstable();

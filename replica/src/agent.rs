@@ -115,6 +115,7 @@ impl Agent {
             version_guards: self.tablets.version_guards(),
             is_lease_valid: left > 0,
             lease_left: Duration::from_nanos(left),
+            has_disk_trouble: self.tablets.disk_trouble().is_some(),
             is_unfit: self.tablets.fitness().unfit().is_some(),
             is_attached: locked(&self.outbox).is_some(),
             copies: self.tablets.store().copies().len() as u64,

@@ -8,7 +8,7 @@ use crate::guard::VersionGuard;
 use crate::limits::{CATCH_UP_MAX, POSITION_BYTES, SCAN_BYTES, SCAN_ROWS, VALUE_BYTES};
 use crate::metrics::{Answered, RequestKind};
 use crate::store::DataError;
-use crate::tablets::Refused;
+use crate::tablets::{Refused, Tablets};
 use migrations::agent::admit::is_addressed;
 use migrations::clock::{HybridTime, Timestamp, TimestampAhead};
 use migrations::id::{ClusterId, RouterId, TabletId};
@@ -128,6 +128,7 @@ impl DataApi {
         let store = Arc::clone(self.agent.tablets.store());
         #[cfg(feature = "faults")]
         let faults = Arc::clone(&self.agent.faults);
+        let tablets = Arc::clone(&self.agent.tablets);
         let work = tokio::spawn(async move {
             let written = tokio::task::spawn_blocking(move || {
                 let step = store.put(&guard, &position, &row);
@@ -141,15 +142,15 @@ impl DataApi {
             {
                 return Ok(());
             }
-            let durable = durable.map_err(|error| data_error(error, &record))?;
+            let durable = durable.map_err(|error| data_error(&tablets, error, &record))?;
             // Past the drain deadline nobody waits any more, for a disk that hangs, say.
             let forced = guard.forced();
             let synced = forced.run_until_cancelled(durable.wait()).await;
             drop(guard);
             let current = record.version;
-            let given_up = || data_error(DataError::StaleVersion { current }, &record);
+            let given_up = || data_error(&tablets, DataError::StaleVersion { current }, &record);
             let synced = synced.ok_or_else(given_up)?;
-            synced.map_err(|error| data_error(DataError::Store(error), &record))
+            synced.map_err(|error| data_error(&tablets, DataError::Store(error), &record))
         });
         work.await.map_err(|_| panicked())?
     }
@@ -188,9 +189,10 @@ impl DataApi {
         let header = Header::parse(header)?;
         let guard = self.admit(&header, "get", Access::Read, deadline).await?;
         let store = Arc::clone(self.agent.tablets.store());
+        let tablets = Arc::clone(&self.agent.tablets);
         let read = tokio::task::spawn_blocking(move || {
             let row = store.get(&guard, &position);
-            row.map_err(|error| data_error(error, guard.record()))
+            row.map_err(|error| data_error(&tablets, error, guard.record()))
         });
         let row = read.await.map_err(|_| panicked())??;
         let row = row.as_ref().map(Into::into);
@@ -208,9 +210,10 @@ impl DataApi {
         let store = Arc::clone(self.agent.tablets.store());
         let rows = (limit_rows as usize).clamp(1, SCAN_ROWS);
         let bytes = (limit_bytes as usize).clamp(1, SCAN_BYTES);
+        let tablets = Arc::clone(&self.agent.tablets);
         let read = tokio::task::spawn_blocking(move || {
             let page = store.scan(&guard, &start, rows, bytes);
-            page.map_err(|error| data_error(error, guard.record()))
+            page.map_err(|error| data_error(&tablets, error, guard.record()))
         });
         let page = read.await.map_err(|_| panicked())??;
         let row = |(position, version): (Vec<u8>, RowVersion)| pb::Row {
@@ -314,7 +317,7 @@ fn refused(refused: Refused) -> Status {
     Refusal::new(reason, message).with_record(record.as_deref()).into()
 }
 
-fn data_error(error: DataError, record: &TabletRecord) -> Status {
+fn data_error(tablets: &Tablets, error: DataError, record: &TabletRecord) -> Status {
     let message = error.to_string();
     match error {
         DataError::StaleVersion { .. } => {
@@ -329,6 +332,9 @@ fn data_error(error: DataError, record: &TabletRecord) -> Status {
         }
         DataError::OutOfRange => Refusal::invalid_field("position", message).into(),
         DataError::TooLarge(_) => Refusal::invalid_field("value", message).into(),
-        DataError::Store(error) => Refusal::new(error.reason(), message).into(),
+        DataError::Store(error) => {
+            tablets.fitness().met(&error, Instant::now());
+            Refusal::new(error.reason(), message).into()
+        }
     }
 }

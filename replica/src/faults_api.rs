@@ -159,6 +159,7 @@ impl FaultService for FaultApi {
             pb::DiskFault::Syncs => DiskFault::Syncs,
             pb::DiskFault::Drops => DiskFault::Drops,
             pb::DiskFault::Full => DiskFault::Full,
+            pb::DiskFault::NoRoom => DiskFault::NoRoom,
             pb::DiskFault::Unspecified => {
                 return Err(Refusal::invalid_field("fault", "is none").into());
             }

@@ -170,6 +170,7 @@ pub(crate) struct State {
     pub(crate) lease_left: Duration,
     pub(crate) is_attached: bool,
     pub(crate) is_unfit: bool,
+    pub(crate) has_disk_trouble: bool,
     pub(crate) copies: u64,
     pub(crate) lost_copies: u64,
     pub(crate) room_bytes: u64,
@@ -195,6 +196,7 @@ pub struct Metrics {
     lease_left: Gauge<f64, AtomicU64>,
     attached: Gauge,
     unfit: Gauge,
+    disk_trouble: Gauge,
     copies: Gauge,
     lost_copies: Gauge,
     room_bytes: Gauge,
@@ -240,6 +242,7 @@ impl Metrics {
             lease_left: Gauge::default(),
             attached: Gauge::default(),
             unfit: Gauge::default(),
+            disk_trouble: Gauge::default(),
             copies: Gauge::default(),
             lost_copies: Gauge::default(),
             room_bytes: Gauge::default(),
@@ -316,6 +319,8 @@ impl Metrics {
         all.register("attached", help, self.attached.clone());
         let help = "Whether this node has found that it can't keep a floor or end a guard";
         all.register("unfit", help, self.unfit.clone());
+        let help = "Whether this node's disk fails rows, or has no room for any";
+        all.register("disk_trouble", help, self.disk_trouble.clone());
         all.register("copies", "Copies of tablets on this node's disk", self.copies.clone());
         let help = "Copies that should be here and are gone";
         all.register("copies_lost", help, self.lost_copies.clone());
@@ -387,6 +392,7 @@ impl Metrics {
         self.lease_left.set(state.lease_left.as_secs_f64());
         self.attached.set(i64::from(state.is_attached));
         self.unfit.set(i64::from(state.is_unfit));
+        self.disk_trouble.set(i64::from(state.has_disk_trouble));
         self.copies.set(count(state.copies));
         self.lost_copies.set(count(state.lost_copies));
         self.room_bytes.set(count(state.room_bytes));

@@ -43,7 +43,7 @@ pub(crate) fn explain(known: Known<'_>, now_ms: u64) -> String {
             lines
                 .push(format!("  all transitions are paused since {}: {why}", utc(pause.since_ms)));
         }
-        lines.extend(of_wait(migration));
+        lines.extend(of_wait(migration, now_ms));
     }
     lines.push(format!("  next:  {}", next_step(known)));
     lines.iter().map(|line| format!("{line}\n")).collect()
@@ -56,9 +56,8 @@ fn headline(known: Known<'_>, now_ms: u64) -> String {
             known.tablet.replicas.iter().map(|replica| replica.node.as_str()).collect();
         return format!("{name} is in no transition; its replicas are on {}", nodes.join(" "));
     };
-    let entered = migration.stages.last().map_or(now_ms, |stage| stage.entered_ms);
     let (what, stage) = (kind(migration), stage(migration.stage()));
-    let since = millis(now_ms.saturating_sub(entered));
+    let since = millis(in_stage_ms(migration, now_ms));
     format!("{name} is in {stage} for {since}: {what} {}", way(migration))
 }
 
@@ -129,12 +128,22 @@ fn of_attempts(migration: &pb::Migration) -> Vec<String> {
     failed.map(|one| format!("  attempt {} failed: {}", one.attempt, one.failure)).collect()
 }
 
-fn of_wait(migration: &pb::Migration) -> Vec<String> {
+/// For how long it has been in its stage. All that it waits for were asked when it came there.
+fn in_stage_ms(migration: &pb::Migration, now_ms: u64) -> u64 {
+    let entered = migration.stages.last().map_or(now_ms, |stage| stage.entered_ms);
+    now_ms.saturating_sub(entered)
+}
+
+fn of_wait(migration: &pb::Migration, now_ms: u64) -> Vec<String> {
     let mut lines = Vec::new();
+    let since = millis(in_stage_ms(migration, now_ms));
     match migration.waiting_for.as_slice() {
         [] if migration.streams.is_empty() => lines.push("  it waits for nobody".to_owned()),
         [] => {}
-        nodes => lines.push(format!("  it waits for the word of {}", nodes.join(" "))),
+        nodes => {
+            let nodes = nodes.join(" ");
+            lines.push(format!("  it waits for the word of {nodes}, for {since}"));
+        }
     }
     for stream in &migration.streams {
         let (moved, rate) = (bytes(stream.bytes), bytes(stream.bytes_per_second));
@@ -252,7 +261,7 @@ orders/17 is in write_both_read_old for 5.0 s: migrate n1 → n4
 
   1 of 3 replicas can answer: no majority, so no reads and no writes
   1 of 3 replicas that it leads to can answer: no majority, so no reads and no writes
-  it waits for the word of n3
+  it waits for the word of n3, for 5.0 s
   next:  start the agent of n3; palisade node describe n3
 ";
         assert_eq!(explain(known, 6_000), expected);

@@ -193,7 +193,7 @@ impl Row for pb::Node {
     const HEADER: &'static [&'static str] =
         &["name", "state", "attached", "rack", "replicas", "draining"];
     const WIDE: &'static [&'static str] =
-        &["data", "stream", "incarnation", "drained because", "goes", "unfit"];
+        &["data", "stream", "incarnation", "drained because", "goes", "unfit", "disk"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -216,6 +216,10 @@ impl Row for pb::Node {
             match self.unfit.as_str() {
                 "" => "-".to_owned(),
                 why => format!("for {}: {why}", millis(self.unfit_ms)),
+            },
+            match self.disk_trouble.as_str() {
+                "" => "-".to_owned(),
+                why => format!("for {}: {why}", millis(self.disk_trouble_ms)),
             },
         ]
     }

@@ -2,6 +2,9 @@
 
 use crate::harness::{Cluster, Server};
 use proto::admin::v1 as pb;
+use proto::faults::v1 as faults;
+use proto::reasons::Reason;
+use std::time::Duration;
 
 fn replica_args<'a>(name: &'a str, data: &'a str, coordinators: &'a str) -> Vec<&'a str> {
     vec![
@@ -106,18 +109,90 @@ async fn b4_a_full_disk_on_the_target_takes_the_move_back() {
     for key in 0..50u32 {
         router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
     }
-    // As if so much had to stay free that there is no room for a row.
-    cluster.kill("n4");
-    let reserve = u64::MAX.to_string();
-    cluster.start_agent_with("n4", &["--reserve-bytes", &reserve]);
+    let fault = faults::DiskFault::NoRoom.into();
+    let request = faults::SetDiskFaultRequest { fault, on: true };
+    cluster.faults("n4").set_disk_fault(request).await.expect("set");
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
-    assert!(["NODE_FULL", "DISK_FULL"].contains(&ended.reason.as_str()), "{}", ended.reason);
+    assert_eq!(ended.reason, "DISK_FULL");
     router.put("orders", b"key", b"served").await.expect("a put");
     let id = cluster.migrate(&tablet, "n1", "n5").await;
     assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Done);
     cluster.replicas_agree(&tablet).await;
     let (found, given) = cluster.copies_on_disk().await;
     assert_eq!(found, given);
+}
+
+/// Whether a node says that its disk takes no more rows.
+async fn has_disk_trouble(cluster: &Cluster, node: &str) -> bool {
+    let nodes = cluster.admin().list_nodes().await.expect("the nodes");
+    nodes.iter().any(|one| one.name == node && !one.disk_trouble.is_empty())
+}
+
+async fn shown(cluster: &Cluster, node: &str) {
+    let shown = async {
+        while !has_disk_trouble(cluster, node).await {
+            // It says so with its next renewal.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    crate::harness::soon("what a node says of its disk", shown).await;
+}
+
+/// What a move to a node is refused for.
+async fn refused_move(cluster: &Cluster, tablet: &pb::Tablet, to: &str) -> Option<Reason> {
+    let (from, to) = (tablet.replicas[0].node.clone(), to.to_owned());
+    let request = pb::MigrateRequest { tablet: tablet.id, from, to, ..Default::default() };
+    cluster.admin().migrate(request).await.expect_err("no target").reason()
+}
+
+/// B4, what comes after: a disk has failed rows. Its node says so, the cluster shows it, and no
+/// tablet goes there: no move by name, none of the balancer, none of a new table.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_a_node_whose_disk_fails_is_no_target() {
+    let cluster = Cluster::start(5).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let holds = |node: &str| tablet.replicas.iter().any(|replica| replica.node == node);
+    let free: Vec<&str> =
+        ["n1", "n2", "n3", "n4", "n5"].into_iter().filter(|node| !holds(node)).collect();
+    let router = cluster.router();
+    router.put("orders", b"key", b"value").await.expect("a put");
+    let request = |on| faults::SetDiskFaultRequest { fault: faults::DiskFault::Rows.into(), on };
+    cluster.faults(free[0]).set_disk_fault(request(true)).await.expect("set");
+    let from = tablet.replicas[0].node.clone();
+    let id = cluster.migrate(&tablet, &from, free[0]).await;
+    assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Reverted);
+    shown(&cluster, free[0]).await;
+    assert!(!has_disk_trouble(&cluster, free[1]).await);
+    assert_eq!(refused_move(&cluster, &tablet, free[0]).await, Some(Reason::DiskError));
+    for table in cluster.create_table_of("more", 4, 3).await {
+        assert!(table.replicas.iter().all(|replica| replica.node != free[0]), "{table:#?}");
+    }
+    let planned = cluster.admin().plan_balance().await.expect("a plan");
+    assert!(planned.moves.iter().all(|one| one.to != free[0]), "{planned:#?}");
+    cluster.moved(&tablet, &from, free[1]).await;
+}
+
+/// B4: where there is no room for rows a move is refused before anything is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_a_full_node_is_refused_as_a_target_before_anything_is_done() {
+    let mut cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    // As if so much had to stay free that there is no room for a row.
+    cluster.kill("n4");
+    cluster.start_agent_with("n4", &["--reserve-bytes", &u64::MAX.to_string()]);
+    shown(&cluster, "n4").await;
+    assert_eq!(refused_move(&cluster, &tablet, "n4").await, Some(Reason::NodeFull));
+    assert!(cluster.admin().list_migrations(false).await.expect("all").is_empty());
+    // With room again it is a target again.
+    cluster.kill("n4");
+    cluster.start_agent("n4");
+    let well = async {
+        while has_disk_trouble(&cluster, "n4").await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    crate::harness::soon("room", well).await;
+    cluster.moved(&tablet, "n1", "n4").await;
 }

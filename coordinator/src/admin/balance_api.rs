@@ -4,6 +4,7 @@ use super::change::{Changed, answer, bounded};
 use super::{AdminApi, names, views};
 use crate::balancing;
 use crate::now::wall_millis;
+use crate::observed::Observed;
 use migrations::balancer::Held;
 use migrations::command::Change;
 use migrations::id::TabletId;
@@ -88,8 +89,13 @@ fn held_by(topology: &Topology, held: Option<&Held>) -> String {
 }
 
 /// How balancing stands.
-pub(super) fn status(topology: &Topology, nodes: &[pb::Node]) -> pb::GetBalanceStatusResponse {
-    let (plan, whole) = (balancing::plan(topology), balancing::whole_plan(topology));
+pub(super) fn status(
+    topology: &Topology,
+    observed: &Observed,
+    nodes: &[pb::Node],
+) -> pb::GetBalanceStatusResponse {
+    let plan = balancing::plan(topology, observed);
+    let whole = balancing::whole_plan(topology, observed);
     let now = wall_millis();
     let in_force = topology.state().balancing.iter().filter(|(_, switch)| switch.is_in_force(now));
     let load = |node: &pb::Node| pb::NodeLoad {
@@ -117,7 +123,9 @@ impl BalanceService for AdminApi {
         &self,
         _request: Request<pb::GetBalanceStatusRequest>,
     ) -> Result<Response<pb::GetBalanceStatusResponse>, Status> {
-        let looked = self.read_leading(|topology| status(topology, &self.nodes(topology))).await;
+        let looked = self
+            .read_leading(|topology| status(topology, &self.observed, &self.nodes(topology)))
+            .await;
         looked.map(Response::new)
     }
 
@@ -127,7 +135,7 @@ impl BalanceService for AdminApi {
     ) -> Result<Response<pb::PlanBalanceResponse>, Status> {
         let planned = self
             .read_leading(|topology| {
-                let plan = balancing::plan(topology);
+                let plan = balancing::plan(topology, &self.observed);
                 let moves = plan.moves.iter().map(|planned| pb::PlannedMove {
                     tablet: planned.tablet.as_u64(),
                     tablet_name: views::tablet_shown(topology, planned.tablet),

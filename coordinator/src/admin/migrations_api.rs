@@ -5,12 +5,15 @@ use super::page::PageRequest;
 use super::{AdminApi, names, views, watch};
 use crate::driving::{fresh_migration, fresh_session};
 use crate::now::wall_millis;
+use crate::observed::Observed;
 use migrations::clock::HybridTime;
 use migrations::command::{Applied, Change, Start};
+use migrations::id::NodeId;
 use migrations::stage::TransitionKind;
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::migration_service_server::MigrationService;
+use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::collections::BTreeSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,13 +29,14 @@ struct Asked<'a> {
 }
 
 /// The command that begins a transition, its names looked up in the newest state.
-fn start(topology: &Topology, asked: &Asked<'_>) -> Result<Change, Status> {
-    Ok(Change::Start(starting(topology, asked)?))
+fn start(observed: &Observed, topology: &Topology, asked: &Asked<'_>) -> Result<Change, Status> {
+    Ok(Change::Start(starting(observed, topology, asked)?))
 }
 
-fn starting(topology: &Topology, asked: &Asked<'_>) -> Result<Start, Status> {
+fn starting(observed: &Observed, topology: &Topology, asked: &Asked<'_>) -> Result<Start, Status> {
     bounded("reason", asked.note)?;
     let named = |name: Option<&str>| name.map(|name| names::node(topology, name)).transpose();
+    takes_rows(observed, named(asked.to)?)?;
     let is_repair = asked.kind == TransitionKind::Repair;
     Ok(Start {
         migration: fresh_migration(),
@@ -46,14 +50,28 @@ fn starting(topology: &Topology, asked: &Asked<'_>) -> Result<Start, Status> {
     })
 }
 
+/// Refuses a node whose disk takes no more rows, by its own word.
+fn takes_rows(observed: &Observed, to: Option<NodeId>) -> Result<(), Status> {
+    let Some(trouble) = to.and_then(|node| observed.disk_of(node)) else { return Ok(()) };
+    let reason = match trouble.reason {
+        Reason::DiskFull => Reason::NodeFull,
+        other => other,
+    };
+    Err(Refusal::new(reason, format!("its disk takes no more rows: {}", trouble.detail)).into())
+}
+
 /// The command that gives up the dead replicas of a tablet.
-fn accept(topology: &Topology, request: &pb::AcceptDataLossRequest) -> Result<Change, Status> {
+fn accept(
+    observed: &Observed,
+    topology: &Topology,
+    request: &pb::AcceptDataLossRequest,
+) -> Result<Change, Status> {
     let (from, to) = (request.from.as_str(), request.to.as_str());
     let (tablet, note) = (request.tablet, request.reason.as_str());
     bounded("reason", note)?;
     let begins = |kind, to| {
         let asked = Asked { kind, tablet, from: Some(from), to, note };
-        starting(topology, &asked).map(|start| Some(Box::new(start)))
+        starting(observed, topology, &asked).map(|start| Some(Box::new(start)))
     };
     let start = match (from.is_empty(), to.is_empty()) {
         (true, true) => None,
@@ -92,7 +110,11 @@ impl MigrationService for AdminApi {
         let build = |topology: &Topology, request: &pb::MigrateRequest| {
             let (from, to) = (Some(request.from.as_str()), Some(request.to.as_str()));
             let (tablet, note) = (request.tablet, request.reason.as_str());
-            start(topology, &Asked { kind: TransitionKind::Migrate, tablet, from, to, note })
+            start(
+                &self.observed,
+                topology,
+                &Asked { kind: TransitionKind::Migrate, tablet, from, to, note },
+            )
         };
         let changed = self.change(request.into_inner(), build).await?;
         Ok(answer(&changed, pb::MigrateResponse { migration: self.begun(&changed) }))
@@ -105,7 +127,11 @@ impl MigrationService for AdminApi {
         let build = |topology: &Topology, request: &pb::AddReplicaRequest| {
             let (from, to) = (None, Some(request.to.as_str()));
             let (tablet, note) = (request.tablet, request.reason.as_str());
-            start(topology, &Asked { kind: TransitionKind::AddReplica, tablet, from, to, note })
+            start(
+                &self.observed,
+                topology,
+                &Asked { kind: TransitionKind::AddReplica, tablet, from, to, note },
+            )
         };
         let changed = self.change(request.into_inner(), build).await?;
         Ok(answer(&changed, pb::AddReplicaResponse { migration: self.begun(&changed) }))
@@ -118,7 +144,11 @@ impl MigrationService for AdminApi {
         let build = |topology: &Topology, request: &pb::RemoveReplicaRequest| {
             let (from, to) = (Some(request.from.as_str()), None);
             let (tablet, note) = (request.tablet, request.reason.as_str());
-            start(topology, &Asked { kind: TransitionKind::RemoveReplica, tablet, from, to, note })
+            start(
+                &self.observed,
+                topology,
+                &Asked { kind: TransitionKind::RemoveReplica, tablet, from, to, note },
+            )
         };
         let changed = self.change(request.into_inner(), build).await?;
         Ok(answer(&changed, pb::RemoveReplicaResponse { migration: self.begun(&changed) }))
@@ -131,7 +161,11 @@ impl MigrationService for AdminApi {
         let build = |topology: &Topology, request: &pb::RebuildReplicaRequest| {
             let (from, to) = (Some(request.from.as_str()), Some(request.to.as_str()));
             let (tablet, note) = (request.tablet, request.reason.as_str());
-            start(topology, &Asked { kind: TransitionKind::Rebuild, tablet, from, to, note })
+            start(
+                &self.observed,
+                topology,
+                &Asked { kind: TransitionKind::Rebuild, tablet, from, to, note },
+            )
         };
         let changed = self.change(request.into_inner(), build).await?;
         Ok(answer(&changed, pb::RebuildReplicaResponse { migration: self.begun(&changed) }))
@@ -143,7 +177,10 @@ impl MigrationService for AdminApi {
     ) -> Result<Response<pb::AcceptDataLossResponse>, Status> {
         let request = request.into_inner();
         let (tablet, reason) = (request.tablet, request.reason.clone());
-        let changed = self.change(request, accept).await?;
+        let build = |topology: &Topology, request: &pb::AcceptDataLossRequest| {
+            accept(&self.observed, topology, request)
+        };
+        let changed = self.change(request, build).await?;
         let migration = self.begun(&changed);
         if let (Changed::Applied(_), Some(migration)) = (&changed, &migration) {
             tracing::warn!(audit = true, tablet, name = migration.tablet_name, reason,
@@ -160,7 +197,7 @@ impl MigrationService for AdminApi {
         let build = |topology: &Topology, request: &pb::RepairTabletRequest| {
             let (tablet, note) = (request.tablet, request.reason.as_str());
             let kind = TransitionKind::Repair;
-            start(topology, &Asked { kind, tablet, from: None, to: None, note })
+            start(&self.observed, topology, &Asked { kind, tablet, from: None, to: None, note })
         };
         let changed = self.change(request.into_inner(), build).await?;
         Ok(answer(&changed, pb::RepairTabletResponse { migration: self.begun(&changed) }))

@@ -58,7 +58,7 @@ impl ClusterService for AdminApi {
                     .collect(),
                 migration_count: u32::try_from(in_flight.len()).unwrap_or(u32::MAX),
                 tablet_count: u32::try_from(state.tablets.len()).unwrap_or(u32::MAX),
-                balancing: Some(balance_api::status(topology, &nodes)),
+                balancing: Some(balance_api::status(topology, &self.observed, &nodes)),
                 pause: views::pause(topology),
                 nodes,
                 failure_tolerance: self.group0.failure_tolerance(&standings),
@@ -157,7 +157,8 @@ impl AdminApi {
         ids.filter_map(|id| {
             let count = counts.get(id).copied().unwrap_or_default();
             let unfit = self.observed.why_unfit(*id);
-            views::node(topology, *id, attached.contains(id), count, unfit)
+            let disk = self.observed.disk_of(*id);
+            views::node(topology, *id, attached.contains(id), count, unfit, disk.as_ref())
         })
         .collect()
     }

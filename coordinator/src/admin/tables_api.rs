@@ -5,14 +5,15 @@ use super::page::PageRequest;
 use super::{AdminApi, names, views};
 use crate::driving::fresh_migration;
 use migrations::command::{Applied, Change, CreateTable};
-use migrations::id::TableId;
-use migrations::placement::place;
+use migrations::id::{NodeId, TableId};
+use migrations::placement::place_except;
 use migrations::position::{Partitioning, Position, ranges_between};
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
 use proto::admin::v1::table_service_server::TableService;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use tonic::{Request, Response, Status};
 
@@ -27,7 +28,10 @@ impl TableService for AdminApi {
     ) -> Result<Response<pb::CreateTableResponse>, Status> {
         let request = request.into_inner();
         let name = request.name.clone();
-        let changed = self.change(request, create_table).await?;
+        let build = |topology: &Topology, request: &pb::CreateTableRequest| {
+            create_table(&self.observed.with_disk_trouble(), topology, request)
+        };
+        let changed = self.change(request, build).await?;
         let table = self.group0.read(|machine| {
             let topology = &machine.topology;
             match changed {
@@ -100,7 +104,11 @@ fn invalid(field: &'static str, problem: &str) -> Status {
 }
 
 /// The command that makes a table: cut where it says, its replicas placed by the newest state.
-fn create_table(topology: &Topology, request: &pb::CreateTableRequest) -> Result<Change, Status> {
+fn create_table(
+    except: &BTreeSet<NodeId>,
+    topology: &Topology,
+    request: &pb::CreateTableRequest,
+) -> Result<Change, Status> {
     let bounds: Vec<Position> = request.split_keys.iter().map(|key| key.to_vec()).collect();
     let (partitioning, ranges) = match (request.tablets, bounds.is_empty()) {
         (0, true) => return Err(invalid("tablets", "say how many, or where to split")),
@@ -109,7 +117,7 @@ fn create_table(topology: &Topology, request: &pb::CreateTableRequest) -> Result
         (0, false) => (Partitioning::Range, ranges_between(&bounds)),
         (_, false) => return Err(invalid("tablets", "either a number or split keys")),
     };
-    let placed = place(topology, ranges.len(), request.replication_factor);
+    let placed = place_except(topology, ranges.len(), request.replication_factor, except);
     let placed = placed.map_err(|too_few| {
         let refusal = Refusal::new(Reason::PlacementViolation, too_few.to_string());
         Status::from(refusal.with("found", too_few.found.to_string()))

@@ -1,7 +1,7 @@
 //! The topology as people see it: names instead of ids, all about a thing in one message.
 
 use crate::group0::Standing;
-use crate::observed::{Observed, TabletView, Unfit};
+use crate::observed::{DiskTrouble, Observed, TabletView, Unfit};
 use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
 use migrations::id::{MigrationId, NodeId, TableId, TabletId};
@@ -63,6 +63,7 @@ pub(super) fn node(
     is_attached: bool,
     replica_count: u32,
     unfit: Option<Unfit>,
+    disk: Option<&DiskTrouble>,
 ) -> Option<pb::Node> {
     let node = topology.node(id)?;
     let state = if node.is_fenced { pb::NodeState::Fenced } else { pb::NodeState::Admitted };
@@ -80,6 +81,9 @@ pub(super) fn node(
         replica_count,
         leaving: node.is_leaving,
         unfit: unfit.map_or_else(String::new, |unfit| unfit.why.to_string()),
+        disk_trouble: disk
+            .map_or_else(String::new, |disk| format!("{}: {}", disk.reason, disk.detail)),
+        disk_trouble_ms: disk.map_or(0, |disk| millis(disk.since.elapsed())),
         unfit_ms: unfit.map_or(0, |unfit| millis(unfit.since.elapsed())),
     })
 }

@@ -8,7 +8,7 @@ use crate::limits::ORDERS_QUEUED;
 use crate::machine::Machine;
 use crate::metrics::{Metrics, Renewal};
 use crate::now::boot_instant;
-use crate::observed::Observed;
+use crate::observed::{DiskTrouble, Observed};
 use crate::proposer::Proposer;
 use crate::status::{Port, fenced, not_leader, read_error};
 use migrations::node::Node;
@@ -56,7 +56,7 @@ impl AgentApi {
     async fn renew(&self, request: RenewLeaseRequest) -> Result<RenewLeaseResponse, Status> {
         let received = boot_instant();
         let leadership = self.leadership()?;
-        let RenewLeaseRequest { cluster_id, node_id, incarnation } = request;
+        let RenewLeaseRequest { cluster_id, node_id, incarnation, disk } = request;
         let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
         let node = convert::node_id("node_id", node_id)?;
         let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
@@ -78,10 +78,13 @@ impl AgentApi {
         // Who leads no more can't say that an incarnation is fenced.
         match renewal.ok_or_else(|| not_leader(&self.group0))? {
             _ if admitted != Some(incarnation) => Err(fenced(incarnation)),
-            driving::Renewal::Yes => Ok(RenewLeaseResponse {
-                lease: Some(terms.into()),
-                coordinators: self.group0.addresses(|member| &member.agents_address),
-            }),
+            driving::Renewal::Yes => {
+                self.observed.disk(node, disk.map(DiskTrouble::said));
+                Ok(RenewLeaseResponse {
+                    lease: Some(terms.into()),
+                    coordinators: self.group0.addresses(|member| &member.agents_address),
+                })
+            }
             driving::Renewal::Fenced => Err(fenced(incarnation)),
             driving::Renewal::Unfit(why) => {
                 let message = format!("unfit ({why}): its lease is to run out");

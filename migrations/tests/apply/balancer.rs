@@ -1,10 +1,10 @@
 //! What the balancer plans: that apply takes each move, that it comes to an end, and in balance.
 
 use super::cluster::{Cluster, node, tablet};
-use migrations::balancer::{Held, Limits, Move, PASS_OVER_MS, Plan, Why, loads, plan};
+use migrations::balancer::{Held, Limits, Move, PASS_OVER_MS, Plan, Why, loads, plan, plan_except};
 use migrations::command::{Change, Command, CreateTable};
 use migrations::id::NodeId;
-use migrations::placement::place;
+use migrations::placement::{place, place_except};
 use migrations::position::Partitioning;
 use migrations::stage::{Stage, TransitionKind};
 use migrations::switch::{BalanceScope, BalanceSwitch};
@@ -201,6 +201,25 @@ fn b4_a_node_on_which_a_move_has_failed_is_passed_over() {
     assert!(soon.moves.iter().all(|step| step.to == node(5) && step.tablet != tablet(1)));
     let later = plan(&cluster.topology, Limits::NONE, ended_ms + PASS_OVER_MS);
     assert!(later.moves.iter().any(|step| step.to == node(4)));
+}
+
+/// A node of which something outside of group0 is known, a bad disk say, is given nothing; what it
+/// holds may go.
+#[test]
+fn b4_a_node_that_is_to_get_nothing_gets_nothing() {
+    let cluster = grown(&["", "", "", "", ""], 3, 3, 6);
+    let except = [node(4)].into();
+    let planned = plan_except(&cluster.topology, Limits::NONE, NOW_MS, &except);
+    assert!(!planned.moves.is_empty());
+    assert!(planned.moves.iter().all(|step| step.to == node(5)));
+    let without = plan(&cluster.topology, Limits::NONE, NOW_MS);
+    assert!(without.moves.iter().any(|step| step.to == node(4)), "else it would get some");
+    let except = [node(1)].into();
+    let planned = plan_except(&cluster.topology, Limits::NONE, NOW_MS, &except);
+    assert!(planned.moves.iter().any(|step| step.from == node(1)));
+    let placed = place_except(&cluster.topology, 6, 4, &except).expect("four are left");
+    assert!(placed.iter().flatten().all(|id| *id != node(1)));
+    place_except(&cluster.topology, 1, 5, &except).expect_err("one too few");
 }
 
 /// Whether a single move, as apply would take it, still takes from one that holds two more.

@@ -2,10 +2,12 @@
 
 use super::Ended;
 use crate::agent::Agent;
+use crate::fitness::DiskTrouble;
 use crate::lease::{self, LeaseTerms};
 use crate::limits::COORDINATORS_MAX;
 use crate::stream::Own;
 use crate::wait::{Wait, bounded};
+use proto::agent::v1 as pb;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::{RenewLeaseRequest, RenewLeaseResponse};
 use proto::convert;
@@ -60,7 +62,7 @@ pub(super) async fn keep(
         let interval = Wait::Renewal.bound(&agent.settings());
         // Counted from before it is sent: the leader counts from when it comes in.
         let sent = lease::now();
-        let renewal = client.renew_lease(request(admitted));
+        let renewal = client.renew_lease(request(agent, admitted));
         let renewal = bounded(Wait::Renewal, &agent.settings(), renewal).await;
         match renewal.map(|answer| answer.map(tonic::Response::into_inner)) {
             Ok(Ok(RenewLeaseResponse { lease, coordinators })) => {
@@ -92,8 +94,15 @@ pub(super) async fn keep(
     }
 }
 
-fn request(admitted: Own) -> RenewLeaseRequest {
+fn request(agent: &Agent, admitted: Own) -> RenewLeaseRequest {
+    let trouble = agent.tablets.disk_trouble();
+    let disk = trouble.map(|DiskTrouble { reason, detail, since, .. }| pb::DiskTrouble {
+        reason: reason.name().to_owned(),
+        detail,
+        for_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
     RenewLeaseRequest {
+        disk,
         cluster_id: convert::bytes(admitted.cluster.as_uuid()),
         node_id: admitted.node.as_u64(),
         incarnation: Some(admitted.incarnation.0.into()),

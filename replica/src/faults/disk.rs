@@ -17,6 +17,8 @@ pub enum DiskFault {
     Drops,
     /// Nothing can be written, floors neither: ENOSPC.
     Full,
+    /// There is room for floors, and none for rows: ENOSPC.
+    NoRoom,
 }
 
 /// Which of them are on. Of a whole node.
@@ -39,7 +41,8 @@ impl DiskFaults {
     pub(crate) fn check(&self, fault: DiskFault, tried: &str) -> Result<(), StoreError> {
         let on = locked(&self.on);
         let is_writing = fault != DiskFault::Drops;
-        let error = match (on.contains(&fault), on.contains(&DiskFault::Full)) {
+        let has_no_room = on.contains(&DiskFault::NoRoom) && fault == DiskFault::Rows;
+        let error = match (on.contains(&fault), on.contains(&DiskFault::Full) || has_no_room) {
             (_, true) if is_writing => rustix::io::Errno::NOSPC,
             (true, _) => rustix::io::Errno::IO,
             (false, _) => return Ok(()),

@@ -1,6 +1,7 @@
 //! Why a stream failed: network, the other node, this node's disk, what was sent — told apart
 //! where it arises, since only a failure of the local disk brings the node's disk policy in.
 
+use crate::fitness::Fitness;
 use crate::guard::Revoked;
 use crate::sessions::EnterError;
 use crate::store::{IngestError, NoRoom, StoreError};
@@ -8,6 +9,7 @@ use migrations::evidence::FailureReason;
 use proto::Malformed;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::time::Instant;
 use tonic::{Code, Status};
 
 /// Where a failure arose.
@@ -72,6 +74,17 @@ impl Failure {
     pub(super) fn panicked(error: &tokio::task::JoinError) -> Failure {
         let detail = format!("the row store: {error}");
         Failure::new(FailureReason::DiskError, Origin::LocalDisk, detail)
+    }
+
+    /// A failure of this node's disk is what keeps it from taking more rows on. Room that one stream
+    /// would need is not.
+    pub(super) fn tell(&self, fitness: &Fitness) {
+        if self.origin == Origin::LocalDisk
+            && matches!(self.reason, FailureReason::DiskError | FailureReason::DiskFull)
+        {
+            let refusal = self.refusal();
+            fitness.met_as(refusal.reason, &refusal.message, Instant::now());
+        }
     }
 
     /// How the other end, or the network, ended a call.

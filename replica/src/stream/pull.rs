@@ -341,6 +341,9 @@ impl Inner {
                 "stream failed"),
         }
         trace_stream(&record, &stream, began, &outcome);
+        if let Err(failure) = &outcome {
+            failure.tell(self.tablets.fitness());
+        }
         metrics.stream_ended(outcome.as_ref().err().map(|failure| failure.reason));
         drop(running);
         let _first = live.outcome.set(outcome);

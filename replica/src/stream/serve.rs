@@ -158,6 +158,7 @@ impl StreamApi {
         let feed = Feed::new(Arc::clone(self.tablets.store()), Arc::clone(&guard));
         Serving {
             feed,
+            tablets: Arc::clone(&self.tablets),
             guard,
             work,
             resume: begin.resume,

@@ -12,6 +12,7 @@ use crate::holders::Work;
 use crate::limits::NOTE_PATIENCE;
 use crate::metrics::{Direction, Metrics};
 use crate::store::StreamState;
+use crate::tablets::Tablets;
 use crate::wait::Wait;
 use migrations::evidence::FailureReason;
 use migrations::pull::{Bounds, ReceiverSays, Source, SourceEvent, SourceState, SourceStep};
@@ -33,6 +34,7 @@ type Out = mpsc::Sender<Result<pb::PullResponse, Status>>;
 #[derive(Debug)]
 pub(super) struct Serving {
     pub(super) feed: Feed,
+    pub(super) tablets: Arc<Tablets>,
     pub(super) guard: Arc<TopologyGuard>,
     pub(super) work: Arc<Work>,
     pub(super) resume: Option<Resume>,
@@ -118,6 +120,7 @@ impl Serving {
         let (session, receiver) = (self.guard.session(), self.query.pair.receiver);
         let (query, address) = (self.query, self.receiver_address.clone());
         let (token, forced) = (self.guard.token(), self.guard.forced());
+        let tablets = Arc::clone(&self.tablets);
         let streaming = self.stream(&mut machine, clock, &mut requests, &out, token);
         let ended = forced.run_until_cancelled(streaming).await;
         let ended = ended.unwrap_or_else(|| Err(Failure::forced()));
@@ -128,6 +131,7 @@ impl Serving {
             // The guard is given back: asking does nothing here.
             (Ok(()), _) => ask(&address, query).await,
             (Err(failure), _) => {
+                failure.tell(tablets.fitness());
                 tracing::info!(%tablet, %session, peer = %receiver, error = %failure,
                     "a stream out failed");
                 let last = Err(failure.refusal().into());

@@ -16,7 +16,7 @@ pub use permit::StepPermit;
 pub use take_on::TakenOn;
 
 use crate::clock::NodeClock;
-use crate::fitness::Fitness;
+use crate::fitness::{DiskTrouble, Fitness};
 use crate::guard::{VersionGate, VersionGuard};
 use crate::lock::{Mutex, RwLock, locked, spin_loop};
 use crate::sessions::{Session, Sessions};
@@ -32,6 +32,7 @@ use migrations::version::{CopyId, TopologyVersion};
 use proto::reasons::Reason;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// Why no version guard is handed out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -214,6 +215,11 @@ impl Tablets {
     /// Whether this node can do what is asked of it.
     pub fn fitness(&self) -> &Fitness {
         &self.fitness
+    }
+
+    /// What keeps this node from taking rows on, though it is fit.
+    pub(crate) fn disk_trouble(&self) -> Option<DiskTrouble> {
+        self.fitness.disk_trouble(&self.store.room_for_rows(), Instant::now())
     }
 
     /// What is the same everywhere, as last heard.
