@@ -19,6 +19,7 @@ use crate::id::{NodeId, SessionId, TabletId};
 use crate::lease::Instant;
 use crate::node::Node;
 use crate::record::StreamPair;
+use crate::rule::{Rule, is_undone};
 use crate::stage::WayBack;
 use crate::topology::Topology;
 use crate::version::{Incarnation, TopologyVersion};
@@ -205,7 +206,8 @@ impl Driver {
     /// Whether a renewal of this incarnation may be answered: not once it is unfit, or a fence of
     /// it was decided.
     pub fn may_renew(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.leases.may_renew(node, incarnation) && self.unfit(node, incarnation).is_none()
+        let is_fit = self.unfit(node, incarnation).is_none() || is_undone(Rule::UnfitNotRenewed);
+        self.leases.may_renew(node, incarnation) && is_fit
     }
 
     /// Whether a process of this node that is not the admitted one may be admitted now. One that

@@ -98,11 +98,17 @@ pub enum Rule {
     OnlyConcernedAsked,
     /// A process drops at its admission what the full state does not give it.
     CleanupAtAdmission,
+    /// A barrier older than the floor is refused.
+    OlderBarrierRefused,
+    /// A replica promises nothing that its own clock has not come to.
+    PromiseByOwnClock,
+    /// The renewals of an unfit node are not answered, nor counted.
+    UnfitNotRenewed,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 45] = [
+    pub const ALL: [Rule; 48] = [
         Rule::FreshSessionOnRetry,
         Rule::SessionClearedOnWayBack,
         Rule::EvidenceChecked,
@@ -148,6 +154,9 @@ impl Rule {
         Rule::EvidenceNotTime,
         Rule::OnlyConcernedAsked,
         Rule::CleanupAtAdmission,
+        Rule::OlderBarrierRefused,
+        Rule::PromiseByOwnClock,
+        Rule::UnfitNotRenewed,
     ];
 }
 

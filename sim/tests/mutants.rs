@@ -6,16 +6,18 @@
 
 use migrations::agent::admit::admit_purge;
 use migrations::agent::calls::{Begun, Call, begin};
-use migrations::agent::step::is_left_out;
+use migrations::agent::step::{Durable, is_left_out, take_on};
 use migrations::clock::HybridTime;
+use migrations::driver::{Driver, Event, Unfit};
 use migrations::floor::Floor;
 use migrations::id::{MigrationId, NodeId, SessionId, TableId, TabletId};
 use migrations::position::PositionRange;
 use migrations::record::{TabletRecord, TransitionRecord};
-use migrations::replica_set::ReplicaSet;
+use migrations::replica_set::{Replica, ReplicaSet};
 use migrations::rule::{Rule, undo};
 use migrations::stage::{Stage, TransitionKind};
-use migrations::version::{CopyId, TopologyVersion};
+use migrations::topology::Topology;
+use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use palisade_sim::plan::{Fault, Faults, Options};
 use palisade_sim::run;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -103,32 +105,71 @@ const ROWS: &[Row] = &[
     sim(&[EvidenceNotTime], 1),
     sim(&[OnlyConcernedAsked], 1),
     sim(&[CleanupAtAdmission], 1),
+    sim(&[OlderBarrierRefused], 1),
+    core(&[PromiseByOwnClock], promises_by_its_own_clock),
+    core(&[UnfitNotRenewed], lets_the_lease_of_the_unfit_run_out),
 ];
 
-/// A purge is made outside of transitions only.
-fn purges_at_rest() -> bool {
-    let version = TopologyVersion::from_parts(1, 5);
-    let transition = TransitionRecord {
-        migration: MigrationId::from_uuid(Uuid::from_u128(2)).expect("not nil"),
-        kind: TransitionKind::Migrate,
-        stage: Stage::UseNew,
-        next: ReplicaSet::default(),
-        session: None,
-        attempt: 1,
-        streams: Vec::new(),
-        proposed_promise: None,
-    };
-    let record = TabletRecord {
+/// What is recorded of a tablet: at rest, or in a transition of no replicas.
+fn recorded(version: TopologyVersion, transition: Option<TransitionRecord>) -> TabletRecord {
+    TabletRecord {
         tablet: TabletId::from_u64(1).expect("not 0"),
         table: TableId::from_u64(1).expect("not 0"),
         range: PositionRange { start: Vec::new(), end: None },
         version,
         replicas: ReplicaSet::default(),
-        transition: Some(transition),
+        transition,
         promise: HybridTime::ZERO,
         incarnations: Vec::new(),
-    };
+    }
+}
+
+fn transition(kind: TransitionKind, stage: Stage) -> TransitionRecord {
+    TransitionRecord {
+        migration: MigrationId::from_uuid(Uuid::from_u128(2)).expect("not nil"),
+        kind,
+        stage,
+        next: ReplicaSet::default(),
+        session: None,
+        attempt: 1,
+        streams: Vec::new(),
+        proposed_promise: None,
+    }
+}
+
+/// A purge is made outside of transitions only.
+fn purges_at_rest() -> bool {
+    let version = TopologyVersion::from_parts(1, 5);
+    let record = recorded(version, Some(transition(TransitionKind::Migrate, Stage::UseNew)));
     admit_purge(Some(&record), version, true, HybridTime::ZERO, true).is_err()
+}
+
+/// What is promised is the lesser of what was proposed and the own clock.
+fn promises_by_its_own_clock() -> bool {
+    let node = NodeId::from_u64(1).expect("not 0");
+    let copy = CopyId(TopologyVersion::from_parts(1, 1));
+    let replicas = ReplicaSet::new(vec![Replica { node, copy, lost: false }]).expect("one");
+    let mut repair = transition(TransitionKind::Repair, Stage::OpenRepair);
+    repair.next = replicas.clone();
+    repair.proposed_promise = Some(HybridTime::from_millis(600_000));
+    let mut record = recorded(TopologyVersion::from_parts(1, 5), Some(repair));
+    record.replicas = replicas;
+    let durable = Durable { floor: Floor::at(record.version), copies: &[copy] };
+    let now = HybridTime::from_millis(1_000);
+    take_on(&record, node, durable, now).is_ok_and(|taken| taken.promise == now)
+}
+
+/// Whoever is unfit is renewed no more. (In the simulation a story shows it; by chance whoever is unfit
+/// there gets well in time.)
+fn lets_the_lease_of_the_unfit_run_out() -> bool {
+    let (topology, node) = (Topology::default(), NodeId::from_u64(1).expect("not 0"));
+    let incarnation = Incarnation(TopologyVersion::from_parts(1, 1));
+    let mut driver = Driver::new(&topology, migrations::lease::Instant(0));
+    let was_renewed = driver.may_renew(node, incarnation);
+    let unfit = Event::Unfit { node, incarnation, why: Unfit::Unreachable };
+    let mut fresh = || SessionId::from_uuid(Uuid::from_u128(1)).expect("not nil");
+    driver.handle(&topology, unfit, &mut fresh, &mut Vec::new());
+    was_renewed && !driver.may_renew(node, incarnation)
 }
 
 /// What a full state does not list is absent as of its version, not above.

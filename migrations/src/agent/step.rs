@@ -58,9 +58,12 @@ pub fn take_on(
     durable: Durable<'_>,
     clock: HybridTime,
 ) -> Result<TakeOn, StaleVersion> {
-    durable.floor.admit(record.version)?;
+    if !is_undone(Rule::OlderBarrierRefused) {
+        durable.floor.admit(record.version)?;
+    }
     let (home, copy) = place(record, own, durable);
     let promise = match (record.asked_promise(), copy) {
+        (Some(proposed), CopyState::Here(_)) if is_undone(Rule::PromiseByOwnClock) => proposed,
         // The lesser of the proposed T and the own clock.
         (Some(proposed), CopyState::Here(_)) => proposed.min(clock),
         _ => HybridTime::ZERO,

@@ -51,6 +51,11 @@ impl Session {
         if !needs_work && (!needs_barrier || !self.holds(Rule::EvidenceNotTime)) {
             return true;
         }
+        if !needs_work && !self.holds(Rule::OnlyConcernedAsked) {
+            // There is a node without a part in the tablet that has been dead all the time. Nobody
+            // fences it, since nothing needs it: its word never comes.
+            return false;
+        }
         self.agents().all(|agent| {
             let (said, admitted) = (proposal.evidence[agent], s.admitted[agent]);
             let goes_without = !needs_work && self.holds(Rule::FencedNotAsked);

@@ -43,11 +43,13 @@ pub enum Rule {
     ExpectedVersion,
     /// A fenced node is not asked.
     FencedNotAsked,
+    /// Whoever has nothing to do with the tablet is not asked.
+    OnlyConcernedAsked,
 }
 
 impl Rule {
     /// All, in the order of the protocol.
-    pub const ALL: [Rule; 20] = [
+    pub const ALL: [Rule; 21] = [
         Rule::DrainBeforeAcknowledgement,
         Rule::GuardUntilWritten,
         Rule::ExactVersion,
@@ -68,6 +70,7 @@ impl Rule {
         Rule::NothingBeforeAdmission,
         Rule::ExpectedVersion,
         Rule::FencedNotAsked,
+        Rule::OnlyConcernedAsked,
     ];
 
     /// The mutant: the protocol without this rule, in a few words.
@@ -93,6 +96,7 @@ impl Rule {
             Rule::NothingBeforeAdmission => "orders obeyed before admission",
             Rule::ExpectedVersion => "no expected stage in commands",
             Rule::FencedNotAsked => "a barrier waits for the fenced",
+            Rule::OnlyConcernedAsked => "all nodes asked",
         }
     }
 
@@ -110,7 +114,7 @@ impl Rule {
             }
             Rule::ExpectedVersion => super::INV_4,
             Rule::DurableFloor => super::INV_5,
-            Rule::FencedNotAsked => super::INV_14,
+            Rule::FencedNotAsked | Rule::OnlyConcernedAsked => super::INV_14,
             Rule::AdmittedIncarnation => super::INV_12,
             Rule::FreshOnRetry => super::FRESH,
             Rule::LeaseMargin

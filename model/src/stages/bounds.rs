@@ -196,7 +196,7 @@ pub const fn of_mutant(rule: Rule) -> Bounds {
         Rule::SessionOfChunk => ACCIDENT,
         Rule::PurgeOutside | Rule::AllPromise => REPAIR_3,
         Rule::PromiseKept => REPAIR_2,
-        Rule::DropAfterUseNew | Rule::FloorRefuses => MIGRATE_3,
+        Rule::DropAfterUseNew | Rule::FloorRefuses | Rule::PendingFenceTurnsBack => MIGRATE_3,
         Rule::DropAtItsVersion => BACK_AGAIN,
         Rule::CleanupAtAdmission => MIGRATE_1,
     }

@@ -226,7 +226,9 @@ impl Stages {
         }
         s.fences += 1;
         s.admitted &= !(1 << node);
-        self.goes_without(s, node);
+        if self.holds(Rule::PendingFenceTurnsBack) {
+            self.goes_without(s, node);
+        }
         true
     }
 
@@ -274,6 +276,11 @@ impl Stages {
         }
         let is_given = s.map().given() & bit != 0;
         self.take_on(s, node, s.version);
+        let is_pending = s.map().pending() & bit != 0;
+        if is_pending && !self.holds(Rule::PendingFenceTurnsBack) {
+            // Its directory is as good as new: what it had is given up at its admission.
+            s.nodes[node].cell = 0;
+        }
         if !is_given && self.holds(Rule::CleanupAtAdmission) {
             s.drop_rows(node);
         }

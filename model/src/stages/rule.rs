@@ -39,11 +39,14 @@ pub enum Rule {
     CleanupAtAdmission,
     /// A stage is left only when all that are asked have taken its version on.
     Barrier,
+    /// The fence of the pending replica takes the transition back: its copy goes, and with it what
+    /// it has acknowledged.
+    PendingFenceTurnsBack,
 }
 
 impl Rule {
     /// All, in the order of the protocol.
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 19] = [
         Rule::MajorityOfEach,
         Rule::ReadsFirst,
         Rule::ReadsFirstOnTheWayBack,
@@ -62,6 +65,7 @@ impl Rule {
         Rule::DropAtItsVersion,
         Rule::CleanupAtAdmission,
         Rule::Barrier,
+        Rule::PendingFenceTurnsBack,
     ];
 
     /// The mutant: the protocol without this rule, in a few words.
@@ -85,6 +89,7 @@ impl Rule {
             Rule::DropAtItsVersion => "delete by tablet id only",
             Rule::CleanupAtAdmission => "admission without cleanup",
             Rule::Barrier => "advance on a timeout",
+            Rule::PendingFenceTurnsBack => "forward with a fenced pending replica",
         }
     }
 

@@ -258,11 +258,11 @@ impl World {
                 let coordinator = &self.coordinators[at];
                 let admitted = coordinator.topology.node(node).and_then(|node| node.admitted());
                 let Some(leading) = &coordinator.leading else { return };
-                if leading.driver.unfit(node, incarnation).is_some() {
+                let may_answer = leading.driver.may_renew(node, incarnation);
+                if !may_answer && leading.driver.unfit(node, incarnation).is_some() {
                     self.mark("a renewal of an unfit node is not answered");
                     return;
                 }
-                let may_answer = leading.driver.may_renew(node, incarnation);
                 if may_answer {
                     self.lead(at, Heard::Renewed { node, incarnation, at: received });
                 }

@@ -107,6 +107,77 @@ fn a8_a_floor_that_is_not_durable_is_not_acknowledged() -> Told {
     each_seed(a_floor_waits_for_its_sync)
 }
 
+/// The receiver's disk fails it, and nobody hears of that: what it says is lost, and it is asked again
+/// only by a fresh attempt.
+#[test]
+fn a3_a_failure_whose_report_is_lost_is_followed_by_a_fresh_session() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+        story.fill('A', KEYS)?;
+        let silent = story.hold(Kind::Chunk.to("d"));
+        let signs = story.hold(Kind::KeepAlive.to("d"));
+        let reports = story.hold(Kind::Streamed.from("d").first(1));
+        let migration = story.migrate('A', "a", "d")?;
+        story.until_held(silent, 1)?;
+        let first = story.record('A').and_then(|record| record.session());
+        story.until_held(reports, 1)?;
+        story.lose(reports);
+        story.lose(signs);
+        story.lose(silent);
+        story.until("another attempt", |s| s.attempt('A') > 1)?;
+        story.until_stage('A', Stage::Streaming)?;
+        let second = story.record('A').and_then(|record| record.session());
+        story.must("a fresh session", second.is_some() && second != first)?;
+        story.until_ended(migration, Ending::Done)?;
+        let mut story = story.end()?;
+        story.reads_filled('A', KEYS)
+    })
+}
+
+/// A chunk stands inside its guard while the call that brought it is gone: the close of its session
+/// tells it to go, and the barrier comes to its end.
+#[test]
+fn a5_an_orphaned_guard_is_told_to_go_when_its_session_is_closed() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+        story.fill('A', KEYS)?;
+        let inside = story.hold(Kind::ChunkInGuard.to("d").first(1));
+        let migration = story.migrate('A', "a", "d")?;
+        story.until_held(inside, 1)?;
+        story.restart("a", 5)?;
+        story.cancel(migration)?;
+        story.until("d has closed the session", |s| s.open_sessions("d", 'A') == 0)?;
+        story.pass(50)?;
+        story.must("its barrier waits", story.stage('A') == Some(Stage::CleanupTarget))?;
+        story.release(inside);
+        story.until_ended(migration, Ending::Cancelled)?;
+        let mut story = story.end()?;
+        story.must("nothing is left", !story.has_any_copy("d"))?;
+        story.reads_filled('A', KEYS)
+    })
+}
+
+/// A table is dropped while one of its tablets streams: that ends, and its copies go.
+#[test]
+fn a6_a_table_is_dropped_in_the_middle_of_a_stream() -> Told {
+    each_seed(|seed| {
+        let mut story = Story::begin(&Shape::of(&["abc", "bcd"]).seed(seed))?;
+        story.fill('A', KEYS)?;
+        let chunk = story.hold(Kind::Chunk.to("d").first(1));
+        story.migrate('A', "a", "d")?;
+        story.until_held(chunk, 1)?;
+        story.drop_table()?;
+        story.must("it is cleared", story.stage('A') == Some(Stage::Drop))?;
+        story.release(chunk);
+        story.until("the record goes", |s| s.record('A').is_none())?;
+        let story = story.end()?;
+        for name in ["a", "b", "c", "d"] {
+            story.must(&format!("{name} has no copy"), !story.has_any_copy(name))?;
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a9_a_dropped_table_stays_dropped_when_its_leader_dies() -> Told {
     each_seed(|seed| {

@@ -344,6 +344,11 @@ mod controls {
     use migrations::rule::Rule;
 
     #[test]
+    fn c8_control_a_late_barrier_that_is_obeyed_opens_a_closed_session() {
+        without(Rule::OlderBarrierRefused, 3, ordered_by_a_deposed_leader);
+    }
+
+    #[test]
     fn c12_control_without_the_rule_on_majorities_a_write_is_lost() {
         without(Rule::NoSilentMajority, 9, cut_off_late);
     }

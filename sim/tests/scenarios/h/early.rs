@@ -60,28 +60,37 @@ fn h1_a_new_leader_has_applied_an_entry_of_its_own_before_it_answers() -> Told {
 }
 
 /// The repair's leader has a clock that is ten minutes fast.
+fn repaired_by_a_fast_clock(seed: u64) -> Told<Story> {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 3)?;
+    let leader = story.leader().unwrap_or_default();
+    story.move_wall_clock(&leader, 600_000);
+    let repair = story.repair('A')?;
+    story.until_ended(repair, Ending::Done)?;
+    Ok(story)
+}
+
+/// After the repair a delete misses c, which keeps the value; then the tablet is purged.
+fn a_delete_misses_one_before_the_purge(story: &mut Story) -> Told {
+    // All three have heard of the version that holds now.
+    story.pass(20)?;
+    story.put("r0", "Ax", "after")?;
+    story.pass(20)?;
+    let missed = story.hold(Kind::Write.to("c"));
+    story.delete("r0", "Ax")?;
+    story.swallow(missed);
+    story.must("c has the value", story.on_disk("c", "Ax") == Some(Some("after".into())))?;
+    story.purge('A')
+}
+
 #[test]
 fn h4_a_repair_by_a_fast_clock_promises_no_future() -> Told {
     each_seed(|seed| {
-        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
-        story.fill('A', 3)?;
-        let leader = story.leader().unwrap_or_default();
-        story.move_wall_clock(&leader, 600_000);
-        let repair = story.repair('A')?;
-        story.until_ended(repair, Ending::Done)?;
+        let mut story = repaired_by_a_fast_clock(seed)?;
         let promise = story.promise_ms('A');
         let now = story.wall_ms("a");
         story.must(&format!("T, {promise}, is no later than {now}"), promise <= now)?;
-        // All three have heard of the version that holds now.
-        story.pass(20)?;
-        story.put("r0", "Ax", "after")?;
-        story.pass(20)?;
-        // c misses the delete, and keeps the value.
-        let missed = story.hold(Kind::Write.to("c"));
-        story.delete("r0", "Ax")?;
-        story.swallow(missed);
-        story.must("c has the value", story.on_disk("c", "Ax") == Some(Some("after".into())))?;
-        story.purge('A')?;
+        a_delete_misses_one_before_the_purge(&mut story)?;
         let stays = story.on_disk("a", "Ax") == Some(None);
         story.must("a tombstone above T stays", stays)?;
         story.reads("r1", "Ax", None)?;
@@ -279,58 +288,104 @@ fn h11_an_order_to_pull_again_makes_no_second_call() -> Told {
 }
 
 /// Between an agent's greeting and its admission the session is closed and its copy given up.
+fn a_session_closes_before_the_admission(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 9)?;
+    let chunk = story.hold(Kind::ChunkInGuard.to("d"));
+    let migration = story.migrate('A', "a", "d")?;
+    story.until_held(chunk, 1)?;
+    let drained = story.hold(Kind::Drained.from("d"));
+    story.restart("d", 5)?;
+    story.until_held(drained, 1)?;
+    story.must("its copy is there", story.copies("d", 'A') == 1)?;
+    story.cancel(migration)?;
+    story.until_stage('A', Stage::CleanupTarget)?;
+    story.release(drained);
+    story.until("d is admitted and has its full state", |s| s.is_attached("d"))?;
+    story.must("nothing is open", story.open_sessions("d", 'A') == 0)?;
+    story.must("nothing is orphaned", story.copies("d", 'A') == 0)?;
+    story.until_ended(migration, Ending::Cancelled)?;
+    story.end().map(drop)
+}
+
 #[test]
 fn h5_a_session_that_closes_before_the_admission_is_not_open_after_it() -> Told {
-    each_seed(|seed| {
-        let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
-        story.fill('A', 9)?;
-        let chunk = story.hold(Kind::ChunkInGuard.to("d"));
-        let migration = story.migrate('A', "a", "d")?;
-        story.until_held(chunk, 1)?;
-        let drained = story.hold(Kind::Drained.from("d"));
-        story.restart("d", 5)?;
-        story.until_held(drained, 1)?;
-        story.must("its copy is there", story.copies("d", 'A') == 1)?;
-        story.cancel(migration)?;
-        story.until_stage('A', Stage::CleanupTarget)?;
-        story.release(drained);
-        story.until("d is admitted and has its full state", |s| s.is_attached("d"))?;
-        story.must("nothing is open", story.open_sessions("d", 'A') == 0)?;
-        story.must("nothing is orphaned", story.copies("d", 'A') == 0)?;
-        story.until_ended(migration, Ending::Cancelled)?;
-        story.end().map(drop)
-    })
+    each_seed(a_session_closes_before_the_admission)
 }
 
 /// A replica never hears a coordinator again, and its renewals are heard all the same.
+fn deaf_for_ever(seed: u64) -> Told {
+    for name in ["c", "d"] {
+        let mut story = Story::begin(&Shape::of(&["abc"]).agents(5).seed(seed))?;
+        story.fill('A', 5)?;
+        let migration = story.migrate('A', "a", "d")?;
+        story.until_stage('A', Stage::WriteBothReadOld)?;
+        story.deafen_to_coordinators_for_ever(name);
+        story.until("it is fenced", |s| s.is_fenced(name))?;
+        story.put("r0", "Ax", "while it is deaf")?;
+        story.until_over(migration)?;
+        let ending = story.ending(migration).map(|(ending, _)| ending);
+        let expected = if name == "d" { Ending::Reverted } else { Ending::Done };
+        story.must(&format!("{name}: it ends as {ending:?}"), ending == Some(expected))?;
+        let mut story = story.end()?;
+        story.reads("r1", "Ax", Some("while it is deaf"))?;
+        story.reads_filled('A', 5)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn h12_a_link_that_is_cut_one_way_for_ever_holds_nothing_up() -> Told {
-    each_seed(|seed| {
-        for name in ["c", "d"] {
-            let mut story = Story::begin(&Shape::of(&["abc"]).agents(5).seed(seed))?;
-            story.fill('A', 5)?;
-            let migration = story.migrate('A', "a", "d")?;
-            story.until_stage('A', Stage::WriteBothReadOld)?;
-            story.deafen_to_coordinators_for_ever(name);
-            story.until("it is fenced", |s| s.is_fenced(name))?;
-            story.put("r0", "Ax", "while it is deaf")?;
-            story.until_over(migration)?;
-            let ending = story.ending(migration).map(|(ending, _)| ending);
-            let expected = if name == "d" { Ending::Reverted } else { Ending::Done };
-            story.must(&format!("{name}: it ends as {ending:?}"), ending == Some(expected))?;
-            let mut story = story.end()?;
-            story.reads("r1", "Ax", Some("while it is deaf"))?;
-            story.reads_filled('A', 5)?;
-        }
-        Ok(())
-    })
+    each_seed(deaf_for_ever)
+}
+
+/// A replica hears and renews, and obeys no barrier: the handler of its orders stands still.
+fn never_acknowledges(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 5)?;
+    let barriers = story.hold(Kind::Barrier.to("c"));
+    let migration = story.migrate('A', "a", "d")?;
+    story.until_held(barriers, 1)?;
+    story.until("it is fenced", |s| s.is_fenced("c"))?;
+    story.must_have_seen("a renewal of an unfit node is not answered")?;
+    story.put("r0", "Ax", "while it stands still")?;
+    story.swallow(barriers);
+    story.until_ended(migration, Ending::Done)?;
+    let mut story = story.end()?;
+    story.reads("r1", "Ax", Some("while it stands still"))?;
+    story.reads_filled('A', 5)
+}
+
+#[test]
+fn h12_a_replica_that_obeys_nothing_is_fenced_though_it_renews() -> Told {
+    each_seed(never_acknowledges)
 }
 
 #[cfg(feature = "mutants")]
 mod controls {
     use super::*;
-    use crate::without;
+    use crate::{unmet_without, without, without_all};
     use migrations::rule::Rule;
+
+    #[test]
+    fn h4_control_a_promise_by_another_ones_clock_brings_the_key_back() {
+        // The one hides the other: what is promised is refused to writers.
+        let rules = [Rule::PromiseByOwnClock, Rule::PromiseKept];
+        without_all(&rules, 9, |seed| {
+            a_delete_misses_one_before_the_purge(&mut repaired_by_a_fast_clock(seed)?)
+        });
+    }
+
+    #[test]
+    fn h5_control_a_full_state_from_before_the_admission_leaves_an_orphan() {
+        let what = "nothing is orphaned";
+        unmet_without(Rule::FullStateAfterAdmission, what, a_session_closes_before_the_admission);
+    }
+
+    #[test]
+    fn h12_control_an_unfit_node_that_renews_is_waited_for_for_ever() {
+        unmet_without(Rule::UnfitNotRenewed, "it is fenced", never_acknowledges);
+    }
 
     #[test]
     fn h6_control_a_floor_that_goes_with_the_copy_is_forgotten() {
