@@ -95,7 +95,7 @@ impl Stage {
             return self.catch_up(bound, tablet).await;
         }
         if wait == "order" {
-            return self.order(bound).await;
+            return self.order(bound, tablet).await;
         }
         let before = self.attachments("n4");
         self.cluster.silence("n4", wait, true).await;
@@ -124,14 +124,16 @@ impl Stage {
 
     /// No order comes through. There may be none for long, so it is the leader that finds it out:
     /// nobody confirms what it sends. Fenced within the bound, the agent attaches anew.
-    async fn order(&self, bound: Duration) {
-        let (before, since) = (self.attachments("n4"), Instant::now());
+    async fn order(&self, bound: Duration, tablet: &pb::Tablet) {
         self.cluster.silence("n4", "order", true).await;
+        let (before, since) = (self.attachments("n4"), Instant::now());
+        let id = self.cluster.migrate(tablet, "n1", "n4").await;
         self.cluster.fenced("n4").await;
         assert!(since.elapsed() < bound + SLACK, "{:?}", since.elapsed());
         self.cluster.silence("n4", "order", false).await;
         self.cluster.admitted(4).await;
         assert!(self.attachments("n4") > before, "by a new attachment");
+        self.cluster.ended(&id).await;
     }
 
     /// A request with a version that nobody knows: it is answered within its bound.
