@@ -15,6 +15,7 @@ mod call;
 mod driving;
 #[cfg(feature = "faults")]
 mod faults_api;
+mod levels;
 mod limits;
 mod machine;
 mod metrics;

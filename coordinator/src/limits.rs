@@ -72,6 +72,8 @@ pub(crate) const PAGE_SIZE_DEFAULT: usize = 100;
 pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
 /// The balancer looks at least this often whether there is something to do.
 pub(crate) const BALANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a leader looks whether everybody reads a higher feature level.
+pub(crate) const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
 /// The least time from one plan to the next.
 pub(crate) const BALANCE_AGAIN: Duration = Duration::from_millis(50);
 /// Moves of one plan.

@@ -5,8 +5,9 @@
 
 use crate::group0::{Damaged, FormatTooNew, RestoreError, StateMachine};
 use migrations::apply::{AppliedEntry, apply};
-use migrations::command::{Entry, Outcome};
+use migrations::command::{Command, Entry, Outcome};
 use migrations::id::{NodeId, TabletId};
+use migrations::state::FEATURE_LEVEL;
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
 use proto::storage;
@@ -31,9 +32,11 @@ pub(crate) struct Change {
 }
 
 /// The state of group0 on this coordinator.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Machine {
     pub(crate) topology: Topology,
+    /// The highest feature level that this process reads.
+    reads: u32,
     changes: VecDeque<Change>,
     /// No change at or below it is kept.
     compacted: TopologyVersion,
@@ -45,7 +48,34 @@ pub(crate) struct Response {
     pub(crate) outcomes: Vec<Outcome>,
 }
 
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine::reading(FEATURE_LEVEL)
+    }
+}
+
 impl Machine {
+    /// An empty state, of a process that reads up to this feature level.
+    pub(crate) fn reading(level: u32) -> Machine {
+        Machine {
+            topology: Topology::default(),
+            reads: level,
+            changes: VecDeque::new(),
+            compacted: TopologyVersion::default(),
+        }
+    }
+
+    /// Whether an entry raises the feature level above what is read here.
+    fn too_high(&self, entry: &Entry) -> Option<FormatTooNew> {
+        let levels = entry.commands.iter().filter_map(|command| match command {
+            Command::Raise { level } => Some(*level),
+            _ => None,
+        });
+        let highest = levels.max().filter(|level| *level > self.reads)?;
+        let known = format!("feature level {}", self.reads);
+        Some(FormatTooNew { found: format!("feature level {highest}"), known })
+    }
+
     /// What has changed above `version`, oldest first; `None` if that is no longer known.
     pub(crate) fn changes_since(&self, version: TopologyVersion) -> Option<Vec<Change>> {
         if version < self.compacted || version > self.topology.version() {
@@ -95,11 +125,18 @@ impl StateMachine for Machine {
 
     fn apply(&mut self, entry: &[u8]) -> Result<Response, FormatTooNew> {
         match storage::decode_entry(entry) {
-            Ok(entry) => Ok(self.apply_decoded(&entry)),
+            Ok(entry) => match self.too_high(&entry) {
+                None => Ok(self.apply_decoded(&entry)),
+                Some(too_new) => Err(too_new),
+            },
             // Bytes that were never an entry are not known to this build either; to go on without
             // them would make this coordinator's state another one than its peers'.
             Err(error) => Err(too_new(&error)),
         }
+    }
+
+    fn feature_level(&self) -> u32 {
+        self.topology.state().feature_level
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -113,7 +150,8 @@ impl StateMachine for Machine {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        let state = storage::decode_snapshot(snapshot).map_err(|error| restore_error(&error))?;
+        let state = storage::decode_snapshot_up_to(snapshot, self.reads)
+            .map_err(|error| restore_error(&error))?;
         let topology = Topology::from_state(state);
         self.topology = topology.map_err(|broken| Damaged(broken.to_string()))?;
         self.changes.clear();

@@ -6,6 +6,7 @@ use crate::balancing;
 use crate::bootstrap::{self, Expected};
 use crate::driving::DriverLoop;
 use crate::group0::{FatalReason, Group0, Member, Options};
+use crate::levels;
 use crate::limits::MESSAGE_BYTES;
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -13,6 +14,7 @@ use crate::observed::Observed;
 use crate::options::{CoordinatorArgs, Profile};
 use crate::proposer::Proposer;
 use crate::readiness::Readiness;
+use migrations::state::FEATURE_LEVEL;
 use process::{ListenError, Signals};
 use proto::agent::v1::agent_service_server::AgentServiceServer;
 use std::net::SocketAddr;
@@ -153,7 +155,9 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
         Profile::Standard => options,
         Profile::Fast => options.fast(),
     };
-    let group0 = Group0::open(options, Machine::default()).await?;
+    let reads = args.process.feature_level(FEATURE_LEVEL);
+    let options = Options { feature_level: reads, ..options };
+    let group0 = Group0::open(options, Machine::reading(reads)).await?;
     let expected = match bootstrap::expected(&args, &group0).await {
         Ok(expected) => expected,
         Err(refused) => {
@@ -165,6 +169,7 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
     let tasks = TaskTracker::new();
     let Listeners { admin, raft, agents, metrics, health } = listeners;
     let ports = Ports {
+        reads,
         admin,
         agents,
         metrics,
@@ -209,6 +214,8 @@ async fn shut_down(group0: &Group0<Machine>) {
 
 /// What is served until `stop`: all but the raft port, which is served to the very end.
 struct Ports {
+    /// The highest feature level that this process reads.
+    reads: u32,
     admin: TcpListener,
     agents: TcpListener,
     metrics: TcpListener,
@@ -228,7 +235,7 @@ async fn serve(
 ) -> Result<(), ServeError> {
     #[cfg(feature = "faults")]
     let faults = ports.faults;
-    let Ports { admin, agents: for_agents, metrics: metrics_port, health, .. } = ports;
+    let Ports { reads, admin, agents: for_agents, metrics: metrics_port, health, .. } = ports;
     let metrics = Arc::new(Metrics::new());
     let proposer = Proposer::start(group0.clone(), Arc::clone(&metrics), stop.clone());
     let (agents, observed) = (Agents::new(Arc::clone(&metrics)), Observed::default());
@@ -255,6 +262,7 @@ async fn serve(
     let (tending, announcing) = (stop.clone(), stop.clone());
     tasks.spawn(async move { tended.tend_members(tending).await });
     tasks.spawn(async move { announced.announce(announcing).await });
+    tasks.spawn(levels::run(group0.clone(), proposer.clone(), reads, stop.clone()));
     tasks.spawn(driving.run(stop.clone()));
     let balancing =
         balancing::run(group0.clone(), proposer.clone(), observed.clone(), stop.clone());

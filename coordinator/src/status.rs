@@ -152,6 +152,7 @@ pub(crate) fn member_error(error: &MemberError, port: Port) -> Status {
         MemberError::OtherCluster { .. } | MemberError::ExpectsOthers { .. } => {
             Refusal::new(Reason::ClusterMismatch, message)
         }
+        MemberError::TooOld { .. } => Refusal::new(Reason::UpgradeRequired, message),
         MemberError::NameTaken { name, .. } => {
             Refusal::new(Reason::AlreadyExists, message).of_resource("coordinator", name.as_str())
         }
@@ -220,6 +221,7 @@ pub(crate) fn rejected_of(rejected: &Rejected, name: &dyn Fn(NodeId) -> String) 
         Rejected::NodeMismatch | Rejected::NodeRemoved => {
             Refusal::new(Reason::NodeMismatch, message)
         }
+        Rejected::UpgradeRequired(_) => Refusal::new(Reason::UpgradeRequired, message),
         Rejected::NothingLost(_) => Refusal::new(Reason::NotInTransition, message),
         Rejected::LossNotNamed(node) => {
             let node = name(*node);

@@ -191,6 +191,7 @@ impl Work<'_> {
             Command::Advance(advance) => self.advance(advance),
             Command::Balance { start, now_ms } => self.balance(start, *now_ms),
             Command::Forget { node } => self.forget(*node),
+            Command::Raise { level } => self.raise(*level),
             Command::Change { stamp, change } => {
                 // Before any check that depends on other state: else the retry of a migration
                 // would be refused because of itself.

@@ -70,6 +70,13 @@ pub enum Command {
         /// Which.
         node: NodeId,
     },
+    /// From here on the cluster is at this feature level: every coordinator and every admitted node
+    /// has said that it can read it, and who can't is not taken in any more. Without effect where it
+    /// is at that level already.
+    Raise {
+        /// Which.
+        level: u32,
+    },
     /// Somebody outside asks for a change: it takes effect once.
     Change {
         /// Who, and how it is recognised.
@@ -401,6 +408,9 @@ pub enum Rejected {
     /// There is no node of this name any more, and the directory was one's: it was removed.
     #[error("the node was removed; its directory is of no use any more")]
     NodeRemoved,
+    /// The build of a node is too old for this feature level.
+    #[error("its build is too old: the cluster needs feature level {0}")]
+    UpgradeRequired(u32),
     /// The dead replicas of this tablet contain no majority: there is nothing to accept.
     #[error("the dead replicas of tablet {0} contain no majority: nothing has to be given up")]
     NothingLost(TabletId),

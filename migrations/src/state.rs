@@ -22,6 +22,9 @@ pub const REMEMBERED_REQUESTS: usize = 100_000;
 /// What this build can do.
 pub const FEATURE_LEVEL: u32 = 1;
 
+/// What a cluster begins with, whatever builds it begins with: each of them reads this.
+pub const FIRST_FEATURE_LEVEL: u32 = 1;
+
 /// All that is replicated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -29,7 +32,7 @@ pub struct State {
     pub cluster: Option<ClusterId>,
     /// Raised once by each entry that changes the topology.
     pub version: TopologyVersion,
-    /// Nothing above it is proposed.
+    /// Nothing above it is proposed. It never falls.
     pub feature_level: u32,
     /// What is the same everywhere.
     pub settings: Settings,
@@ -60,7 +63,7 @@ impl Default for State {
         State {
             cluster: None,
             version: TopologyVersion::ZERO,
-            feature_level: FEATURE_LEVEL,
+            feature_level: FIRST_FEATURE_LEVEL,
             settings: Settings::DEFAULT,
             next_table: 1,
             next_tablet: 1,

@@ -56,6 +56,19 @@ pub struct ProcessArgs {
         hide = true
     )]
     pub dial_through: Vec<Detour>,
+    /// What this process says that its build can do, for tests of upgrades.
+    #[cfg(feature = "faults")]
+    #[arg(long, env = "PALISADE_FEATURE_LEVEL", value_name = "LEVEL", hide = true)]
+    pub feature_level: Option<u32>,
+}
+
+impl ProcessArgs {
+    /// The feature level of this process: that of its build, unless a test says another one.
+    pub fn feature_level(&self, build: u32) -> u32 {
+        #[cfg(feature = "faults")]
+        let build = self.feature_level.unwrap_or(build);
+        build
+    }
 }
 
 /// Why a listener is not there.

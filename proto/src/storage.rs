@@ -19,7 +19,7 @@ mod tablet;
 use crate::Malformed;
 use crate::generated::storage::v1 as pb;
 use migrations::command::{Command, Entry};
-use migrations::state::State;
+use migrations::state::{FEATURE_LEVEL, State};
 use prost::Message;
 
 /// The format that this build writes, and the newest one that it reads.
@@ -94,8 +94,17 @@ pub fn write_snapshot(state: &State, out: impl FnMut(&[u8])) {
 /// # Errors
 /// Any [`DecodeError`]. Of what `encode_snapshot` of this build or of an older one wrote, none.
 pub fn decode_snapshot(bytes: &[u8]) -> Result<State, DecodeError> {
+    decode_snapshot_up_to(bytes, FEATURE_LEVEL)
+}
+
+/// The same for a process that reads no feature level above `level`.
+///
+/// # Errors
+///
+/// As [`decode_snapshot`].
+pub fn decode_snapshot_up_to(bytes: &[u8], level: u32) -> Result<State, DecodeError> {
     check_format(bytes)?;
-    snapshot::read(bytes)
+    snapshot::read(bytes, level)
 }
 
 /// How many bytes a command adds to an entry.

@@ -16,6 +16,7 @@ use migrations::node::NodeLocation;
 use migrations::pull::Bounds;
 use migrations::record::TabletRecord;
 use migrations::settings::Settings;
+use migrations::state::FEATURE_LEVEL;
 use migrations::version::TopologyVersion;
 use process::wait::bounded as bounded_by;
 use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
@@ -48,6 +49,7 @@ pub struct Agent {
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Arc<NodeClock>,
     location: NodeLocation,
+    feature_level: u32,
     admitted: ArcSwapOption<Own>,
     throttle: Throttle,
     /// The token that this process greets with while it is not admitted, and whether it may be in
@@ -75,6 +77,7 @@ impl Agent {
             directory,
             clock,
             location,
+            feature_level: FEATURE_LEVEL,
             admitted: ArcSwapOption::empty(),
             throttle: Throttle::default(),
             asking: Mutex::new(None),
@@ -151,6 +154,17 @@ impl Agent {
     /// Its node's id, also before this process was admitted.
     pub fn own(&self) -> Option<NodeId> {
         self.directory.identity().node.map(|(node, _)| node)
+    }
+
+    /// The same, of a build that reads up to this feature level.
+    #[must_use]
+    pub fn of_level(self, feature_level: u32) -> Agent {
+        Agent { feature_level, ..self }
+    }
+
+    /// What its build can do.
+    pub fn feature_level(&self) -> u32 {
+        self.feature_level
     }
 
     /// Where others reach it.

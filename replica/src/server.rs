@@ -13,6 +13,7 @@ use crate::store::{Directory, SledStore, StoreError, StoreOptions, TabletStore};
 use crate::stream::{Puller, Standing, StreamApi, transport};
 use crate::tablets::Tablets;
 use migrations::node::NodeLocation;
+use migrations::state::FEATURE_LEVEL;
 use process::{ListenError, Signals};
 use proto::data::v1::data_service_server::DataServiceServer;
 use std::net::SocketAddr;
@@ -186,7 +187,8 @@ async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Sync
     if let Some(cluster) = directory.identity().cluster {
         process::log_as_of_cluster(&cluster);
     }
-    let agent = Agent::new(directory, tablets, clock, location);
+    let agent = Agent::new(directory, tablets, clock, location)
+        .of_level(args.process.feature_level(FEATURE_LEVEL));
     #[cfg(feature = "faults")]
     let agent = agent.on_disk(disk);
     Ok((agent, syncs))

@@ -166,8 +166,18 @@ impl Cluster {
         self.ports.keys().cloned().collect()
     }
 
+    /// Other flags for every process that is started from here on.
+    pub(crate) fn flags(&mut self, flags: &'static [&'static str]) {
+        self.shape.flags = flags;
+    }
+
     /// Starts a coordinator, or starts it again, on its directory and its ports.
     fn start_coordinator(&mut self, name: &str) {
+        self.try_coordinator(name).expect("the coordinator starts");
+    }
+
+    /// The same; what it says if it does not start.
+    pub(crate) fn try_coordinator(&mut self, name: &str) -> Result<(), String> {
         let (data, log, ports) = (self.data(name), self.log(name), &self.ports[name]);
         let expect = self.shape.coordinators.to_string();
         let peer = |(name, ports): (&String, &Ports)| format!("{name}={}", ports.raft);
@@ -202,8 +212,9 @@ impl Cluster {
             args.extend(["--dial-through", detours]);
         }
         args.extend(self.shape.flags);
-        let server = Server::start(&log, &args).expect("the coordinator starts");
+        let server = Server::start(&log, &args)?;
         self.servers.insert(name.to_owned(), server);
+        Ok(())
     }
 
     /// Starts an empty coordinator that waits to be taken in, on ports of its own; where it is

@@ -19,6 +19,7 @@ mod harness;
 mod gone;
 mod kills;
 mod leaders;
+mod levels;
 mod many;
 mod members;
 mod moves;

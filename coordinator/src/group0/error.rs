@@ -338,6 +338,16 @@ pub enum MemberError {
         /// With whom, by name.
         expected: String,
     },
+    /// Its build is older than what the cluster needs.
+    #[error("{name} reads feature level {reads}, and the cluster is at {needed}")]
+    TooOld {
+        /// Its name.
+        name: String,
+        /// What its build can do.
+        reads: u32,
+        /// What the cluster needs.
+        needed: u32,
+    },
     /// **Unknown.** Leadership was handed over, and the one that was to lead doesn't yet.
     #[error("nobody has taken leadership over yet")]
     NotTaken,
@@ -364,7 +374,8 @@ impl MemberError {
             | Self::CantLead { .. }
             | Self::NobodyElse
             | Self::Moved { .. }
-            | Self::ExpectsOthers { .. } => false,
+            | Self::ExpectsOthers { .. }
+            | Self::TooOld { .. } => false,
         }
     }
 }

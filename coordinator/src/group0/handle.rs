@@ -52,6 +52,7 @@ pub(super) struct Inner<S: StateMachine> {
     member: Member,
     pub(super) heartbeat: Duration,
     pub(super) election_max: Duration,
+    pub(super) feature_level: u32,
     /// One change of the members at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
     proposals: Proposals<S>,
@@ -160,6 +161,7 @@ impl<S: StateMachine> Group0<S> {
                 heartbeat: options.heartbeat,
                 changes: tokio::sync::Mutex::default(),
                 election_max: options.election_max,
+                feature_level: options.feature_level,
                 leadership,
                 _stop_on_drop: stop.clone().drop_guard(),
                 stop,

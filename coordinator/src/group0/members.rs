@@ -57,6 +57,10 @@ impl<S: StateMachine> Group0<S> {
             return Ok(standing);
         }
         let name = name.to_owned();
+        let (reads, needed) = (found.feature_level, self.read(S::feature_level));
+        if reads < needed {
+            return Err(MemberError::TooOld { name, reads, needed });
+        }
         if let Some((raft_id, _)) = settled.nodes().find(|(_, member)| member.name == name) {
             return Err(MemberError::NameTaken { name, raft_id: *raft_id });
         }
@@ -362,14 +366,14 @@ impl<S: StateMachine> Group0<S> {
         Ok(true)
     }
 
-    async fn turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, ProposeError> {
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, ProposeError> {
         let left = deadline.saturating_duration_since(Instant::now());
         let turn = bounded(Wait::Place, left, self.inner.changes.lock()).await;
         turn.map_err(|_| ProposeError::TooLate)
     }
 
     /// The membership, once nothing of it is on its way.
-    async fn settled(&self, deadline: Instant) -> Result<Effective, ProposeError> {
+    pub(super) async fn settled(&self, deadline: Instant) -> Result<Effective, ProposeError> {
         let mut metrics = self.inner.raft.metrics();
         loop {
             let effective = metrics.borrow_watched().membership_config.clone();

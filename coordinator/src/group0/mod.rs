@@ -27,6 +27,7 @@ mod follow;
 mod fuzz;
 mod handle;
 mod identity;
+mod levels;
 mod log;
 mod members;
 mod options;
@@ -75,6 +76,11 @@ pub trait StateMachine: Clone + Send + Sync + 'static {
     /// this coordinator stops before it applies or acknowledges the entry. A refusal of the entry
     /// is not an error but a `Response`.
     fn apply(&mut self, entry: &[u8]) -> Result<Self::Response, FormatTooNew>;
+
+    /// The feature level that a member has to be able to read.
+    fn feature_level(&self) -> u32 {
+        0
+    }
 
     /// The whole state as bytes that [`restore`](Self::restore) understands, with their version.
     fn snapshot(&self) -> Vec<u8>;

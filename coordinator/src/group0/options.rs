@@ -36,6 +36,8 @@ pub struct Options {
     /// Whether a leader that no quorum answers falls silent, so that another one is elected. Off in
     /// the control of that alone.
     pub checks_quorum: bool,
+    /// The highest feature level that this member can read.
+    pub feature_level: u32,
 }
 
 impl Options {
@@ -53,6 +55,7 @@ impl Options {
             digest_every: DIGEST_EVERY,
             keep: 1000,
             checks_quorum: true,
+            feature_level: 0,
         }
     }
 

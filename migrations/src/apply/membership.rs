@@ -75,6 +75,10 @@ impl Work<'_> {
     /// Admits a process. In the same command, each transition with an open session that the node
     /// takes part in begins anew with a fresh one, so that nothing of the earlier process counts.
     pub(super) fn admit(&mut self, admit: &Admit) -> Outcome {
+        let needed = self.topology.state.feature_level;
+        if admit.feature_level < needed {
+            return Err(Rejected::UpgradeRequired(needed));
+        }
         let known = check_identity(self.topology, admit)?;
         // One version makes one incarnation of a node: a second admission of it in this entry
         // would be the same one, of another process.
@@ -173,6 +177,22 @@ impl Work<'_> {
     }
 
     /// A node that was to go holds nothing any more.
+    /// Raises the feature level. Coordinators have been asked by whoever proposes it; who is admitted
+    /// here has said it with his admission.
+    pub(super) fn raise(&mut self, level: u32) -> Outcome {
+        let state = &mut self.topology.state;
+        if level <= state.feature_level {
+            return Ok(Applied::Done);
+        }
+        let mut admitted = state.nodes.iter().filter(|(_, node)| node.admitted().is_some());
+        if admitted.any(|(_, node)| node.feature_level < level) {
+            return Err(Rejected::UpgradeRequired(level));
+        }
+        state.feature_level = level;
+        self.change_for_all();
+        Ok(Applied::Done)
+    }
+
     pub(super) fn forget(&mut self, id: NodeId) -> Outcome {
         let node = self.topology.node(id).ok_or(Rejected::NotFound(Missing::Node(id)))?;
         if !node.is_leaving || holds_something(self.topology, id) {

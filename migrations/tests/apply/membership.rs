@@ -1,7 +1,7 @@
 //! Admission, fences and lost copies, and what they do to transitions in the same command.
 
 use super::cluster::{Cluster, node, tablet};
-use migrations::command::{Applied, Command, Rejected};
+use migrations::command::{Admit, Applied, Command, Rejected};
 use migrations::stage::{Stage, TransitionKind};
 use migrations::tablet::{EndReason, Ending};
 use migrations::version::CopyId;
@@ -299,4 +299,32 @@ fn a_directory_whose_floors_have_fallen_is_refused() {
     assert!(Cluster::admitted_as(&admitted).is_some(), "{admitted:?}");
     let now = cluster.topology.node(node(4)).expect("there");
     assert_eq!(now.acknowledged, acknowledged, "what is known of a node outlives its processes");
+}
+
+/// Nobody who is admitted is left behind: the level rises once all of them can read it, and who
+/// can't is not admitted from then on.
+#[test]
+fn the_feature_level_rises_with_the_last_node_and_older_builds_stay_out() {
+    let mut cluster = Cluster::empty();
+    let of_level = |cluster: &mut Cluster, n, feature_level| {
+        let admit = Admit { feature_level, ..cluster.admission(n) };
+        cluster.apply(Command::Admit(Box::new(admit)))
+    };
+    let level = |cluster: &Cluster| cluster.topology.state().feature_level;
+    let first = level(&cluster);
+    let next = first + 1;
+    of_level(&mut cluster, 1, next).expect("admitted");
+    of_level(&mut cluster, 2, first).expect("admitted");
+    let raise = Command::Raise { level: next };
+    assert_eq!(cluster.apply(raise.clone()), Err(Rejected::UpgradeRequired(next)));
+    assert_eq!(level(&cluster), first);
+    cluster.fence(2).expect("it was admitted");
+    assert_eq!(cluster.apply(raise.clone()), Ok(Applied::Done), "who is out is not asked");
+    assert_eq!(level(&cluster), next);
+    let stays_out = of_level(&mut cluster, 2, first);
+    assert_eq!(stays_out, Err(Rejected::UpgradeRequired(next)));
+    of_level(&mut cluster, 2, next).expect("of the new build");
+    assert_eq!(cluster.apply(Command::Raise { level: first }), Ok(Applied::Done));
+    assert_eq!(level(&cluster), next, "it never falls");
+    assert_eq!(cluster.apply(raise), Ok(Applied::Done));
 }

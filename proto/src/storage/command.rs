@@ -47,6 +47,7 @@ impl From<&Command> for pb::Command {
             }),
             Command::Advance(advance) => Kind::Advance(advance.as_ref().into()),
             Command::Forget { node } => Kind::Forget(node.as_u64()),
+            Command::Raise { level } => Kind::Raise(*level),
             Command::Balance { start, now_ms } => {
                 let (start, now_ms) = (Some(start.as_ref().into()), *now_ms);
                 Kind::Balance(pb::Balance { start, now_ms })
@@ -90,6 +91,7 @@ impl TryFrom<pb::Command> for Command {
             }
             Kind::Advance(advance) => Command::Advance(Box::new(advance.try_into()?)),
             Kind::Forget(node) => Command::Forget { node: node_id("forget", node)? },
+            Kind::Raise(level) => Command::Raise { level },
             Kind::Balance(pb::Balance { start, now_ms }) => Command::Balance {
                 start: Box::new(there("balance.start", start)?.try_into()?),
                 now_ms,

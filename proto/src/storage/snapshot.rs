@@ -16,7 +16,7 @@ use migrations::command::Outcome;
 use migrations::id::{ClusterId, RequestId, TabletId};
 use migrations::request::{Remembered, RequestMemory};
 use migrations::shared_map::SharedMap;
-use migrations::state::{FEATURE_LEVEL, State};
+use migrations::state::State;
 use migrations::tablet::{FinishedMigration, Tablet};
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key};
@@ -52,7 +52,7 @@ pub(super) fn write(state: &State, mut out: impl FnMut(&[u8])) {
 }
 
 /// Reads a state. Each piece has to be what would be written of it, and in its place.
-pub(super) fn read(bytes: &[u8]) -> Result<State, DecodeError> {
+pub(super) fn read(bytes: &[u8], level: u32) -> Result<State, DecodeError> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut tablets = SharedMap::new();
     let mut left = bytes;
@@ -85,7 +85,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, DecodeError> {
     }
     let rest = [before, after].concat();
     let wire = pb::Snapshot::decode(&rest[..])?;
-    if wire.feature_level > FEATURE_LEVEL {
+    if wire.feature_level > level {
         return Err(DecodeError::Unknown { what: "feature level" });
     }
     check_whole(wire.encode_to_vec() == rest)?;

@@ -250,6 +250,7 @@ pub(crate) fn commands() -> Vec<Command> {
             now_ms: 1_790_000_000_000,
         },
         Command::Forget { node: node(1) },
+        Command::Raise { level: 2 },
     ];
     let change = |change| Command::Change { stamp: stamp(1, "operator"), change };
     commands.extend(changes().into_iter().map(change));
@@ -270,6 +271,7 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::Advance(_),
         Command::Balance { .. },
         Command::Forget { .. },
+        Command::Raise { .. },
         Command::Change { .. },
     )
 }
@@ -333,6 +335,7 @@ fn refusals() -> Vec<Rejected> {
         Rejected::NodeNotFenced(node(1)),
         Rejected::NodeMismatch,
         Rejected::NodeRemoved,
+        Rejected::UpgradeRequired(2),
         Rejected::NothingLost(tablet(1)),
         Rejected::LossNotNamed(node(1)),
         Rejected::FreshSessionMissing(tablet(1)),
@@ -377,6 +380,7 @@ fn refusals() -> Vec<Rejected> {
         Rejected::NodeNotFenced(_),
         Rejected::NodeMismatch,
         Rejected::NodeRemoved,
+        Rejected::UpgradeRequired(_),
         Rejected::NothingLost(_),
         Rejected::LossNotNamed(_),
         Rejected::FreshSessionMissing(_),

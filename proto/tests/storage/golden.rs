@@ -132,6 +132,12 @@ fn a_node_is_removed_and_forgotten() {
         08011080d8c1a28c341a024004
     ",
     );
+    assert_written_as(
+        Command::Raise { level: 2 },
+        "
+        08011080d8c1a28c341a024802
+    ",
+    );
 }
 
 #[test]

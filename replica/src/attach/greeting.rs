@@ -8,7 +8,6 @@ use crate::wait::{Wait, bounded};
 use migrations::id::NodeId;
 use migrations::record::TabletRecord;
 use migrations::settings::Settings;
-use migrations::state::FEATURE_LEVEL;
 use migrations::version::{Incarnation, TopologyVersion};
 use proto::agent::v1::attach_request::Event;
 use proto::agent::v1::attach_response::Order;
@@ -66,7 +65,7 @@ pub(super) async fn greet(agent: &Agent, outbox: &Outbox) -> Result<(), Ended> {
         data_address: location.data_address,
         stream_address: location.stream_address,
         rack: location.rack,
-        feature_level: FEATURE_LEVEL,
+        feature_level: agent.feature_level(),
         lost: agent.tablets.lost().into_iter().map(lost).collect(),
         highest_floor: (highest_floor > TopologyVersion::ZERO).then(|| highest_floor.into()),
     };

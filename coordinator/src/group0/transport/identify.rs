@@ -27,6 +27,8 @@ pub struct Identified {
     pub pending: bool,
     /// It stops soon.
     pub stopping: bool,
+    /// The highest feature level that it can read.
+    pub feature_level: u32,
 }
 
 /// Asks the coordinator at a raft address who it is.
@@ -52,13 +54,14 @@ pub async fn identify(address: &str, limit: Duration) -> Result<Identified, Stri
         expected,
         pending,
         stopping,
+        feature_level,
     } = answer;
     let cluster = match cluster_id.is_empty() {
         true => None,
         false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
     };
     let member = Member { name, raft_address, admin_address, agents_address };
-    Ok(Identified { raft_id, member, cluster, expected, pending, stopping })
+    Ok(Identified { raft_id, member, cluster, expected, pending, stopping, feature_level })
 }
 
 /// A connection to a raft address, made before anything is asked on it. The caller bounds it.

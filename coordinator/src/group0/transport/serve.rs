@@ -133,6 +133,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
             agents_address,
             expected: identity.expected(),
             stopping: identity.stops(),
+            feature_level: self.group0.inner.feature_level,
             pending: cluster.is_some() && !identity.was_member(),
         }))
     }
