@@ -1,5 +1,6 @@
 //! How a coordinator is started: flags, each with its `PALISADE_*` variable. No file.
 
+use crate::group0::DIGEST_EVERY;
 use clap::{Args, ValueEnum};
 use process::ProcessArgs;
 use std::net::SocketAddr;
@@ -62,6 +63,12 @@ pub struct CoordinatorArgs {
     /// What all servers have.
     #[command(flatten)]
     pub process: ProcessArgs,
+
+    /// Coordinators compare what they hold each time this many entries have been applied; the same
+    /// for all of them.
+    #[arg(long, env = "PALISADE_DIGEST_EVERY", default_value_t = DIGEST_EVERY, hide = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub digest_every: u64,
 
     /// Serve the fault switches on the agents' port: for tests only.
     #[arg(long, env = "PALISADE_FAULTS", hide = true)]

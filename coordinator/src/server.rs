@@ -150,7 +150,8 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
 
 async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
     let listeners = Listeners::open(&args).await?;
-    let options = Options::new(&args.data, listeners.member(&args));
+    let mut options = Options::new(&args.data, listeners.member(&args));
+    options.digest_every = args.digest_every;
     let options = match args.profile {
         Profile::Standard => options,
         Profile::Fast => options.fast(),

@@ -32,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) has_proxies: bool,
     /// Tablets move without being told to.
     pub(crate) balances: bool,
+    /// More flags for every coordinator.
+    pub(crate) coordinator_flags: &'static [&'static str],
     /// More flags for every server.
     pub(crate) flags: &'static [&'static str],
 }
@@ -44,6 +46,7 @@ impl Default for Shape {
             profile: "fast",
             has_proxies: false,
             balances: false,
+            coordinator_flags: &[],
             flags: &[],
         }
     }
@@ -211,7 +214,7 @@ impl Cluster {
         if let Some(detours) = detours.as_ref().filter(|detours| !detours.is_empty()) {
             args.extend(["--dial-through", detours]);
         }
-        args.extend(self.shape.flags);
+        args.extend(self.shape.flags.iter().chain(self.shape.coordinator_flags));
         let server = Server::start(&log, &args)?;
         self.servers.insert(name.to_owned(), server);
         Ok(())

@@ -21,7 +21,9 @@ async fn differing(cluster: &Cluster) -> (String, Vec<String>) {
 /// and its metrics.
 #[tokio::test(flavor = "multi_thread")]
 async fn inv_16_a_coordinator_with_another_state_is_an_alarm() {
-    let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
+    let coordinator_flags = &["--digest-every=64"];
+    let shape =
+        Shape { coordinators: 3, profile: "standard", coordinator_flags, ..Shape::default() };
     let cluster = Cluster::start_as(shape).await;
     let load = Load::start(&cluster, 4, Duration::from_secs(60));
     soon("some changes", load.proceed(500)).await;

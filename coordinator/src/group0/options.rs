@@ -8,8 +8,8 @@ use super::transport::APPEND_ENTRIES;
 use super::types::Member;
 use crate::limits::SNAPSHOT_DEADLINE;
 
-/// Each time it takes a core for as long as a snapshot does. Tests look more often.
-const DIGEST_EVERY: u64 = if cfg!(feature = "faults") { 64 } else { 8_192 };
+/// Each time it takes a core for as long as a snapshot does.
+pub(crate) const DIGEST_EVERY: u64 = 8_192;
 
 /// What group0 is opened with. [`Options::new`] gives the defaults.
 #[derive(Clone, Debug)]
