@@ -62,7 +62,7 @@ const fn core(rules: &'static [Rule], holds: fn() -> bool) -> Row {
 use Rule::*;
 
 const ROWS: &[Row] = &[
-    sim(&[FreshSessionOnRetry], 0xa),
+    sim(&[FreshSessionOnRetry], 1),
     sim(&[SessionClearedOnWayBack], 1),
     sim(&[EvidenceChecked], 1),
     sim(&[ExpectedChecked], 0x26),

@@ -3,6 +3,7 @@
 use crate::world::World;
 use migrations::apply::check_invariants;
 use migrations::id::TabletId;
+use migrations::record::TabletRecord;
 
 impl World {
     pub(super) fn inv_01_state(&mut self) {
@@ -10,6 +11,17 @@ impl World {
             self.broken(broken.number, || broken.to_string());
         }
         self.inv_01_pending();
+    }
+
+    /// A session belongs to one attempt: an edge into a stage that opens one brings a fresh one.
+    pub(super) fn inv_01_session(&mut self, record: &TabletRecord, was: Option<&TabletRecord>) {
+        let attempt = |record: &TabletRecord| record.transition.as_ref().map(|t| t.attempt);
+        let Some(was) = was else { return };
+        let is_another = attempt(record).is_some() && attempt(record) != attempt(was);
+        if is_another && record.session().is_some() && record.session() == was.session() {
+            let (tablet, attempt) = (record.tablet, attempt(record).unwrap_or_default());
+            self.broken(1, || format!("t{tablet}: attempt {attempt} has the session before it"));
+        }
     }
 
     /// Fencing or losing the pending replica takes a transition back in the same command.

@@ -173,6 +173,7 @@ impl World {
         }
         let stage = record.stage();
         let was = before.record(tablet);
+        self.inv_01_session(&record, was.as_ref());
         self.inv_11_begun(&record, was.as_ref());
         let from = was.as_ref().and_then(|was| was.stage());
         if from != stage {
