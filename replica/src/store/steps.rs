@@ -69,7 +69,8 @@ impl SledStore {
         if !tree.is_empty() {
             return Err(StoreError::damaged("a copy to prepare holds something already"));
         }
-        let (name, streams, tally) = ((tablet, copy), BTreeMap::new(), Tally::default());
+        let name = (tablet, copy);
+        let (streams, tally) = (BTreeMap::new(), Tally::of(name));
         entry.copies.insert(copy, Copy { name, tree, streams, tally });
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! The tally changes in one batch with what it counts, and is compared with it when the store is
 //! opened: a copy of which pages are missing, or are older than others, is found out, and lost.
+//! The copy's name is in it, so that no copy passes for another.
 //! That a whole copy is older than it should be is told by the number of its changes (`manifest`).
 //!
 //! ```text
@@ -27,11 +28,19 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     /// Their sum.
     pub(super) sum: RowSum,
-    /// The sum of the record, the promise and the streams on record.
+    /// The sum of its name, the record, the promise and the streams on record.
     pub(super) notes: RowSum,
 }
 
 impl Tally {
+    /// Of a copy with nothing in it. Its name counts too: after damage sled can show one copy's
+    /// pages, whole as they are, in the tree of another.
+    pub(super) fn of((tablet, copy): (TabletId, CopyId)) -> Tally {
+        let mut tally = Tally::default();
+        tally.note(b"", None, Some(layout::tree_name(tablet, copy).as_bytes()));
+        tally
+    }
+
     /// One row has taken the place of another, or of none; or is gone.
     fn row(&mut self, position: &[u8], before: Option<&RowVersion>, after: Option<&RowVersion>) {
         if let Some(row) = before {
@@ -148,7 +157,7 @@ pub(super) fn check(
     if matches!(noted, Some(CopyNote::Changes(durable)) if tally.changes < durable) {
         return Err(lost("changes are missing that were durable"));
     }
-    let mut found = Tally { changes: tally.changes, ..Tally::default() };
+    let mut found = Tally { changes: tally.changes, ..Tally::of(name) };
     for pair in tree {
         let (key, stored) = pair?;
         if key == layout::TALLY || key.starts_with(layout::PIECES) {
