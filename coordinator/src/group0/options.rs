@@ -42,7 +42,7 @@ pub struct Options {
 
 impl Options {
     /// Options with the default durations: heartbeat 200 ms, election 0.8 to 1.6 s, a snapshot
-    /// every 5000 entries, 1000 kept; states are compared every 8192 (64 with the feature `faults`).
+    /// every 5000 entries, 1000 kept; states are compared every 8192.
     pub fn new(data_dir: impl Into<PathBuf>, member: Member) -> Self {
         Self {
             data_dir: data_dir.into(),
