@@ -77,39 +77,35 @@ async fn c10_f7_a_leader_that_is_cut_off_confirms_nothing_to_those_who_still_rea
     cluster.replicas_agree(&tablet).await;
 }
 
-/// A leader is not heard by anybody, and hears all: the others choose another one, whom the agents
-/// go to, and it follows.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_not_heard_is_followed_by_another() {
+/// Isolates the leader in this way: another one leads, whom the agents go to, a tablet moves, and
+/// once the way is there again all are one. Who led before.
+async fn another_leads(loss: Loss) -> (Cluster, String) {
     let cluster = of_three("standard").await;
     let tablet = cluster.create_table("orders", 1).await.remove(0);
     let names = cluster.coordinators();
     let old = cluster.leader(&names).await;
-    cluster.links().isolate(&old, Loss::FromIt);
+    cluster.links().isolate(&old, loss);
     cluster.leader(&others(&names, &old)).await;
     cluster.moved(&tablet, "n1", "n4").await;
     cluster.links().heal();
     caught_up(&cluster).await;
     cluster.admitted(4).await;
     cluster.replicas_agree(&tablet).await;
+    (cluster, old)
+}
+
+/// A leader is not heard by anybody, and hears all: the others choose another one, and it follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_not_heard_is_followed_by_another() {
+    another_leads(Loss::FromIt).await;
 }
 
 /// A leader is heard by all, and hears nobody: the others would follow it for ever, and nothing be
 /// committed. It falls silent, and another one leads.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_hears_nobody_gives_way_to_another() {
-    let cluster = of_three("standard").await;
-    let tablet = cluster.create_table("orders", 1).await.remove(0);
-    let names = cluster.coordinators();
-    let old = cluster.leader(&names).await;
-    cluster.links().isolate(&old, Loss::ToIt);
-    cluster.leader(&others(&names, &old)).await;
+    let (cluster, old) = another_leads(Loss::ToIt).await;
     cluster.said(&old, "no quorum answers").await;
-    cluster.moved(&tablet, "n1", "n4").await;
-    cluster.links().heal();
-    caught_up(&cluster).await;
-    cluster.admitted(4).await;
-    cluster.replicas_agree(&tablet).await;
 }
 
 /// An agent is cut from the leader alone, or from everybody, or in one direction: it is fenced,
