@@ -1,0 +1,141 @@
+//! Connections to servers.
+
+use crate::files::Tls;
+use crate::identity::Kind;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::codegen::http::Uri;
+use tower_service::Service;
+
+/// Dials servers of one kind, with TLS or without. For tonic's `connect_with_connector`.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    tls: Option<Tls>,
+    kind: Kind,
+}
+
+/// A connection that was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The address has no host or no port.
+    #[error("{0} is no address: expected HOST:PORT")]
+    Address(Uri),
+    /// Nobody is there.
+    #[error("can't connect to {address}: {source}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Who is there is not whom we wanted, or doesn't want us.
+    #[error("no TLS with {address}: {source}")]
+    Handshake {
+        /// Where.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Our own certificate can't be used.
+    #[error("our own certificate can't be used: {0}")]
+    Own(#[from] rustls::Error),
+}
+
+impl Dial {
+    /// Dials servers of this kind.
+    pub fn new(tls: Option<Tls>, kind: Kind) -> Dial {
+        Dial { tls, kind }
+    }
+
+    async fn dial(self, uri: Uri) -> Result<TokioIo<Dialled>, DialError> {
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
+            return Err(DialError::Address(uri));
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let address = format!("{host}:{port}");
+        let stream = TcpStream::connect((host, port)).await;
+        let stream =
+            stream.map_err(|source| DialError::Connect { address: address.clone(), source })?;
+        // Answers are small and waited for.
+        let stream = stream.set_nodelay(true).map(|()| stream);
+        let stream =
+            stream.map_err(|source| DialError::Connect { address: address.clone(), source })?;
+        let Some(tls) = self.tls else { return Ok(TokioIo::new(Dialled::Plain(stream))) };
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Address(uri))?;
+        let connector = TlsConnector::from(tls.client(self.kind)?);
+        let stream = connector.connect(name, stream).await;
+        let stream = stream.map_err(|source| DialError::Handshake { address, source })?;
+        Ok(TokioIo::new(Dialled::Tls(Box::new(stream))))
+    }
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<Dialled>;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().dial(uri))
+    }
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub enum Dialled {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// With it.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Dialled {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Dialled::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Dialled::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Dialled {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Dialled::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Dialled::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Dialled::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Dialled::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Dialled::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Dialled::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

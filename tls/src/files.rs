@@ -1,0 +1,260 @@
+//! Certificate, key and authority in files, read again when they change.
+
+use crate::identity::{Identity, Kind};
+use crate::verify::{Called, Callers, identity};
+use arc_swap::ArcSwap;
+use clap::Args;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often files are looked at. A new certificate is in use within this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// What is spoken inside.
+const ALPN: &[u8] = b"h2";
+
+/// Where a process finds who it is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TlsArgs {
+    /// PEM file with the authorities that sign this cluster's certificates.
+    #[arg(long, env = "PALISADE_CACERT", value_name = "FILE", requires_all = ["cert", "key"])]
+    pub cacert: Option<PathBuf>,
+
+    /// PEM file with this process' certificate, and those between it and the authority.
+    #[arg(long, env = "PALISADE_CERT", value_name = "FILE", requires_all = ["cacert", "key"])]
+    pub cert: Option<PathBuf>,
+
+    /// PEM file with the key of the certificate.
+    #[arg(long, env = "PALISADE_KEY", value_name = "FILE", requires_all = ["cacert", "cert"])]
+    pub key: Option<PathBuf>,
+}
+
+/// Certificates can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file can't be read.
+    #[error("can't read {path}: {source}. Choose another file with {flag}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// By which flag it was chosen.
+        flag: &'static str,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The files don't go together, or aren't what they should be.
+    #[error("{cert} can't be used: {why}. Have the cluster's authority issue a new one")]
+    Unusable {
+        /// The certificate.
+        cert: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is the certificate of something else.
+    #[error("{cert} is the certificate of {found}; this process needs that of a {expected}")]
+    Kind {
+        /// The certificate.
+        cert: PathBuf,
+        /// Whose it is.
+        found: Identity,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+/// A certificate that is in use.
+struct Current {
+    /// The three files' bytes, to see a change by.
+    bytes: Vec<u8>,
+    identity: Identity,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    server: Arc<ServerConfig>,
+}
+
+struct Files {
+    cacert: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+struct Inner {
+    files: Files,
+    provider: Arc<CryptoProvider>,
+    current: ArcSwap<Current>,
+}
+
+/// Who this process is, for all its connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls(Arc<Inner>);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tls({})", self.identity())
+    }
+}
+
+impl TlsArgs {
+    /// Reads the files, if they were named.
+    ///
+    /// # Errors
+    ///
+    /// Every [`TlsError`]: each says what to do.
+    pub fn load(&self) -> Result<Option<Tls>, TlsError> {
+        let (Some(cacert), Some(cert), Some(key)) = (&self.cacert, &self.cert, &self.key) else {
+            return Ok(None);
+        };
+        let files = Files { cacert: cacert.clone(), cert: cert.clone(), key: key.clone() };
+        Tls::load(files).map(Some)
+    }
+}
+
+impl Tls {
+    fn load(files: Files) -> Result<Tls, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let current = ArcSwap::from_pointee(files.read(&provider)?);
+        Ok(Tls(Arc::new(Inner { files, provider, current })))
+    }
+
+    /// Who this process is now.
+    pub fn identity(&self) -> Identity {
+        self.0.current.load().identity.clone()
+    }
+
+    /// Refuses to be anything else than `is` says.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Kind`] if it is.
+    pub fn must_be(
+        &self,
+        expected: &'static str,
+        is: impl Fn(Kind) -> bool,
+    ) -> Result<(), TlsError> {
+        let found = self.identity();
+        if is(found.kind) {
+            return Ok(());
+        }
+        Err(TlsError::Kind { cert: self.0.files.cert.clone(), found, expected })
+    }
+
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.current.load().server)
+    }
+
+    /// For connections to servers of this kind.
+    pub(crate) fn client(&self, kind: Kind) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let current = self.0.current.load();
+        let called = Called {
+            roots: Arc::clone(&current.roots),
+            provider: Arc::clone(&self.0.provider),
+            cluster: current.identity.cluster.clone(),
+            kind,
+        };
+        let config = ClientConfig::builder_with_provider(Arc::clone(&self.0.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(called));
+        let chain = current.chain.clone();
+        let mut config = config.with_client_auth_cert(chain, current.key.clone_key())?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // Each connection shows its certificate anew.
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
+    /// Reads the files again if they have changed; what is wrong with them is logged, and the old
+    /// ones stay in use. A change of identity is no renewal: it needs a restart.
+    pub fn reload(&self) {
+        let Inner { files, provider, current } = &*self.0;
+        let before = current.load();
+        if files.bytes() == before.bytes {
+            return;
+        }
+        match files.read(provider) {
+            Ok(new) if new.identity == before.identity => {
+                tracing::info!(identity = %new.identity, "certificates were read again");
+                current.store(Arc::new(new));
+            }
+            Ok(new) => tracing::error!(old = %before.identity, new = %new.identity,
+                "the new certificate is somebody else's, and is not used"),
+            Err(error) => tracing::error!(%error, "new certificates are not used"),
+        }
+    }
+
+    /// Keeps the certificates as new as the files are, for ever.
+    pub async fn keep_new(self) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let tls = self.clone();
+            // Files may be on a disk that hangs.
+            if tokio::task::spawn_blocking(move || tls.reload()).await.is_err() {
+                tracing::error!("the look at new certificates panicked");
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Nothing where a file can't be read just now.
+    fn bytes(&self) -> Vec<u8> {
+        let read = |path: &Path| std::fs::read(path).unwrap_or_default();
+        [&self.cacert, &self.cert, &self.key].into_iter().flat_map(|path| read(path)).collect()
+    }
+
+    fn read(&self, provider: &Arc<CryptoProvider>) -> Result<Current, TlsError> {
+        // First, so that a change while they are read is seen at the next look.
+        let bytes = self.bytes();
+        let certificates = |path: &PathBuf, flag| {
+            let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            all.map_err(|source| TlsError::File { path: path.clone(), flag, source })
+        };
+        let authorities: Vec<CertificateDer<'static>> = certificates(&self.cacert, "--cacert")?;
+        let chain: Vec<CertificateDer<'static>> = certificates(&self.cert, "--cert")?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|source| TlsError::File {
+            path: self.key.clone(),
+            flag: "--key",
+            source,
+        })?;
+        let unusable = |why: String| TlsError::Unusable { cert: self.cert.clone(), why };
+        let own = chain.first().ok_or_else(|| unusable("there is none in it".to_owned()))?;
+        let identity = identity(own).map_err(|error| unusable(error.to_string()))?;
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority).map_err(|error| unusable(format!("--cacert: {error}")))?;
+        }
+        let roots = Arc::new(roots);
+        let callers =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
+        let callers = callers.build().map_err(|error| unusable(format!("--cacert: {error}")))?;
+        let callers = Callers { chain: callers, cluster: identity.cluster.clone() };
+        let server = server(provider, callers, chain.clone(), key.clone_key());
+        let server = server.map_err(|error| unusable(error.to_string()))?;
+        Ok(Current { bytes, identity, roots, chain, key, server: Arc::new(server) })
+    }
+}
+
+fn server(
+    provider: &Arc<CryptoProvider>,
+    callers: Callers,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(callers))
+        .with_single_cert(chain, key)?;
+    server.alpn_protocols = vec![ALPN.to_vec()];
+    // Each connection shows its certificate anew.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok(server)
+}
