@@ -19,6 +19,7 @@ mod wait;
 
 use crate::args::{ClientCommand, Color, ConnectArgs, Output, TabletName, UnsafeCommand};
 use crate::exit::{Exit, Failure};
+use crate::place::Where;
 use crate::render::{self, Described, Paint};
 use crate::{place, terminal};
 use client::{AdminClient, AdminOptions};
@@ -70,7 +71,11 @@ impl Session {
     fn new(connect: &ConnectArgs, color: Color) -> Result<Session, Failure> {
         let deadline = connect.deadline.0;
         let options = AdminOptions { deadline, ..AdminOptions::default() };
-        let admin = AdminClient::connect_with(place::coordinators(connect)?, options);
+        let Where { coordinators, tls } = place::cluster(connect)?;
+        let tls = tls.load().map_err(|error| {
+            Failure::new(Exit::Usage, error.to_string()).now("nothing was asked of any cluster")
+        })?;
+        let admin = AdminClient::connect_as(coordinators, options, tls);
         let paint = terminal::paint(color, &std::io::stdout());
         let is_live = connect.output.is_for_people() && terminal::is_live();
         Ok(Session { admin, output: connect.output, paint, is_live })

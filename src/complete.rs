@@ -83,7 +83,7 @@ pub(crate) fn migrations() -> ArgValueCandidates {
 pub(crate) fn contexts() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let contexts = place::contexts_file().and_then(|file| Contexts::read(&file).ok());
-        let names = contexts.unwrap_or_default().coordinators.into_keys();
+        let names = contexts.unwrap_or_default().clusters.into_keys();
         names.map(CompletionCandidate::new).collect()
     })
 }
@@ -102,12 +102,13 @@ fn named<T>(
     ask: impl AsyncFnOnce(AdminClient) -> Result<Vec<T>, ClientError>,
     name: impl Fn(T) -> (String, Option<String>),
 ) -> Vec<CompletionCandidate> {
-    let Ok(coordinators) = place::coordinators(&said(std::env::args())) else { return Vec::new() };
+    let Ok(found) = place::cluster(&said(std::env::args())) else { return Vec::new() };
+    let Ok(tls) = found.tls.load() else { return Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return Vec::new() };
     let options = AdminOptions { deadline: PATIENCE, try_timeout: PATIENCE };
     let asked = async {
-        let admin = AdminClient::connect_with(coordinators, options);
+        let admin = AdminClient::connect_as(found.coordinators, options, tls);
         tokio::time::timeout(PATIENCE, ask(admin)).await
     };
     let Ok(Ok(found)) = runtime.block_on(asked) else { return Vec::new() };

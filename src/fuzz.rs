@@ -1,7 +1,8 @@
 //! Arbitrary text against the files that the command line reads: contexts and histories.
 
 use crate::checker::{History, Line, check};
-use crate::place::Contexts;
+use crate::place::{Contexts, Where};
+use client::TlsArgs;
 use palisade_fuzz::target;
 
 fn contexts(bytes: &[u8]) {
@@ -15,7 +16,8 @@ fn some_contexts() -> Vec<Vec<u8>> {
     let mut texts = vec![Contexts::default().text(), contexts.text()];
     for name in ["prod", "a b", "\"", "é.x"] {
         let coordinators = vec![format!("{name}:7400"), "[::1]:7400".to_owned()];
-        contexts.coordinators.insert(name.to_owned(), coordinators);
+        let tls = TlsArgs { key: Some(name.into()), ..TlsArgs::default() };
+        contexts.clusters.insert(name.to_owned(), Where { coordinators, tls });
         texts.push(contexts.text());
     }
     texts.into_iter().map(String::into_bytes).collect()

@@ -8,11 +8,21 @@ pub(crate) use contexts::{Contexts, file as contexts_file};
 use crate::args::{ConnectArgs, DEV_DIRECTORY};
 use crate::cluster::CLUSTER_FILE;
 use crate::exit::{Exit, Failure};
+use client::TlsArgs;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Where a coordinator is if nobody says otherwise.
 const DEFAULT: &str = "127.0.0.1:7400";
+
+/// How a cluster is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Where {
+    /// The admin addresses of its coordinators.
+    pub(crate) coordinators: Vec<String>,
+    /// As whom; in the clear, if it names nothing.
+    pub(crate) tls: TlsArgs,
+}
 
 /// Which cluster is meant, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +38,24 @@ enum Place {
 /// Addresses of coordinators: by flag, else by `PALISADE_COORDINATORS`, `PALISADE_CLUSTER_FILE` or
 /// `PALISADE_CONTEXT`, else of the current context, else in the file of a cluster that `palisade
 /// dev` has started in this directory, else at the default port.
-pub(crate) fn coordinators(connect: &ConnectArgs) -> Result<Vec<String>, Failure> {
+///
+/// Certificates: by flag or variable, else as the file or the context has them.
+pub(crate) fn cluster(connect: &ConnectArgs) -> Result<Where, Failure> {
+    let mut found = found(connect)?;
+    if connect.tls != TlsArgs::default() {
+        found.tls = connect.tls.clone();
+    }
+    Ok(found)
+}
+
+fn found(connect: &ConnectArgs) -> Result<Where, Failure> {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let contexts = || match contexts_file() {
         Some(file) => Contexts::read(&file),
         None => Ok(Contexts::default()),
     };
     match said(connect).or_else(|| in_environment(var)) {
-        Some(Place::At(addresses)) => Ok(addresses),
+        Some(Place::At(coordinators)) => Ok(Where { coordinators, ..Where::default() }),
         Some(Place::File(file)) => read(&file),
         Some(Place::Context(name)) => contexts()?.of(&name),
         None => {
@@ -44,7 +64,10 @@ pub(crate) fn coordinators(connect: &ConnectArgs) -> Result<Vec<String>, Failure
                 return contexts.of(current);
             }
             let dev: PathBuf = [DEV_DIRECTORY, CLUSTER_FILE].iter().collect();
-            if dev.exists() { read(&dev) } else { Ok(vec![DEFAULT.to_owned()]) }
+            if dev.exists() {
+                return read(&dev);
+            }
+            Ok(Where { coordinators: vec![DEFAULT.to_owned()], ..Where::default() })
         }
     }
 }
@@ -68,23 +91,29 @@ fn in_environment(var: impl Fn(&str) -> Option<String>) -> Option<Place> {
     file.or_else(|| var("PALISADE_CONTEXT").map(Place::Context))
 }
 
-fn read(file: &Path) -> Result<Vec<String>, Failure> {
+fn read(file: &Path) -> Result<Where, Failure> {
     let failure = |problem: String| {
         Failure::new(Exit::Usage, format!("{}: {problem}", file.display()))
             .next("pass --coordinators HOST:PORT,…, or another --cluster-file")
     };
     let text = std::fs::read_to_string(file).map_err(|error| failure(error.to_string()))?;
-    let found = addresses(&text).map_err(failure)?;
-    if found.is_empty() { Err(failure("names no coordinator".to_owned())) } else { Ok(found) }
+    let found = described(&text).map_err(failure)?;
+    match found.coordinators.is_empty() {
+        true => Err(failure("names no coordinator".to_owned())),
+        false => Ok(found),
+    }
 }
 
-/// The admin addresses in a cluster file.
-fn addresses(text: &str) -> Result<Vec<String>, String> {
+/// The admin addresses and the user's certificate in a cluster file.
+fn described(text: &str) -> Result<Where, String> {
     let file: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let coordinators = file.get("coordinators").and_then(Value::as_array);
     let coordinators = coordinators.ok_or("it has no list \"coordinators\"")?;
     let admin = |member: &Value| member.get("admin").and_then(Value::as_str).map(str::to_owned);
-    Ok(coordinators.iter().filter_map(admin).collect())
+    let coordinators = coordinators.iter().filter_map(admin).collect();
+    let path = |which: &str| file.get("tls")?.get(which)?.as_str().map(PathBuf::from);
+    let tls = TlsArgs { cacert: path("cacert"), cert: path("cert"), key: path("key") };
+    Ok(Where { coordinators, tls })
 }
 
 #[cfg(test)]
@@ -93,10 +122,14 @@ mod tests {
 
     #[test]
     fn a_cluster_file_names_coordinators() {
-        let text = r#"{"coordinators":[{"name":"c1","admin":"127.0.0.1:1234"}],"agents":[{}]}"#;
-        assert_eq!(addresses(text), Ok(vec!["127.0.0.1:1234".to_owned()]));
-        assert!(addresses("{}").is_err());
-        assert!(addresses("not json").is_err());
+        let text = r#"{"coordinators":[{"name":"c1","admin":"127.0.0.1:1234"}],"agents":[{}],
+            "tls":{"cacert":"a","cert":"b","key":"c"}}"#;
+        let tls =
+            TlsArgs { cacert: Some("a".into()), cert: Some("b".into()), key: Some("c".into()) };
+        let coordinators = vec!["127.0.0.1:1234".to_owned()];
+        assert_eq!(described(text), Ok(Where { coordinators, tls }));
+        assert!(described("{}").is_err());
+        assert!(described("not json").is_err());
     }
 
     #[test]
@@ -106,9 +139,14 @@ mod tests {
             cluster_file: Some("no such file".into()),
             ..ConnectArgs::default()
         };
-        assert_eq!(coordinators(&connect), Ok(vec!["a:1".to_owned()]));
+        let coordinators = vec!["a:1".to_owned()];
+        let expected = Where { coordinators, ..Where::default() };
+        assert_eq!(cluster(&connect), Ok(expected.clone()));
+        let tls = TlsArgs { cert: Some("c".into()), ..TlsArgs::default() };
+        let with_cert = ConnectArgs { tls: tls.clone(), ..connect.clone() };
+        assert_eq!(cluster(&with_cert), Ok(Where { tls, ..expected }));
         let connect = ConnectArgs { cluster_file: connect.cluster_file, ..ConnectArgs::default() };
-        assert!(coordinators(&connect).is_err());
+        assert!(cluster(&connect).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use proto::admin::v1::snapshot_service_client::SnapshotServiceClient;
 use proto::admin::v1::table_service_client::TableServiceClient;
 use proto::admin::v1::tablet_service_client::TabletServiceClient;
 use std::time::Duration;
+use tls::Tls;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
@@ -120,7 +121,19 @@ impl AdminClient {
 
     /// The same with bounds of its own.
     pub fn connect_with(endpoints: Vec<String>, options: AdminOptions) -> AdminClient {
-        AdminClient { leader: Leader::new(endpoints, options) }
+        AdminClient::connect_as(endpoints, options, None)
+    }
+
+    /// The same over TLS, as whom the certificate names; in the clear without one. A [`Router`]
+    /// over it dials the agents likewise.
+    ///
+    /// [`Router`]: crate::Router
+    pub fn connect_as(
+        endpoints: Vec<String>,
+        options: AdminOptions,
+        tls: Option<Tls>,
+    ) -> AdminClient {
+        AdminClient { leader: Leader::new(endpoints, options, tls) }
     }
 
     /// Its bounds.

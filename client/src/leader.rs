@@ -18,6 +18,7 @@ use proto::status::{Refusal, outcome_of};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tls::{Dial, Kind, Tls};
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -48,6 +49,8 @@ pub fn new_request_id() -> RequestId {
 pub(crate) struct Leader {
     state: Arc<Mutex<State>>,
     pub(crate) options: AdminOptions,
+    /// Whom it is used by, for TLS.
+    pub(crate) tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -95,7 +98,7 @@ struct Hint {
 }
 
 impl Leader {
-    pub(crate) fn new(endpoints: Vec<String>, options: AdminOptions) -> Leader {
+    pub(crate) fn new(endpoints: Vec<String>, options: AdminOptions, tls: Option<Tls>) -> Leader {
         let given = endpoints.len();
         let state = State {
             endpoints,
@@ -106,7 +109,7 @@ impl Leader {
             heard: None,
             generation: 0,
         };
-        Leader { state: Arc::new(Mutex::new(state)), options }
+        Leader { state: Arc::new(Mutex::new(state)), options, tls }
     }
 
     /// Coordinators that have come since, by their own word: tried after those that were given.
@@ -156,7 +159,8 @@ impl Leader {
                 return Err(unreachable(error.to_string()));
             }
         };
-        match endpoint.connect().await {
+        let dial = Dial::new(self.tls.clone(), Kind::Coordinator);
+        match dial.connect(&endpoint).await {
             Ok(channel) => {
                 let mut state = self.state();
                 if state.generation == generation {
@@ -167,7 +171,7 @@ impl Leader {
             }
             Err(error) => {
                 self.give_up(generation, None);
-                Err(unreachable(format!("{address}: {}", causes(&error))))
+                Err(unreachable(format!("{address}: {}", tls::causes(&error))))
             }
         }
     }
@@ -449,15 +453,4 @@ fn at_deadline(last: ClientError) -> ClientError {
         }
         other => other,
     }
-}
-
-/// An error with what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

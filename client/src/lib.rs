@@ -69,3 +69,4 @@ pub use wait::{MigrationWatch, WaitFor};
 pub use proto::admin::v1 as api;
 pub use proto::reasons::Reason;
 pub use proto::status::Refusal;
+pub use tls::{Tls, TlsArgs, TlsError};

@@ -36,11 +36,11 @@ use proto::admin::v1::table_service_server::TableServiceServer;
 use proto::admin::v1::tablet_service_server::TabletServiceServer;
 use proto::admin::v1::topology_service_server::TopologyServiceServer;
 use std::sync::Arc;
+use tls::{Permit, PermittedServer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::server::NamedService;
-use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower_layer::{Identity, Stack};
 
@@ -92,7 +92,10 @@ impl AdminApi {
 
     /// All services, each call under its deadline, with reflection so that foreign clients need no
     /// files of ours.
-    pub(crate) fn router(self, server: Server) -> Router<Stack<Calls, Identity>> {
+    pub(crate) fn router(
+        self,
+        server: PermittedServer,
+    ) -> Router<Stack<Calls, Stack<Permit, Identity>>> {
         macro_rules! sized {
             ($service:ident) => {
                 $service::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES)

@@ -1,6 +1,7 @@
 //! Every bound of a coordinator, in one place. Relations between them are proved here.
 
 use std::time::Duration;
+use tls::Bounds;
 
 /// Commands in one entry of the log.
 pub(crate) const ENTRY_COMMANDS: usize = 1_024;
@@ -89,3 +90,6 @@ const _: () = assert!(
 const _: () = assert!(ASK_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());
 /// Longest text that is kept of what an agent says of its disk.
 pub(crate) const DISK_DETAIL_BYTES: usize = 256;
+/// Connections to one port, and how long each may take to say who it is.
+pub(crate) const CONNECTIONS: Bounds =
+    Bounds { connections: 2_048, handshake: Duration::from_secs(5) };

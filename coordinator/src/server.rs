@@ -7,7 +7,7 @@ use crate::bootstrap::{self, Expected};
 use crate::driving::DriverLoop;
 use crate::group0::{FatalReason, Group0, Member, Options};
 use crate::levels;
-use crate::limits::MESSAGE_BYTES;
+use crate::limits::{CONNECTIONS, MESSAGE_BYTES};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::observed::Observed;
@@ -20,11 +20,11 @@ use proto::agent::v1::agent_service_server::AgentServiceServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::{Dial, Kind, Permit, PermittedServer, Tls, TlsError, incoming};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 /// How often a silent connection is asked whether its other end is there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -37,6 +37,9 @@ pub enum ServeError {
     /// Fault switches were asked for of a build that has none.
     #[error("this build has no fault switches: start it without --faults")]
     NoFaults,
+    /// Its certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port could not be served on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -149,9 +152,11 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
 }
 
 async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    let tls = args.process.tls.serve_as(Kind::Coordinator, &args.name)?;
     let listeners = Listeners::open(&args).await?;
     let mut options = Options::new(&args.data, listeners.member(&args));
     options.digest_every = args.digest_every;
+    options.dial = Dial::new(tls.clone(), Kind::Coordinator);
     let options = match args.profile {
         Profile::Standard => options,
         Profile::Fast => options.fast(),
@@ -175,12 +180,16 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
         agents,
         metrics,
         health,
+        tls: tls.clone(),
         #[cfg(feature = "faults")]
         faults: args.faults,
     };
-    let mut serve_raft = tokio::spawn(
-        server().add_service(group0.raft_service()).serve_with_incoming(incoming(raft)),
-    );
+    let mut serve_raft =
+        tokio::spawn(server().add_service(group0.raft_service()).serve_with_incoming(incoming(
+            raft,
+            tls,
+            CONNECTIONS,
+        )));
     // Another one leads before anything ends here: else moves and changes would stand still for
     // as long as this one takes to stop.
     let ending = CancellationToken::new();
@@ -221,6 +230,7 @@ struct Ports {
     agents: TcpListener,
     metrics: TcpListener,
     health: TcpListener,
+    tls: Option<Tls>,
     /// Whether the fault switches are served with what agents attach to.
     #[cfg(feature = "faults")]
     faults: bool,
@@ -236,7 +246,7 @@ async fn serve(
 ) -> Result<(), ServeError> {
     #[cfg(feature = "faults")]
     let faults = ports.faults;
-    let Ports { reads, admin, agents: for_agents, metrics: metrics_port, health, .. } = ports;
+    let Ports { reads, admin, agents: for_agents, metrics: metrics_port, health, tls, .. } = ports;
     let metrics = Arc::new(Metrics::new());
     let proposer = Proposer::start(group0.clone(), Arc::clone(&metrics), stop.clone());
     let (agents, observed) = (Agents::new(Arc::clone(&metrics)), Observed::default());
@@ -280,12 +290,15 @@ async fn serve(
             .add_service(crate::faults_api::memory())
             .add_service(crate::faults_api::state(group0.clone()));
     }
-    let serve_agents = serve_agents
-        .serve_with_incoming_shutdown(incoming(for_agents), stop.clone().cancelled_owned());
-    let serve_admin = admin_api
-        .router(server())
-        .add_service(grpc_health)
-        .serve_with_incoming_shutdown(incoming(admin), stop.clone().cancelled_owned());
+    let serve_agents = serve_agents.serve_with_incoming_shutdown(
+        incoming(for_agents, tls.clone(), CONNECTIONS),
+        stop.clone().cancelled_owned(),
+    );
+    let serve_admin =
+        admin_api.router(server()).add_service(grpc_health).serve_with_incoming_shutdown(
+            incoming(admin, tls, CONNECTIONS),
+            stop.clone().cancelled_owned(),
+        );
     let begin = async {
         match bootstrap::run(expected, profile, group0, &proposer).await {
             Ok(()) => std::future::pending().await,
@@ -325,11 +338,6 @@ fn signals(group0: &Group0<Machine>, admin: &AdminApi, metrics: &Arc<Metrics>) -
     Signals::new(registry, move || admin.measure(&metrics), ready, AdminApi::SERVICES.to_vec())
 }
 
-fn server() -> Server {
-    Server::builder().http2_keepalive_interval(Some(KEEPALIVE))
-}
-
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    // Set on the listener: the builder's own is not looked at when it serves a given listener.
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+fn server() -> PermittedServer {
+    Server::builder().http2_keepalive_interval(Some(KEEPALIVE)).layer(Permit)
 }

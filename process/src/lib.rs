@@ -22,6 +22,7 @@ pub use signals::{GrpcHealth, LIVEZ, READYZ, Signals};
 use clap::Args;
 use std::io::Write;
 use std::net::SocketAddr;
+use tls::TlsArgs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,10 @@ pub struct ProcessArgs {
     /// How logs are written, to standard error.
     #[arg(long, env = "PALISADE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
+
+    /// Who this process is, and whom it trusts.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// Where traces go.
     #[command(flatten)]
@@ -76,8 +81,8 @@ impl ProcessArgs {
 pub enum ListenError {
     /// An address that is not loopback, without TLS.
     #[error(
-        "{0} is not a loopback address, and there is no TLS: pass --insecure to serve on it all \
-         the same"
+        "{0} is not a loopback address, and there is no TLS: name certificates with --cacert, \
+         --cert and --key, or pass --insecure to serve on it all the same"
     )]
     Insecure(SocketAddr),
     /// A port could not be bound.
@@ -106,7 +111,7 @@ impl ProcessArgs {
         address: SocketAddr,
         flag: &'static str,
     ) -> Result<TcpListener, ListenError> {
-        if !address.ip().is_loopback() && !self.insecure {
+        if !address.ip().is_loopback() && self.tls.cert.is_none() && !self.insecure {
             return Err(ListenError::Insecure(address));
         }
         let listener = TcpListener::bind(address).await;

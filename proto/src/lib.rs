@@ -6,6 +6,7 @@
 mod generated;
 mod malformed;
 
+pub mod access;
 pub mod convert;
 pub mod reasons;
 pub mod status;

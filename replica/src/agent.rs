@@ -23,6 +23,7 @@ use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tls::{Dial, Kind, Tls};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,7 @@ pub struct Agent {
     pub(crate) clock: Arc<NodeClock>,
     location: NodeLocation,
     feature_level: u32,
+    tls: Option<Tls>,
     admitted: ArcSwapOption<Own>,
     throttle: Throttle,
     /// The token that this process greets with while it is not admitted, and whether it may be in
@@ -78,6 +80,7 @@ impl Agent {
             clock,
             location,
             feature_level: FEATURE_LEVEL,
+            tls: None,
             admitted: ArcSwapOption::empty(),
             throttle: Throttle::default(),
             asking: Mutex::new(None),
@@ -87,6 +90,18 @@ impl Agent {
             #[cfg(feature = "faults")]
             faults: Arc::default(),
         }
+    }
+
+    /// With an identity that it shows to others, and looks for at them.
+    #[must_use]
+    pub fn showing(mut self, tls: Option<Tls>) -> Agent {
+        self.tls = tls;
+        self
+    }
+
+    /// How it dials coordinators.
+    pub(crate) fn dial_coordinators(&self) -> Dial {
+        Dial::new(self.tls.clone(), Kind::Coordinator)
     }
 
     /// With the faults of the disk that its store is on.
@@ -296,6 +311,10 @@ impl Standing for Agent {
 
     fn bounds(&self) -> Bounds {
         Bounds { stall: Duration::from_millis(u64::from(self.settings().stall_ms)) }
+    }
+
+    fn dial(&self) -> Dial {
+        Dial::new(self.tls.clone(), Kind::Agent)
     }
 
     #[cfg(feature = "faults")]

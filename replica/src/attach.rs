@@ -124,7 +124,8 @@ impl Attachments {
         // A coordinator that is gone must not cost the lease while another leads.
         let settings = self.agent.settings();
         let dialled = endpoint(coordinator)?;
-        let channel: Channel = bounded(Wait::Dial, &settings, dialled.connect()).await??;
+        let dial = self.agent.dial_coordinators();
+        let channel: Channel = bounded(Wait::Dial, &settings, dial.connect(&dialled)).await??;
         let mut client = AgentServiceClient::new(channel.clone());
         let (outbox, messages) = mpsc::channel(EVENTS_QUEUED);
         greeting::greet(&self.agent, &outbox).await?;

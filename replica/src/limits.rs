@@ -1,6 +1,7 @@
 //! What is bounded in an agent, and how the bounds hang together. Units are in the names.
 
 use std::time::Duration;
+use tls::Bounds;
 
 /// Longest key of a row.
 pub const KEY_BYTES: usize = 4 << 10;
@@ -27,6 +28,9 @@ pub const ROOM_BESIDE: u64 = 4;
 pub const DISK_TROUBLE_LASTS: Duration = Duration::from_secs(60);
 /// How often the free space is looked at, at the most.
 pub const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Connections to one port, and how long each may take to say who it is.
+pub const CONNECTIONS: Bounds = Bounds { connections: 2_048, handshake: Duration::from_secs(5) };
 
 /// Segment of the row store's log. What is longer than a quarter of it goes to files of its own,
 /// which the store doesn't sync.

@@ -5,7 +5,7 @@ use crate::attach::{self, Attachments};
 use crate::clock::NodeClock;
 use crate::data::DataApi;
 use crate::lease::Lease;
-use crate::limits::EVENTS_QUEUED;
+use crate::limits::{CONNECTIONS, EVENTS_QUEUED};
 use crate::metrics::Syncs;
 use crate::options::ReplicaArgs;
 use crate::sessions::Sessions;
@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::{Kind, Tls, TlsError, incoming};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 /// Why an agent could not be started, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// Its certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port could not be served on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -87,6 +91,7 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
 }
 
 async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    let tls = args.process.tls.serve_as(Kind::Agent, &args.name)?;
     let data = listen(args.data_listen, "--data-listen", &args).await?;
     let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
     let metrics = args.process.listen(args.metrics_listen, "--metrics-listen").await?;
@@ -96,7 +101,7 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
         stream_address: advertised(&stream, args.advertise_stream.as_ref(), &args),
         rack: args.rack.clone(),
     };
-    let (agent, syncs) = open(&args, location).await?;
+    let (agent, syncs) = open(&args, location, tls.as_ref()).await?;
     let (agent, tasks) = (Arc::new(agent), TaskTracker::new());
     let ports = [
         ("data", data.local_addr().ok()),
@@ -123,9 +128,10 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
         .max_decoding_message_size(transport::MESSAGE_BYTES);
     let stream_service =
         StreamApi::new(standing, tablets, agent.throttle().out.clone()).into_service();
-    let serve_data = transport::server()
-        .add_service(data_service)
-        .serve_with_incoming_shutdown(transport::incoming(data), stop.clone().cancelled_owned());
+    let serve_data = transport::server().add_service(data_service).serve_with_incoming_shutdown(
+        incoming(data, tls.clone(), CONNECTIONS),
+        stop.clone().cancelled_owned(),
+    );
     #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
     let mut streams = transport::server().add_service(stream_service);
     #[cfg(feature = "faults")]
@@ -134,8 +140,10 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
             .add_service(crate::faults_api::service(&agent, &puller))
             .add_service(crate::faults_api::waits(&agent));
     }
-    let serve_streams = streams
-        .serve_with_incoming_shutdown(transport::incoming(stream), stop.clone().cancelled_owned());
+    let serve_streams = streams.serve_with_incoming_shutdown(
+        incoming(stream, tls, CONNECTIONS),
+        stop.clone().cancelled_owned(),
+    );
     args.process.announce(&ports);
     let ended = tokio::select! {
         ended = async { tokio::try_join!(serve_data, serve_streams) } => ended.map(drop),
@@ -160,7 +168,11 @@ fn signals(agent: &Arc<Agent>, syncs: &Syncs) -> Signals {
     Signals::new(registry, move || measured.measure(), move || asked.ready(), Vec::new())
 }
 
-async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Syncs), ServeError> {
+async fn open(
+    args: &ReplicaArgs,
+    location: NodeLocation,
+    tls: Option<&Tls>,
+) -> Result<(Agent, Syncs), ServeError> {
     let (path, name) = (args.data.clone(), args.name.clone());
     let options = StoreOptions { reserve_bytes: args.reserve_bytes, ..StoreOptions::default() };
     #[cfg(feature = "faults")]
@@ -188,7 +200,8 @@ async fn open(args: &ReplicaArgs, location: NodeLocation) -> Result<(Agent, Sync
         process::log_as_of_cluster(&cluster);
     }
     let agent = Agent::new(directory, tablets, clock, location)
-        .of_level(args.process.feature_level(FEATURE_LEVEL));
+        .of_level(args.process.feature_level(FEATURE_LEVEL))
+        .showing(tls.cloned());
     #[cfg(feature = "faults")]
     let agent = agent.on_disk(disk);
     Ok((agent, syncs))

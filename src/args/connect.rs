@@ -3,6 +3,7 @@
 use super::Span;
 use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
+use client::TlsArgs;
 use std::path::PathBuf;
 
 /// A group of commands, with where to connect.
@@ -31,6 +32,9 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "NAME", global = true, help_heading = "Connection")]
     #[arg(add = complete::contexts())]
     pub(crate) context: Option<String>,
+    /// As whom, over TLS; without, in the clear.
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// How long one request may take, with all its tries.
     #[arg(long, env = "PALISADE_DEADLINE", default_value = "30s", global = true)]
     #[arg(help_heading = "Connection", value_name = "DURATION")]

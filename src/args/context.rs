@@ -3,6 +3,7 @@
 use super::Output;
 use crate::complete;
 use clap::{Args, Subcommand};
+use client::TlsArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ContextArgs {
@@ -35,6 +36,9 @@ pub(crate) enum ContextCommand {
         /// The coordinators' admin addresses, `host:port`, separated by commas.
         #[arg(long, value_delimiter = ',', value_name = "HOST:PORT", required = true)]
         coordinators: Vec<String>,
+        /// As whom, over TLS.
+        #[command(flatten)]
+        tls: TlsArgs,
     },
     /// Forget one.
     #[command(before_help = "Example:\n  palisade context remove production")]

@@ -4,18 +4,21 @@
 //! Coordinators have the same ports each time they start, agents others each time.
 
 mod member;
+mod papers;
 mod places;
 
 pub(crate) use member::Member;
 
 use anyhow::{Context, bail};
-use client::AdminClient;
+use client::{AdminClient, AdminOptions};
 use member::{START_DEADLINE, Starting};
+use papers::Papers;
 use places::Places;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tls::{Dial, Kind};
 
 /// How often it is looked whether agents are attached.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -39,6 +42,7 @@ pub(crate) struct Plan {
 pub(crate) struct Cluster {
     plan: Plan,
     places: Places,
+    papers: Papers,
     coordinators: Vec<Member>,
     agents: Vec<Member>,
 }
@@ -68,7 +72,9 @@ impl Cluster {
         std::fs::create_dir_all(&plan.directory)
             .with_context(|| format!("can't make {}", plan.directory.display()))?;
         let places = Places::keep(&plan.directory, plan.coordinators)?;
-        let mut cluster = Cluster { plan, places, coordinators: Vec::new(), agents: Vec::new() };
+        let papers = Papers::issue(&plan.directory, &places.names(), plan.agents)?;
+        let mut cluster =
+            Cluster { plan, places, papers, coordinators: Vec::new(), agents: Vec::new() };
         // All at once: none of them begins a cluster before it has heard of the others.
         let names = cluster.places.names();
         let starting: Vec<Starting> =
@@ -87,10 +93,11 @@ impl Cluster {
     }
 
     fn spawn(&self, name: &str) -> anyhow::Result<Starting> {
-        let (kind, flags) = match self.places.coordinator(name) {
+        let (kind, mut flags) = match self.places.coordinator(name) {
             Some(_) => ("coordinator", self.coordinator_flags(name)),
             None => ("replica", self.agent_flags(name)),
         };
+        flags.extend(self.papers.flags(name)?);
         Starting::spawn(&self.plan.directory, kind, name, &flags)
     }
 
@@ -132,7 +139,13 @@ impl Cluster {
 
     /// A client of all coordinators.
     pub(crate) fn admin(&self) -> AdminClient {
-        AdminClient::connect(self.places.admin_addresses())
+        let (options, tls) = (AdminOptions::default(), self.papers.own());
+        AdminClient::connect_as(self.places.admin_addresses(), options, Some(tls))
+    }
+
+    /// How its agents are dialled.
+    pub(crate) fn dial_agents(&self) -> Dial {
+        Dial::new(Some(self.papers.own()), Kind::Agent)
     }
 
     /// Where coordinators take people and programs.
@@ -232,7 +245,8 @@ impl Cluster {
         let describe = |members: &[Member]| members.iter().map(Member::describe).collect();
         let coordinators: Vec<Value> = describe(&self.coordinators);
         let agents: Vec<Value> = describe(&self.agents);
-        let all = json!({ "coordinators": coordinators, "agents": agents });
+        let tls = self.papers.describe();
+        let all = json!({ "coordinators": coordinators, "agents": agents, "tls": tls });
         let file = self.file();
         std::fs::write(&file, serde_json::to_string_pretty(&all)?)
             .with_context(|| format!("can't write {}", file.display()))

@@ -21,15 +21,17 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of the hash in front of the key in a position.
 const HASH_BYTES: usize = 8;
 
-/// The plain connection to a port.
-pub(super) fn channel(address: &str) -> anyhow::Result<Channel> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?.connect_lazy())
-}
-
 impl Demo {
+    /// The plain connection to a port of an agent.
+    fn channel(&self, address: &str) -> anyhow::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+        Ok(self.cluster.dial_agents().lazy(&endpoint))
+    }
+
     /// The fault switches of an agent.
     pub(super) fn faults(&self, agent: &str) -> anyhow::Result<FaultServiceClient<Channel>> {
-        Ok(FaultServiceClient::new(channel(&self.cluster.agent(agent)?.address("stream")?)?))
+        let address = self.cluster.agent(agent)?.address("stream")?;
+        Ok(FaultServiceClient::new(self.channel(&address)?))
     }
 
     /// Records all rows of all replicas.
@@ -54,7 +56,7 @@ impl Demo {
         node: &str,
     ) -> anyhow::Result<()> {
         let address = self.cluster.agent(node)?.address("data")?;
-        let mut agent = DataServiceClient::new(channel(&address)?)
+        let mut agent = DataServiceClient::new(self.channel(&address)?)
             .max_decoding_message_size(2 * PAGE_BYTES as usize);
         let mut start = Bytes::new();
         loop {

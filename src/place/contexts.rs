@@ -1,6 +1,8 @@
 //! Contexts: clusters by name, in `palisade/contexts.toml` of the user's configuration.
 
+use super::Where;
 use crate::exit::{Exit, Failure};
+use client::TlsArgs;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -10,8 +12,8 @@ use toml::{Table, Value};
 pub(crate) struct Contexts {
     /// The one that is meant where none is named.
     pub(crate) current: Option<String>,
-    /// The coordinators' admin addresses of each.
-    pub(crate) coordinators: BTreeMap<String, Vec<String>>,
+    /// How each is reached.
+    pub(crate) clusters: BTreeMap<String, Where>,
 }
 
 /// Where the file is; `None` where the user has no place for it.
@@ -49,10 +51,10 @@ impl Contexts {
         })
     }
 
-    /// The coordinators of a context.
-    pub(crate) fn of(&self, name: &str) -> Result<Vec<String>, Failure> {
-        self.coordinators.get(name).cloned().ok_or_else(|| {
-            let known: Vec<&str> = self.coordinators.keys().map(String::as_str).collect();
+    /// The cluster of a context.
+    pub(crate) fn of(&self, name: &str) -> Result<Where, Failure> {
+        self.clusters.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.clusters.keys().map(String::as_str).collect();
             let failure = Failure::new(Exit::NotFound, format!("there is no context {name:?}"))
                 .now("nothing was asked of any cluster")
                 .next("palisade context list");
@@ -71,18 +73,20 @@ impl Contexts {
             Some(Value::String(name)) => Some(name.clone()),
             Some(_) => return Err("\"current\" is no text".to_owned()),
         };
-        let mut coordinators = BTreeMap::new();
+        let mut clusters = BTreeMap::new();
         let contexts = table.get("contexts").and_then(Value::as_table);
         for (name, context) in contexts.into_iter().flatten() {
             let addresses = context.get("coordinators").and_then(Value::as_array);
             let texts = addresses.into_iter().flatten().filter_map(Value::as_str);
-            let addresses: Vec<String> = texts.map(str::to_owned).collect();
-            if addresses.is_empty() {
+            let coordinators: Vec<String> = texts.map(str::to_owned).collect();
+            if coordinators.is_empty() {
                 return Err(format!("context {name:?} names no coordinators"));
             }
-            coordinators.insert(name.clone(), addresses);
+            let path = |which: &str| context.get(which).and_then(Value::as_str).map(PathBuf::from);
+            let tls = TlsArgs { cacert: path("cacert"), cert: path("cert"), key: path("key") };
+            clusters.insert(name.clone(), Where { coordinators, tls });
         }
-        Ok(Contexts { current, coordinators })
+        Ok(Contexts { current, clusters })
     }
 
     /// As it stands in a file.
@@ -91,11 +95,17 @@ impl Contexts {
         if let Some(current) = &self.current {
             table.insert("current".to_owned(), Value::String(current.clone()));
         }
-        let context = |addresses: &Vec<String>| {
-            let addresses = addresses.iter().cloned().map(Value::String).collect();
-            Value::Table(Table::from_iter([("coordinators".to_owned(), Value::Array(addresses))]))
+        let context = |Where { coordinators, tls }: &Where| {
+            let addresses = coordinators.iter().cloned().map(Value::String).collect();
+            let mut context = Table::from_iter([("coordinators".into(), Value::Array(addresses))]);
+            let files = [("cacert", &tls.cacert), ("cert", &tls.cert), ("key", &tls.key)];
+            for (which, file) in files {
+                let Some(file) = file else { continue };
+                context.insert(which.to_owned(), Value::String(file.display().to_string()));
+            }
+            Value::Table(context)
         };
-        let contexts = self.coordinators.iter().map(|(name, list)| (name.clone(), context(list)));
+        let contexts = self.clusters.iter().map(|(name, found)| (name.clone(), context(found)));
         table.insert("contexts".to_owned(), Value::Table(contexts.collect()));
         table.to_string()
     }
@@ -118,10 +128,12 @@ mod tests {
         let file = directory.path().join("palisade").join("contexts.toml");
         assert_eq!(Contexts::read(&file), Ok(Contexts::default()));
         let mut contexts = Contexts { current: Some("prod".to_owned()), ..Contexts::default() };
-        contexts.coordinators.insert("prod".to_owned(), vec!["c1:7400".into(), "c2:7400".into()]);
+        let coordinators = vec!["c1:7400".into(), "c2:7400".into()];
+        let tls = TlsArgs { cert: Some("/etc/palisade/tls.crt".into()), ..TlsArgs::default() };
+        contexts.clusters.insert("prod".to_owned(), Where { coordinators, tls });
         contexts.write(&file).expect("written");
         assert_eq!(Contexts::read(&file), Ok(contexts.clone()));
-        assert_eq!(contexts.of("prod").map(|list| list.len()), Ok(2));
+        assert_eq!(contexts.of("prod").map(|found| found.coordinators.len()), Ok(2));
         let failure = contexts.of("test").expect_err("there is none");
         assert_eq!(failure.exit, Exit::NotFound);
         assert_eq!(failure.why.as_deref(), Some("there are: prod"));

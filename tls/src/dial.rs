@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
 /// Dials servers of one kind, with TLS or without. For tonic's `connect_with_connector`.
@@ -20,6 +21,12 @@ use tower_service::Service;
 pub struct Dial {
     tls: Option<Tls>,
     kind: Kind,
+}
+
+/// An error and what caused it, in one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<String>>().join(": ")
 }
 
 /// A connection that was not made.
@@ -74,6 +81,22 @@ impl Dial {
         let stream = connector.connect(name, stream).await;
         let stream = stream.map_err(|source| DialError::Handshake { address, source })?;
         Ok(TokioIo::new(Dialled::Tls(Box::new(stream))))
+    }
+}
+
+impl Dial {
+    /// A connection to where an endpoint says, made when it is first used.
+    pub fn lazy(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_with_connector_lazy(self.clone())
+    }
+
+    /// A connection to where an endpoint says.
+    ///
+    /// # Errors
+    ///
+    /// It can't be made: its last cause is a [`DialError`], or says that it took too long.
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+        endpoint.connect_with_connector(self.clone()).await
     }
 }
 

@@ -21,24 +21,28 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const ALPN: &[u8] = b"h2";
 
 /// Where a process finds who it is.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct TlsArgs {
     /// PEM file with the authorities that sign this cluster's certificates.
-    #[arg(long, env = "PALISADE_CACERT", value_name = "FILE", requires_all = ["cert", "key"])]
+    #[arg(long, env = "PALISADE_CACERT", value_name = "FILE", global = true)]
+    #[arg(help_heading = "TLS")]
     pub cacert: Option<PathBuf>,
 
     /// PEM file with this process' certificate, and those between it and the authority.
-    #[arg(long, env = "PALISADE_CERT", value_name = "FILE", requires_all = ["cacert", "key"])]
+    #[arg(long, env = "PALISADE_CERT", value_name = "FILE", global = true, help_heading = "TLS")]
     pub cert: Option<PathBuf>,
 
     /// PEM file with the key of the certificate.
-    #[arg(long, env = "PALISADE_KEY", value_name = "FILE", requires_all = ["cacert", "cert"])]
+    #[arg(long, env = "PALISADE_KEY", value_name = "FILE", global = true, help_heading = "TLS")]
     pub key: Option<PathBuf>,
 }
 
 /// Certificates can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// Not all of them are named.
+    #[error("--cacert, --cert and --key go together: name all three, or none")]
+    Incomplete,
     /// A file can't be read.
     #[error("can't read {path}: {source}. Choose another file with {flag}")]
     File {
@@ -58,14 +62,14 @@ pub enum TlsError {
         why: String,
     },
     /// It is the certificate of something else.
-    #[error("{cert} is the certificate of {found}; this process needs that of a {expected}")]
-    Kind {
+    #[error("{cert} is the certificate of {found}; this process needs that of {expected}")]
+    NotOurs {
         /// The certificate.
         cert: PathBuf,
         /// Whose it is.
         found: Identity,
-        /// What it should be.
-        expected: &'static str,
+        /// What it should be, without the cluster.
+        expected: String,
     },
 }
 
@@ -103,17 +107,35 @@ impl std::fmt::Debug for Tls {
 }
 
 impl TlsArgs {
+    /// The identity of a server of this kind and name, kept up to date from now on; none if no
+    /// files are named.
+    ///
+    /// # Errors
+    ///
+    /// Every [`TlsError`].
+    pub fn serve_as(&self, kind: Kind, name: &str) -> Result<Option<Tls>, TlsError> {
+        let Some(tls) = self.load()? else { return Ok(None) };
+        let found = tls.identity();
+        if (found.kind, found.name.as_str()) != (kind, name) {
+            let expected = format!("{kind}/{name}");
+            return Err(TlsError::NotOurs { cert: tls.0.files.cert.clone(), found, expected });
+        }
+        tokio::spawn(tls.clone().keep_new());
+        Ok(Some(tls))
+    }
+
     /// Reads the files, if they were named.
     ///
     /// # Errors
     ///
     /// Every [`TlsError`]: each says what to do.
     pub fn load(&self) -> Result<Option<Tls>, TlsError> {
-        let (Some(cacert), Some(cert), Some(key)) = (&self.cacert, &self.cert, &self.key) else {
-            return Ok(None);
+        let (cacert, cert, key) = match (&self.cacert, &self.cert, &self.key) {
+            (None, None, None) => return Ok(None),
+            (Some(cacert), Some(cert), Some(key)) => (cacert.clone(), cert.clone(), key.clone()),
+            _ => return Err(TlsError::Incomplete),
         };
-        let files = Files { cacert: cacert.clone(), cert: cert.clone(), key: key.clone() };
-        Tls::load(files).map(Some)
+        Tls::load(Files { cacert, cert, key }).map(Some)
     }
 }
 
@@ -127,23 +149,6 @@ impl Tls {
     /// Who this process is now.
     pub fn identity(&self) -> Identity {
         self.0.current.load().identity.clone()
-    }
-
-    /// Refuses to be anything else than `is` says.
-    ///
-    /// # Errors
-    ///
-    /// [`TlsError::Kind`] if it is.
-    pub fn must_be(
-        &self,
-        expected: &'static str,
-        is: impl Fn(Kind) -> bool,
-    ) -> Result<(), TlsError> {
-        let found = self.identity();
-        if is(found.kind) {
-            return Ok(());
-        }
-        Err(TlsError::Kind { cert: self.0.files.cert.clone(), found, expected })
     }
 
     pub(crate) fn server(&self) -> Arc<ServerConfig> {

@@ -1,6 +1,7 @@
 //! Identities, as they stand in certificates: one URI, `spiffe://CLUSTER/KIND/NAME`, for users
 //! `spiffe://CLUSTER/user/ROLE/NAME`.
 
+use proto::access::Role;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,17 +32,6 @@ pub enum Kind {
     Router,
     /// A person, or what acts for one.
     User(Role),
-}
-
-/// What a user may do; each may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Look.
-    Viewer,
-    /// Move, drain, pause.
-    Operator,
-    /// Change who belongs to the cluster, and what can lose data.
-    Admin,
 }
 
 /// A text that is no identity.

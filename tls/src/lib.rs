@@ -1,7 +1,8 @@
 //! Who is at the other end: TLS 1.3 in which both sides show a certificate with an identity of
 //! Palisade, and the connections of all ports, with or without it.
 //!
-//! Not here: what an identity may do.
+//! Who may call what stands in the protos, as an option of each method; here each call is held
+//! against it before anybody else sees it ([`Permit`]).
 
 #[cfg(feature = "authority")]
 pub mod authority;
@@ -9,9 +10,12 @@ mod dial;
 mod files;
 mod identity;
 mod incoming;
+mod permit;
 mod verify;
 
-pub use dial::{Dial, DialError, Dialled};
+pub use dial::{Dial, DialError, Dialled, causes};
 pub use files::{Tls, TlsArgs, TlsError};
-pub use identity::{Identity, Kind, NotAnIdentity, Role};
+pub use identity::{Identity, Kind, NotAnIdentity};
 pub use incoming::{Bounds, Incoming, Peer, incoming};
+pub use permit::{Permit, Permitted, PermittedServer};
+pub use proto::access::Role;

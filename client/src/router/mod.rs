@@ -105,7 +105,7 @@ impl Router {
     /// A router that learns the topology through this client, in a task of its own. Operations
     /// wait for it. Must be called within a tokio runtime.
     pub fn connect(admin: AdminClient, options: RouterOptions) -> Router {
-        let shared = Arc::new(Shared::new(options.clock_offset_ms));
+        let shared = Arc::new(Shared::new(options.clock_offset_ms, admin.leader.tls.clone()));
         let watching = tokio::spawn(keep_picture(admin.clone(), Arc::clone(&shared)));
         Router { inner: Arc::new(Inner { admin, options, shared, watching }) }
     }

@@ -10,6 +10,7 @@ use migrations::settings::Settings;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tls::{Dial, Kind, Tls};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     clock: Mutex<HybridClock>,
     /// How far the wall clock is off; 0 but in tests.
     clock_offset_ms: i64,
+    /// How agents are dialled.
+    dial: Dial,
     channels: Mutex<HashMap<String, Channel>>,
     /// Why the picture can't be brought up to date just now; empty if it can.
     trouble: Mutex<String>,
@@ -33,7 +36,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(clock_offset_ms: i64) -> Shared {
+    pub(crate) fn new(clock_offset_ms: i64, tls: Option<Tls>) -> Shared {
         let router = RouterId::from_uuid(Uuid::new_v4());
         Shared {
             router: router.expect("a v4 UUID has its version bits and is not nil"),
@@ -41,6 +44,7 @@ impl Shared {
             map: RwLock::default(),
             clock: Mutex::default(),
             clock_offset_ms,
+            dial: Dial::new(tls, Kind::Agent),
             channels: Mutex::default(),
             trouble: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -103,7 +107,8 @@ impl Shared {
         if let Some(channel) = channels.get(&address) {
             return Ok(channel.clone());
         }
-        let channel = endpoint(&address).map_err(|error| error.to_string())?.connect_lazy();
+        let endpoint = endpoint(&address).map_err(|error| error.to_string())?;
+        let channel = self.dial.lazy(&endpoint);
         channels.insert(address, channel.clone());
         Ok(channel)
     }

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::error::FatalReason;
-use super::transport::dialled;
 use super::types::Member;
 use super::{Group0, StateMachine};
 
@@ -91,7 +90,8 @@ impl<S: StateMachine> Group0<S> {
             agents_address,
         };
         let asked = async {
-            let channel = dialled(address).await.map_err(Status::unavailable)?;
+            let channel =
+                self.inner.dialler.connected(address).await.map_err(Status::unavailable)?;
             RaftServiceClient::new(channel).announce(request).await
         };
         match bounded(Wait::Announced, Wait::Announced.bound(), asked).await {

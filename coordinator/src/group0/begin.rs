@@ -8,7 +8,7 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::error::BootstrapError;
-use super::transport::identify;
+use super::transport::Dialler;
 use super::types::Member;
 use super::{Group0, StateMachine};
 
@@ -99,7 +99,7 @@ impl<S: StateMachine> Group0<S> {
         }
         let mut members = BTreeMap::from([(self.raft_id(), own.clone())]);
         let others = expected.iter().filter(|(name, _)| **name != own.name);
-        let asked = others.map(|(name, address)| look(name, address, limit));
+        let asked = others.map(|(name, address)| look(&self.inner.dialler, name, address, limit));
         for answer in join_all(asked).await {
             let (raft_id, member, theirs) = answer?;
             if !theirs.is_empty() && theirs != names {
@@ -117,12 +117,13 @@ impl<S: StateMachine> Group0<S> {
 
 /// A member that answers, has the right name, and belongs to no cluster; and whom it expects.
 async fn look(
+    dialler: &Dialler,
     name: &str,
     address: &str,
     limit: Duration,
 ) -> Result<(u64, Member, Vec<String>), NotYet> {
     let (name, address) = (name.to_owned(), address.to_owned());
-    let found = match identify(&address, limit).await {
+    let found = match dialler.identify(&address, limit).await {
         Ok(found) => found,
         Err(detail) => return Err(NotYet::Silent { name, address, detail }),
     };

@@ -29,7 +29,7 @@ use super::propose::Proposals;
 use super::quorum;
 use super::read::{Confirmations, Following};
 use super::snapshot::{self, Snapshots};
-use super::transport::{Links, Pace, Peers, RaftApi};
+use super::transport::{Dialler, Links, Pace, Peers, RaftApi};
 use super::types::{Group0Types, Member};
 
 /// A member of group0. Cheap to clone; all clones are the same member.
@@ -60,6 +60,8 @@ pub(super) struct Inner<S: StateMachine> {
     following: Confirmations,
     leadership: watch::Receiver<Option<Leadership>>,
     stop: CancellationToken,
+    /// Dials other members, and who would be one.
+    pub(super) dialler: Dialler,
     /// Ends the following of Raft with the last handle.
     _stop_on_drop: DropGuard,
 }
@@ -99,13 +101,18 @@ impl<S: StateMachine> Group0<S> {
         let config = Arc::new(options.raft_config()?);
         let state = Arc::new(state);
         let raft_id = files.identity.raft_id();
+        let dialler = Dialler::new(options.dial);
         let pace = Pace {
             heartbeat: options.heartbeat,
             connect: options.election_min,
             append: options.election_max,
         };
-        let links =
-            Arc::new(Links::new(Arc::clone(&files.identity), pace, Arc::clone(state.digests())));
+        let links = Arc::new(Links::new(
+            Arc::clone(&files.identity),
+            pace,
+            Arc::clone(state.digests()),
+            dialler.clone(),
+        ));
         let peers = Peers::new(Arc::clone(&links));
         let applier = Applier::new(
             Arc::clone(&state),
@@ -153,7 +160,9 @@ impl<S: StateMachine> Group0<S> {
                     Arc::clone(&state),
                     Arc::clone(&files.identity),
                     options.election_max,
+                    dialler.clone(),
                 )),
+                dialler,
                 raft,
                 state,
                 files,

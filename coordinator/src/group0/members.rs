@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{MemberError, ProposeError};
 use super::follow::{self, Standing};
-use super::transport::identify;
 use super::types::{Group0Types, Member};
 use super::{Group0, StateMachine};
 
@@ -44,7 +43,7 @@ impl<S: StateMachine> Group0<S> {
         let deadline = call::until(Instant::now() + PROPOSAL_DEADLINE);
         self.confirm_leadership().await?;
         let _turn = self.turn(deadline).await?;
-        let found = identify(address, IDENTIFY_DEADLINE).await;
+        let found = self.inner.dialler.identify(address, IDENTIFY_DEADLINE).await;
         let found =
             found.map_err(|detail| MemberError::Silent { address: address.to_owned(), detail })?;
         if found.member.name != name {
@@ -354,7 +353,7 @@ impl<S: StateMachine> Group0<S> {
         if known == said || known.name != said.name {
             return Ok(true);
         }
-        match identify(&said.raft_address, IDENTIFY_DEADLINE).await {
+        match self.inner.dialler.identify(&said.raft_address, IDENTIFY_DEADLINE).await {
             Ok(found) if found.raft_id == raft_id => {}
             Ok(_) | Err(_) => return Ok(true),
         }

@@ -55,7 +55,7 @@ pub(crate) use options::DIGEST_EVERY;
 pub use options::Options;
 pub use remains::{Remains, read_remains};
 pub use restored::{SnapshotFile, begin_restored, read_snapshot};
-pub use transport::{Identified, RaftApi, identify};
+pub use transport::RaftApi;
 pub use types::Member;
 
 use std::fmt::Debug;

@@ -7,6 +7,7 @@ use super::error::OpenError;
 use super::transport::APPEND_ENTRIES;
 use super::types::Member;
 use crate::limits::SNAPSHOT_DEADLINE;
+use tls::{Dial, Kind};
 
 /// Each time it takes a core for as long as a snapshot does.
 pub(crate) const DIGEST_EVERY: u64 = 8_192;
@@ -38,6 +39,8 @@ pub struct Options {
     pub checks_quorum: bool,
     /// The highest feature level that this member can read.
     pub feature_level: u32,
+    /// How others are dialled.
+    pub dial: Dial,
 }
 
 impl Options {
@@ -56,6 +59,7 @@ impl Options {
             keep: 1000,
             checks_quorum: true,
             feature_level: 0,
+            dial: Dial::new(None, Kind::Coordinator),
         }
     }
 

@@ -22,7 +22,7 @@ use super::error::ReadError;
 use super::follow;
 use super::identity::Identity;
 use super::propose::{Lead, lead};
-use super::transport::dialled;
+use super::transport::Dialler;
 use super::types::Group0Types;
 
 /// Callers that one round answers. More wait for the next.
@@ -95,6 +95,7 @@ pub(super) struct Following<S: StateMachine> {
     state: Arc<State<S>>,
     identity: Arc<Identity>,
     limit: Duration,
+    dialler: Dialler,
     /// To the raft address where the leader was asked last.
     connection: Option<(String, Channel)>,
 }
@@ -105,8 +106,9 @@ impl<S: StateMachine> Following<S> {
         state: Arc<State<S>>,
         identity: Arc<Identity>,
         limit: Duration,
+        dialler: Dialler,
     ) -> Self {
-        Self { raft, state, identity, limit, connection: None }
+        Self { raft, state, identity, limit, dialler, connection: None }
     }
 
     /// How far the leader says that a reader has to have come.
@@ -122,7 +124,7 @@ impl<S: StateMachine> Following<S> {
         let asked = async {
             let channel = match known {
                 Some((_, channel)) => channel,
-                None => dialled(address).await.map_err(Status::unavailable)?,
+                None => self.dialler.connected(address).await.map_err(Status::unavailable)?,
             };
             let mut client = RaftServiceClient::new(channel.clone());
             let answer = client.read_index(pb::ReadIndexRequest { to: Some(to) }).await?;

@@ -52,6 +52,7 @@ use migrations::lease::Instant;
 use migrations::pull::Bounds;
 use migrations::version::Incarnation;
 use std::time::Duration;
+use tls::{Dial, Kind};
 
 /// As whom this process was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,11 @@ pub trait Standing: Send + Sync + std::fmt::Debug + 'static {
 
     /// How long an end waits for the other.
     fn bounds(&self) -> Bounds;
+
+    /// How it dials other agents.
+    fn dial(&self) -> Dial {
+        Dial::new(None, Kind::Agent)
+    }
 
     /// The fault switches of the node; all off, where it has none.
     #[cfg(feature = "faults")]

@@ -14,6 +14,7 @@ use process::wait::bounded as bounded_by;
 use proto::convert;
 use proto::stream::v1 as pb;
 use proto::stream::v1::stream_service_client::StreamServiceClient;
+use tls::Dial;
 
 /// Which stream is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,11 @@ pub struct Outcome {
 }
 
 /// Asks the receiver at an address. `None`: the stream isn't on record there. Bounded.
-pub async fn ask_outcome(address: &str, query: OutcomeQuery) -> Result<Option<Outcome>, Failure> {
+pub async fn ask_outcome(
+    dial: &Dial,
+    address: &str,
+    query: OutcomeQuery,
+) -> Result<Option<Outcome>, Failure> {
     let endpoint = endpoint(address).map_err(|error| Failure::closed(error.to_string()))?;
     let request = pb::GetOutcomeRequest {
         cluster_id: convert::bytes(query.cluster.as_uuid()),
@@ -48,8 +53,8 @@ pub async fn ask_outcome(address: &str, query: OutcomeQuery) -> Result<Option<Ou
         receiver: query.pair.receiver.as_u64(),
     };
     let asked = async {
-        let channel = endpoint.connect().await;
-        let channel = channel.map_err(|error| Failure::closed(error.to_string()))?;
+        let channel = dial.connect(&endpoint).await;
+        let channel = channel.map_err(|error| Failure::closed(tls::causes(&error)))?;
         let answer = StreamServiceClient::new(channel).get_outcome(request).await;
         answer.map_err(|status| Failure::of_status(&status))
     };

@@ -365,7 +365,7 @@ impl Inner {
         if channels.len() >= PEERS {
             channels.clear();
         }
-        let channel = endpoint.connect_lazy();
+        let channel = self.standing.dial().lazy(&endpoint);
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }

@@ -171,6 +171,7 @@ impl StreamApi {
                 pair: begin.pair,
             },
             receiver_address: begin.receiver_address,
+            dial: self.standing.dial(),
             #[cfg(feature = "faults")]
             faults: self.standing.faults(),
             metrics: Arc::clone(self.tablets.sessions().metrics()),

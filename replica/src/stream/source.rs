@@ -23,6 +23,7 @@ use proto::stream::v1::pull_request::Event as Asks;
 use proto::stream::v1::pull_response::Event as Says;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tls::Dial;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ pub(super) struct Serving {
     /// By what the receiver can be asked for the outcome, and where; empty: nowhere.
     pub(super) query: OutcomeQuery,
     pub(super) receiver_address: String,
+    pub(super) dial: Dial,
     #[cfg(feature = "faults")]
     pub(super) faults: Arc<Faults>,
     pub(super) metrics: Arc<Metrics>,
@@ -119,6 +121,7 @@ impl Serving {
         let tablet = self.guard.tablet();
         let (session, receiver) = (self.guard.session(), self.query.pair.receiver);
         let (query, address) = (self.query, self.receiver_address.clone());
+        let dial = self.dial.clone();
         let (token, forced) = (self.guard.token(), self.guard.forced());
         let tablets = Arc::clone(&self.tablets);
         let streaming = self.stream(&mut machine, clock, &mut requests, &out, token);
@@ -129,7 +132,7 @@ impl Serving {
                 tracing::info!(%tablet, %session, peer = %receiver, "stream out complete");
             }
             // The guard is given back: asking does nothing here.
-            (Ok(()), _) => ask(&address, query).await,
+            (Ok(()), _) => ask(&dial, &address, query).await,
             (Err(failure), _) => {
                 failure.tell(tablets.fitness());
                 tracing::info!(%tablet, %session, peer = %receiver, error = %failure,
@@ -242,7 +245,7 @@ impl Serving {
 
 /// Asks for the outcome of a stream that ended between `Complete` and `Received`: the receiver's
 /// record decides. Nothing is sent again, whatever it says: that is for the coordinator to order.
-async fn ask(address: &str, query: OutcomeQuery) {
+async fn ask(dial: &Dial, address: &str, query: OutcomeQuery) {
     let OutcomeQuery { tablet, session, pair, .. } = query;
     let receiver = pair.receiver;
     if address.is_empty() {
@@ -250,7 +253,7 @@ async fn ask(address: &str, query: OutcomeQuery) {
             "a stream out ended unheard: its outcome is on the receiver's record");
         return;
     }
-    match ask_outcome(address, query).await {
+    match ask_outcome(dial, address, query).await {
         Ok(Some(Outcome { state: StreamState::Complete, .. })) => {
             tracing::info!(%tablet, %session, peer = %receiver,
                 "stream out complete, by the receiver's record");

@@ -2,8 +2,7 @@
 //! over one gets a third of what the network gives.
 
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
+use tls::{Permit, PermittedServer};
 use tonic::transport::{Endpoint, Error, Server};
 
 /// Largest message on the wire.
@@ -34,8 +33,9 @@ pub fn endpoint(address: &str) -> Result<Endpoint, Error> {
     Ok(endpoint)
 }
 
-/// A server with the tuning. What it listens on comes from [`incoming`].
-pub fn server() -> Server {
+/// A server with the tuning. What it listens on comes from [`tls::incoming`], which does the part of
+/// it that a server given its listener doesn't do itself.
+pub fn server() -> PermittedServer {
     keep_buffers();
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -43,6 +43,7 @@ pub fn server() -> Server {
         .max_frame_size(FRAME_BYTES)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .layer(Permit)
 }
 
 /// Has the allocator keep the memory of buffers that are freed, as the next ones are as large.
@@ -53,10 +54,4 @@ pub fn server() -> Server {
 /// chunk. Other allocators see a block that nobody uses.
 fn keep_buffers() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(MESSAGE_BYTES)));
-}
-
-/// Connections to a listener, with the part of the tuning that a server given its listener
-/// doesn't do itself.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }

@@ -11,6 +11,7 @@ use migrations::stage::{Stage, TransitionKind};
 use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use palisade_replica::clock::NodeClock;
 use palisade_replica::lease::{Lease, LeaseTerms, now};
+use palisade_replica::limits::CONNECTIONS;
 use palisade_replica::sessions::Sessions;
 use palisade_replica::store::{Directory, SledStore, StoreOptions, TabletStore};
 use palisade_replica::stream::Throttle;
@@ -22,6 +23,7 @@ use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServe
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::incoming;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -276,7 +278,7 @@ pub(crate) async fn serve<S: StreamService>(service: StreamServiceServer<S>) -> 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
     let router = transport::server().add_service(service);
-    tokio::spawn(router.serve_with_incoming(transport::incoming(listener)));
+    tokio::spawn(router.serve_with_incoming(incoming(listener, None, CONNECTIONS)));
     address
 }
 

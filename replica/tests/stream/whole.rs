@@ -10,6 +10,7 @@ use migrations::stage::Stage;
 use palisade_replica::store::StreamState;
 use palisade_replica::stream::{Origin, OutcomeQuery, StreamEvent, ask_outcome};
 use std::pin::pin;
+use tls::{Dial, Kind};
 
 const ROWS: u32 = 2_000;
 
@@ -288,12 +289,14 @@ async fn d2_the_receivers_record_can_be_asked_for() {
     let (receivers, _) = receiver.serve().await;
     let query =
         OutcomeQuery { cluster: cluster(), tablet: tablet(), session: session(1), pair: pair() };
-    assert_eq!(ask_outcome(&receivers, query).await, Ok(None), "not on record yet");
+    let plain = Dial::new(None, Kind::Agent);
+    assert_eq!(ask_outcome(&plain, &receivers, query).await, Ok(None), "not on record yet");
     receiver.puller.pull(order_of_session_1(&address)).await;
     let StreamEvent::Complete { report, .. } = receiver.ended().await else {
         panic!("it should be complete")
     };
-    let outcome = ask_outcome(&receivers, query).await.expect("answered").expect("on record");
+    let outcome =
+        ask_outcome(&plain, &receivers, query).await.expect("answered").expect("on record");
     assert_eq!(outcome.state, StreamState::Complete);
     let stored = Totals { rows: 10, bytes: report.bytes, sum: sum_of(&rows) };
     assert_eq!(outcome.stored, stored);

@@ -3,7 +3,10 @@
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::super::{NotYet, identify};
+use tls::{Dial, Kind};
+
+use super::super::NotYet;
+use super::super::transport::Dialler;
 use super::voters::{Voter, calm, expected, leading, three};
 use super::*;
 
@@ -74,7 +77,10 @@ async fn none_is_begun_with_a_member_that_expects_others() {
 async fn a_member_says_who_it_is_and_is_not_taken_for_another() {
     let voters = [Voter::start("c1", calm).await, Voter::start("c2", calm).await];
     let all = expected(&voters);
-    let found = identify(&all["c2"], PATIENCE).await.expect("it answers");
+    let found = Dialler::new(Dial::new(None, Kind::Coordinator))
+        .identify(&all["c2"], PATIENCE)
+        .await
+        .expect("it answers");
     assert_eq!(found.raft_id, voters[1].group0().raft_id());
     assert_eq!((&found.member, found.cluster), (voters[1].group0().member(), None));
     let crossed = BTreeMap::from([

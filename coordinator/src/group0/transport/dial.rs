@@ -1,25 +1,43 @@
-//! How connections to other coordinators are made: over TCP. In a simulation, over its network.
+//! How connections to other coordinators are made: over TCP, with TLS or without. In a simulation,
+//! over its network.
 
+use tls::Dial;
 use tonic::transport::{Channel, Endpoint, Error};
 
-/// A connection that is made when it is first used.
-pub(super) fn lazy(endpoint: &Endpoint) -> Channel {
-    #[cfg(test)]
-    if turmoil::in_simulation() {
-        return endpoint.connect_with_connector_lazy(super::super::simulated::connector());
-    }
-    endpoint.connect_lazy()
-}
+/// Dials other coordinators.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Dialler(Dial);
 
-/// A connection.
-///
-/// # Errors
-///
-/// It can't be made.
-pub(super) async fn connected(endpoint: &Endpoint) -> Result<Channel, Error> {
-    #[cfg(test)]
-    if turmoil::in_simulation() {
-        return endpoint.connect_with_connector(super::super::simulated::connector()).await;
+impl Dialler {
+    pub(in super::super) fn new(dial: Dial) -> Dialler {
+        Dialler(dial)
     }
-    endpoint.connect().await
+
+    /// A connection that is made when it is first used.
+    pub(super) fn lazy(&self, endpoint: &Endpoint) -> Channel {
+        #[cfg(test)]
+        if turmoil::in_simulation() {
+            return endpoint.connect_with_connector_lazy(super::super::simulated::connector());
+        }
+        self.0.lazy(endpoint)
+    }
+
+    /// A connection to a raft address, made before anything is asked on it. The caller bounds it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in words.
+    pub(in super::super) async fn connected(&self, address: &str) -> Result<Channel, String> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", process::dialled(address)));
+        let endpoint = endpoint.map_err(|error| error.to_string())?.tcp_nodelay(true);
+        self.connect(&endpoint).await.map_err(|error| tls::causes(&error))
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
+        #[cfg(test)]
+        if turmoil::in_simulation() {
+            return endpoint.connect_with_connector(super::super::simulated::connector()).await;
+        }
+        self.0.connect(endpoint).await
+    }
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use proto::raft::v1 as pb;
 use proto::raft::v1::raft_service_client::RaftServiceClient;
-use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::super::types::Member;
-use super::dial;
+use super::dial::Dialler;
 
 /// A coordinator, as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identified {
+pub(in super::super) struct Identified {
     /// Its Raft id.
     pub raft_id: u64,
     /// Its name and addresses.
@@ -31,46 +30,41 @@ pub struct Identified {
     pub feature_level: u32,
 }
 
-/// Asks the coordinator at a raft address who it is.
-///
-/// # Errors
-///
-/// What went wrong, in words: it can't be reached within `limit`, or answers what can't be.
-pub async fn identify(address: &str, limit: Duration) -> Result<Identified, String> {
-    let asked = async {
-        let channel = dialled(address).await?;
-        let answer = RaftServiceClient::new(channel).identify(pb::IdentifyRequest {}).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
-    };
-    let answer = bounded(Wait::Identify, limit, asked).await;
-    let answer = answer.unwrap_or_else(|overdue| Err(overdue.to_string()))?;
-    let pb::IdentifyResponse {
-        name,
-        raft_id,
-        cluster_id,
-        raft_address,
-        admin_address,
-        agents_address,
-        expected,
-        pending,
-        stopping,
-        feature_level,
-    } = answer;
-    let cluster = match cluster_id.is_empty() {
-        true => None,
-        false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
-    };
-    let member = Member { name, raft_address, admin_address, agents_address };
-    Ok(Identified { raft_id, member, cluster, expected, pending, stopping, feature_level })
-}
-
-/// A connection to a raft address, made before anything is asked on it. The caller bounds it.
-///
-/// # Errors
-///
-/// What went wrong, in words.
-pub(in super::super) async fn dialled(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", process::dialled(address)));
-    let endpoint = endpoint.map_err(|error| error.to_string())?.tcp_nodelay(true);
-    dial::connected(&endpoint).await.map_err(|error| error.to_string())
+impl Dialler {
+    /// Asks the coordinator at a raft address who it is.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in words: it can't be reached within `limit`, or answers what can't be.
+    pub(in super::super) async fn identify(
+        &self,
+        address: &str,
+        limit: Duration,
+    ) -> Result<Identified, String> {
+        let asked = async {
+            let channel = self.connected(address).await?;
+            let answer = RaftServiceClient::new(channel).identify(pb::IdentifyRequest {}).await;
+            answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
+        };
+        let answer = bounded(Wait::Identify, limit, asked).await;
+        let answer = answer.unwrap_or_else(|overdue| Err(overdue.to_string()))?;
+        let pb::IdentifyResponse {
+            name,
+            raft_id,
+            cluster_id,
+            raft_address,
+            admin_address,
+            agents_address,
+            expected,
+            pending,
+            stopping,
+            feature_level,
+        } = answer;
+        let cluster = match cluster_id.is_empty() {
+            true => None,
+            false => Some(Uuid::from_slice(&cluster_id).map_err(|error| error.to_string())?),
+        };
+        let member = Member { name, raft_address, admin_address, agents_address };
+        Ok(Identified { raft_id, member, cluster, expected, pending, stopping, feature_level })
+    }
 }

@@ -13,7 +13,7 @@ use super::super::digests::Digests;
 use super::super::identity::Identity;
 use super::super::types::{Group0Types, Member};
 use super::Pace;
-use super::dial;
+use super::dial::Dialler;
 use super::peer::Peer;
 
 /// What one stream, and all streams of a connection, may have in flight.
@@ -31,6 +31,7 @@ pub(in super::super) struct Links {
     identity: Arc<Identity>,
     pace: Pace,
     digests: Arc<Digests>,
+    dialler: Dialler,
     known: Mutex<HashMap<u64, Arc<Link>>>,
     /// While it is set, nothing goes out that a leader sends.
     silent: watch::Sender<bool>,
@@ -73,9 +74,10 @@ impl Links {
         identity: Arc<Identity>,
         pace: Pace,
         digests: Arc<Digests>,
+        dialler: Dialler,
     ) -> Links {
         let silent = watch::Sender::new(false);
-        Links { identity, pace, digests, known: Mutex::default(), silent }
+        Links { identity, pace, digests, dialler, known: Mutex::default(), silent }
     }
 
     /// Takes note of where a member is.
@@ -83,7 +85,7 @@ impl Links {
         let address = &member.raft_address;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(&target).is_none_or(|link| link.address != *address) {
-            let link = Link::new(Arc::clone(&self.identity), target, address, self.pace);
+            let link = self.link(target, address);
             known.insert(target, Arc::new(link));
         }
     }
@@ -125,10 +127,9 @@ impl Links {
     pub(super) fn pace(&self) -> Pace {
         self.pace
     }
-}
 
-impl Link {
-    fn new(identity: Arc<Identity>, target: u64, address: &str, pace: Pace) -> Link {
+    fn link(&self, target: u64, address: &str) -> Link {
+        let pace = self.pace;
         let dialled = format!("http://{}", process::dialled(address));
         let endpoint = Endpoint::from_shared(dialled).map(|endpoint| {
             endpoint
@@ -141,9 +142,9 @@ impl Link {
                 .keep_alive_timeout(pace.append)
                 .keep_alive_while_idle(true)
         });
-        let channel = || endpoint.as_ref().ok().map(dial::lazy);
+        let channel = || endpoint.as_ref().ok().map(|endpoint| self.dialler.lazy(endpoint));
         Link {
-            identity,
+            identity: Arc::clone(&self.identity),
             target,
             address: address.to_owned(),
             urgent: channel(),
@@ -151,7 +152,9 @@ impl Link {
             snapshots: channel(),
         }
     }
+}
 
+impl Link {
     /// Whom its requests are meant for; none while this member belongs to no cluster itself.
     pub(super) fn addressee(&self) -> Option<pb::Addressee> {
         let cluster = self.identity.cluster()?;

@@ -14,8 +14,7 @@ mod receive;
 mod serve;
 mod snapshot;
 
-pub(super) use identify::dialled;
-pub use identify::{Identified, identify};
+pub(super) use dial::Dialler;
 pub(super) use link::{Links, Peers};
 pub use serve::RaftApi;
 
