@@ -266,7 +266,8 @@ impl DriverLoop {
         progress.tell(&self.metrics, leading.leadership.term);
         if leading.told != everywhere {
             leading.told = everywhere;
-            self.agents.tell_all(everywhere);
+            let order = self.group0.read(|machine| everywhere.order(&machine.topology));
+            self.agents.tell_all(&order);
         }
         let has_nodes =
             |changes: &Vec<Change>| changes.iter().any(|change| !change.nodes.is_empty());
@@ -306,7 +307,9 @@ impl DriverLoop {
         if let Some(node) = attached {
             // Told in the order in which it is learned here: what was sent in the greeting may be
             // older, and what is sent to all from now on is newer.
-            self.agents.tell(node, leading.told);
+            let told = leading.told;
+            let order = self.group0.read(|machine| told.order(&machine.topology));
+            self.agents.send(node, order);
         }
         orders.send(&self.agents);
         for effect in proposals {

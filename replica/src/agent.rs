@@ -10,7 +10,7 @@ use crate::store::{Directory, StepError};
 use crate::stream::{Own, Standing, Throttle};
 use crate::tablets::{Refused, Tablets, TakenOn};
 use crate::wait::{Wait, bounded};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use migrations::id::{AdmissionToken, ClusterId, NodeId, TabletId};
 use migrations::node::NodeLocation;
 use migrations::pull::Bounds;
@@ -19,7 +19,9 @@ use migrations::settings::Settings;
 use migrations::state::FEATURE_LEVEL;
 use migrations::version::TopologyVersion;
 use process::wait::bounded as bounded_by;
-use proto::agent::v1::{AttachRequest, CatchUp, attach_request::Event};
+use proto::agent::v1::{AttachRequest, CatchUp, NodeName, attach_request::Event};
+use proto::status::Refusal;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -52,6 +54,8 @@ pub struct Agent {
     location: NodeLocation,
     feature_level: u32,
     tls: Option<Tls>,
+    /// By which other nodes are known at the ends of streams.
+    names: ArcSwap<BTreeMap<NodeId, String>>,
     admitted: ArcSwapOption<Own>,
     throttle: Throttle,
     /// The token that this process greets with while it is not admitted, and whether it may be in
@@ -81,6 +85,7 @@ impl Agent {
             location,
             feature_level: FEATURE_LEVEL,
             tls: None,
+            names: ArcSwap::default(),
             admitted: ArcSwapOption::empty(),
             throttle: Throttle::default(),
             asking: Mutex::new(None),
@@ -102,6 +107,12 @@ impl Agent {
     /// How it dials coordinators.
     pub(crate) fn dial_coordinators(&self) -> Dial {
         Dial::new(self.tls.clone(), Kind::Coordinator)
+    }
+
+    /// Takes the names of all nodes in.
+    pub(crate) fn set_names(&self, nodes: Vec<NodeName>) {
+        let known = |node: NodeName| Some((NodeId::from_u64(node.node)?, node.name));
+        self.names.store(Arc::new(nodes.into_iter().filter_map(known).collect()));
     }
 
     /// With the faults of the disk that its store is on.
@@ -313,8 +324,15 @@ impl Standing for Agent {
         Bounds { stall: Duration::from_millis(u64::from(self.settings().stall_ms)) }
     }
 
-    fn dial(&self) -> Dial {
-        Dial::new(self.tls.clone(), Kind::Agent)
+    fn dial(&self, node: NodeId) -> Dial {
+        // Nobody has the empty name: whom we don't know is not dialled.
+        let name = self.names.load().get(&node).cloned().unwrap_or_default();
+        Dial::new(self.tls.clone(), Kind::Agent).named(name)
+    }
+
+    fn is_caller(&self, node: NodeId) -> Result<(), Refusal> {
+        let Some(caller) = tls::caller() else { return Ok(()) };
+        caller.must_be_node(self.names.load().get(&node).map_or("", String::as_str))
     }
 
     #[cfg(feature = "faults")]

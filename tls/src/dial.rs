@@ -21,6 +21,7 @@ use tower_service::Service;
 pub struct Dial {
     tls: Option<Tls>,
     kind: Kind,
+    name: Option<String>,
 }
 
 /// An error and what caused it, in one line.
@@ -59,7 +60,13 @@ pub enum DialError {
 impl Dial {
     /// Dials servers of this kind.
     pub fn new(tls: Option<Tls>, kind: Kind) -> Dial {
-        Dial { tls, kind }
+        Dial { tls, kind, name: None }
+    }
+
+    /// The same, for the server of this name alone.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Dial {
+        Dial { name: Some(name.into()), ..self }
     }
 
     async fn dial(self, uri: Uri) -> Result<TokioIo<Dialled>, DialError> {
@@ -77,7 +84,7 @@ impl Dial {
             stream.map_err(|source| DialError::Connect { address: address.clone(), source })?;
         let Some(tls) = self.tls else { return Ok(TokioIo::new(Dialled::Plain(stream))) };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Address(uri))?;
-        let connector = TlsConnector::from(tls.client(self.kind)?);
+        let connector = TlsConnector::from(tls.client(self.kind, self.name)?);
         let stream = connector.connect(name, stream).await;
         let stream = stream.map_err(|source| DialError::Handshake { address, source })?;
         Ok(TokioIo::new(Dialled::Tls(Box::new(stream))))

@@ -156,13 +156,18 @@ impl Tls {
     }
 
     /// For connections to servers of this kind.
-    pub(crate) fn client(&self, kind: Kind) -> Result<Arc<ClientConfig>, rustls::Error> {
+    pub(crate) fn client(
+        &self,
+        kind: Kind,
+        name: Option<String>,
+    ) -> Result<Arc<ClientConfig>, rustls::Error> {
         let current = self.0.current.load();
         let called = Called {
             roots: Arc::clone(&current.roots),
             provider: Arc::clone(&self.0.provider),
             cluster: current.identity.cluster.clone(),
             kind,
+            name,
         };
         let config = ClientConfig::builder_with_provider(Arc::clone(&self.0.provider))
             .with_protocol_versions(&[&TLS13])?

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "authority")]
 pub mod authority;
+mod call;
 mod dial;
 mod files;
 mod identity;
@@ -13,6 +14,7 @@ mod incoming;
 mod permit;
 mod verify;
 
+pub use call::{Caller, caller, note_request, note_version};
 pub use dial::{Dial, DialError, Dialled, causes};
 pub use files::{Tls, TlsArgs, TlsError};
 pub use identity::{Identity, Kind, NotAnIdentity};

@@ -3,16 +3,19 @@
 //! Not here: whether a caller may act for the node, or the tablet, that its message names. Those who
 //! take the message know that, and look at [`Peer`].
 
+use crate::call::{Call, Noted, within};
 use crate::identity::{Identity, Kind};
 use crate::incoming::Peer;
-use futures::future::{Either, Ready, ready};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use proto::access::{Access, Machine, access};
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use tonic::Status;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::transport::Server;
+use tonic::{Code, Status};
 use tower_layer::{Layer, Stack};
 use tower_service::Service;
 
@@ -38,50 +41,80 @@ impl<S> Layer<S> for Permit {
 impl<S, B, R> Service<Request<B>> for Permitted<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: Default,
+    S::Future: Send + 'static,
+    R: Default + 'static,
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<R>, S::Error>>>;
+    type Future = BoxFuture<'static, Result<Response<R>, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path();
-        let refused = match request.extensions().get::<Peer>() {
-            None => Some(Refusal::new(Reason::Unauthenticated, "nobody knows who calls")),
-            Some(peer) => refused(peer, path),
+        let Some(caller) = request.extensions().get::<Peer>().cloned() else {
+            let refusal = Refusal::new(Reason::Unauthenticated, "nobody knows who calls");
+            return async { Ok(Status::from(refusal).into_http()) }.boxed();
         };
-        match refused {
-            None => Either::Left(self.inner.call(request)),
-            Some(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
+        let call = Arc::new(Call::new(caller, request.uri().path()));
+        let is_audited = match permitted(&call) {
+            Ok(is_audited) => is_audited,
+            Err(refusal) => return async { Ok(Status::from(refusal).into_http()) }.boxed(),
+        };
+        let answer = within(Arc::clone(&call), self.inner.call(request));
+        if !is_audited {
+            return answer.boxed();
         }
+        async move {
+            let answer = answer.await;
+            if let Ok(response) = &answer {
+                told(&call, response.headers());
+            }
+            answer
+        }
+        .boxed()
     }
+}
+
+/// The line of the audit log about a call that was answered. What it says of the request is its id:
+/// no keys, no values.
+fn told(call: &Call, headers: &HeaderMap) {
+    let Noted { request, version } = call.noted();
+    let status = Status::from_header_map(headers);
+    let refusal = status.as_ref().and_then(Refusal::from_status);
+    let result = match (&refusal, &status) {
+        (Some(refusal), _) => refusal.reason.name(),
+        (None, Some(status)) if status.code() != Code::Ok => status.code().description(),
+        (None, _) => "OK",
+    };
+    let who = call.caller.identity.as_ref().map(Identity::to_string);
+    tracing::info!(target: "audit", who, peer = %call.caller.address, method = call.method,
+        request, version, result);
 }
 
 /// A server behind it.
 pub type PermittedServer = Server<Stack<Permit, tower_layer::Identity>>;
 
-/// Why somebody may not call a method; one line of the audit log then.
-fn refused(peer: &Peer, path: &str) -> Option<Refusal> {
+/// Whether a call that may be made is to be told of, also if it succeeds; or why it may not be
+/// made, of which the audit log has a line.
+fn permitted(call: &Call) -> Result<bool, Refusal> {
+    let access = access(&call.method);
+    let is_audited = access.is_some_and(|access| access.audited);
     // Without TLS nobody has a name. Then a server is reached from its own machine alone, or its
     // operator has insisted.
-    let caller = peer.identity.as_ref()?;
-    let access = access(path);
+    let Some(caller) = &call.caller.identity else { return Ok(is_audited) };
     if access.is_some_and(|access| may(caller, &access)) {
-        return None;
+        return Ok(is_audited);
     }
-    tracing::warn!(target: "audit", who = %caller, peer = %peer.address, method = path,
-        result = Reason::PermissionDenied.name());
+    let (reason, method) = (Reason::PermissionDenied, &call.method);
+    tracing::warn!(target: "audit", who = %caller, peer = %call.caller.address, %method,
+        result = reason.name());
     let needs = match access {
         None => "nobody may".to_owned(),
         Some(access) => format!("it is for {}", whom(&access)),
     };
-    let refusal =
-        Refusal::new(Reason::PermissionDenied, format!("{caller} may not call {path}: {needs}"));
-    Some(refusal)
+    Err(Refusal::new(reason, format!("{caller} may not call {method}: {needs}")))
 }
 
 fn may(caller: &Identity, access: &Access) -> bool {

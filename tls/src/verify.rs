@@ -33,6 +33,9 @@ pub(crate) enum Unaccepted {
     /// Somebody else was expected there.
     #[error("{found} answers where a {expected} was expected")]
     Kind { found: Identity, expected: Kind },
+    /// Not whom we look for.
+    #[error("{found} answers where {expected:?} was expected")]
+    Name { found: Identity, expected: String },
 }
 
 impl From<Unaccepted> for Error {
@@ -111,6 +114,8 @@ pub(crate) struct Called {
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) cluster: String,
     pub(crate) kind: Kind,
+    /// Any, if none.
+    pub(crate) name: Option<String>,
 }
 
 impl ServerCertVerifier for Called {
@@ -134,6 +139,9 @@ impl ServerCertVerifier for Called {
         let found = of_cluster(end_entity, &self.cluster)?;
         if found.kind != self.kind {
             return Err(Unaccepted::Kind { found, expected: self.kind }.into());
+        }
+        if let Some(expected) = self.name.clone().filter(|name| *name != found.name) {
+            return Err(Unaccepted::Name { found, expected }.into());
         }
         Ok(ServerCertVerified::assertion())
     }

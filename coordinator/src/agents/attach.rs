@@ -2,6 +2,7 @@
 
 use super::admission::{self, Greeting, NotAdmitted};
 use super::inbound::{self, Inbound};
+use super::order::names;
 use super::{AgentApi, Agents, Everywhere};
 use crate::group0::Leadership;
 use crate::limits::RECORDS_PER_MESSAGE;
@@ -19,6 +20,7 @@ use proto::agent::v1::attach_response::Order;
 use proto::agent::v1::{AttachRequest, AttachResponse, Barrier, CloseAll, FullState, Welcome};
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use tls::Caller;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -29,6 +31,7 @@ type Outbox = mpsc::Sender<Result<AttachResponse, Status>>;
 pub(super) async fn serve(
     mut api: AgentApi,
     leadership: Leadership,
+    caller: Option<Caller>,
     mut said: Streaming<AttachRequest>,
     outbox: &Outbox,
 ) -> Result<(), Status> {
@@ -37,6 +40,10 @@ pub(super) async fn serve(
     let Said::Hello(hello) = next(&mut said, Wait::Hello).await? else {
         return Err(protocol("an attachment begins with Hello"));
     };
+    // It acts for its own name only, and says nothing for another's.
+    if let Some(caller) = caller {
+        caller.must_be_node(&hello.node_name)?;
+    }
     let mut greeting = inbound::greeting(hello)?;
     admission::check_cluster(&api.group0, &greeting)
         .map_err(|error| not_admitted(&greeting.admit.name, error))?;
@@ -194,9 +201,10 @@ async fn full_state(
     node: NodeId,
     incarnation: Incarnation,
 ) -> Result<TopologyVersion, Status> {
-    let (version, told, records) = api.group0.read(|machine| {
+    let (version, told, nodes, records) = api.group0.read(|machine| {
         let topology = &machine.topology;
-        (topology.version(), Everywhere::of(topology), topology.records_of(node))
+        let (version, told) = (topology.version(), Everywhere::of(topology));
+        (version, told, names(topology), topology.records_of(node))
     });
     let welcome = Welcome {
         cluster_id: proto::convert::bytes(cluster.as_uuid()),
@@ -205,6 +213,7 @@ async fn full_state(
         settings: Some((&told.settings).into()),
         wall_ms: wall_millis(),
         paused: told.is_paused,
+        nodes,
     };
     send(outbox, Order::Welcome(welcome)).await?;
     let mut parts = records.chunks(RECORDS_PER_MESSAGE).peekable();

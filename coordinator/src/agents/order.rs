@@ -8,7 +8,9 @@ use migrations::record::TabletRecord;
 use migrations::settings::Settings;
 use migrations::topology::Topology;
 use migrations::version::CopyId;
-use proto::agent::v1::{Barrier, Confirm, Drop, Pull, SettingsChanged, attach_response::Order};
+use proto::agent::v1::{
+    Barrier, Confirm, Drop, NodeName, Pull, SettingsChanged, attach_response::Order,
+};
 use proto::types::v1 as types;
 use std::collections::BTreeMap;
 
@@ -18,18 +20,29 @@ pub(crate) struct Everywhere {
     pub(super) settings: Settings,
     /// Streams stand still.
     pub(super) is_paused: bool,
+    /// Names are given once, with ids that are never used again: the newest tells which there are.
+    newest_node: Option<NodeId>,
 }
 
 impl Everywhere {
     pub(crate) fn of(topology: &Topology) -> Everywhere {
         let state = topology.state();
-        Everywhere { settings: state.settings, is_paused: state.pause.is_some() }
+        let newest_node = state.nodes.keys().next_back().copied();
+        Everywhere { settings: state.settings, is_paused: state.pause.is_some(), newest_node }
     }
 
-    pub(super) fn order(self) -> Order {
+    /// As an order, with the names of all nodes.
+    pub(crate) fn order(self, topology: &Topology) -> Order {
         let settings = Some((&self.settings).into());
-        Order::SettingsChanged(SettingsChanged { settings, paused: self.is_paused })
+        let nodes = names(topology);
+        Order::SettingsChanged(SettingsChanged { settings, paused: self.is_paused, nodes })
     }
+}
+
+/// The names of all nodes.
+pub(super) fn names(topology: &Topology) -> Vec<NodeName> {
+    let nodes = topology.state().nodes.iter();
+    nodes.map(|(id, node)| NodeName { node: id.as_u64(), name: node.name.clone() }).collect()
 }
 
 /// The records that one round of the driver has for each node.

@@ -1,6 +1,5 @@
 //! Who is attached, and how orders reach them. One attachment a node: the newest.
 
-use super::Everywhere;
 use crate::limits::ORDERS_QUEUED;
 use crate::metrics::Metrics;
 use crate::wait::Wait;
@@ -169,15 +168,10 @@ impl Agents {
         }
     }
 
-    /// Tells one that is attached.
-    pub(crate) fn tell(&self, node: NodeId, everywhere: Everywhere) {
-        self.send(node, everywhere.order());
-    }
-
     /// Tells all that are attached.
-    pub(crate) fn tell_all(&self, everywhere: Everywhere) {
+    pub(crate) fn tell_all(&self, order: &attach_response::Order) {
         for (node, _) in self.attached() {
-            self.tell(node, everywhere);
+            self.send(node, order.clone());
         }
     }
 

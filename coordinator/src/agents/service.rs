@@ -64,11 +64,15 @@ impl AgentApi {
         // lease past the one that its successor waits out.
         let looked = self.group0.leaders_read(|machine| {
             let state = machine.topology.state();
-            let admitted = state.nodes.get(&node).and_then(Node::admitted);
-            (state.cluster, admitted, state.settings.lease)
+            let known = state.nodes.get(&node);
+            let name = known.map(|node| node.name.clone()).unwrap_or_default();
+            (state.cluster, name, known.and_then(Node::admitted), state.settings.lease)
         });
-        let (own, admitted, terms) =
+        let (own, name, admitted, terms) =
             looked.await.map_err(|error: ReadError| read_error(&error, Port::Agents))?;
+        if let Some(caller) = tls::caller() {
+            caller.must_be_node(&name)?;
+        }
         if own != Some(cluster) {
             let message = "the lease of another cluster";
             return Err(Refusal::new(Reason::ClusterMismatch, message).into());
@@ -104,9 +108,10 @@ impl AgentService for AgentApi {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let leadership = self.leadership()?;
         let (outbox, orders) = mpsc::channel(ORDERS_QUEUED);
-        let api = self.clone();
+        let (api, caller) = (self.clone(), tls::caller());
         tokio::spawn(async move {
-            if let Err(status) = attach::serve(api, leadership, request.into_inner(), &outbox).await
+            if let Err(status) =
+                attach::serve(api, leadership, caller, request.into_inner(), &outbox).await
             {
                 // An agent that is gone needs no reason.
                 let _ = outbox.send(Err(status)).await;

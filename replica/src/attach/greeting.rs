@@ -168,7 +168,7 @@ pub(super) async fn report_lost(outbox: &Outbox, taken: &TakenOn) -> Result<(), 
 
 /// Takes the welcome in: durably, if it is an admission.
 fn note_welcome(agent: &Agent, welcome: Welcome) -> Result<Own, Ended> {
-    let Welcome { cluster_id, node_id, incarnation, settings, wall_ms: _, paused } = welcome;
+    let Welcome { cluster_id, node_id, incarnation, settings, wall_ms: _, paused, nodes } = welcome;
     let malformed = |error: proto::Malformed| Ended::Protocol(error.to_string());
     let cluster = convert::cluster_id("cluster_id", &cluster_id).map_err(malformed)?;
     let node: NodeId = convert::node_id("node_id", node_id).map_err(malformed)?;
@@ -183,6 +183,7 @@ fn note_welcome(agent: &Agent, welcome: Welcome) -> Result<Own, Ended> {
         agent.set_admitted(Some(admitted));
         agent.sessions().lease().take_up();
     }
+    agent.set_names(nodes);
     agent.set_settings(settings, paused);
     Ok(admitted)
 }

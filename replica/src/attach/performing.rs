@@ -99,6 +99,7 @@ impl Performing {
             Order::Ask(ask) => self.waiting.push_back(Todo::Ask(ask)),
             Order::SettingsChanged(changed) => {
                 let settings = convert::settings("settings", changed.settings);
+                self.agent.set_names(changed.nodes);
                 self.agent.set_settings(settings.map_err(malformed)?, changed.paused);
             }
             Order::Welcome(_) | Order::FullState(_) | Order::CloseAll(_) => {

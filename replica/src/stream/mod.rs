@@ -51,6 +51,7 @@ use migrations::id::{ClusterId, NodeId};
 use migrations::lease::Instant;
 use migrations::pull::Bounds;
 use migrations::version::Incarnation;
+use proto::status::Refusal;
 use std::time::Duration;
 use tls::{Dial, Kind};
 
@@ -78,9 +79,15 @@ pub trait Standing: Send + Sync + std::fmt::Debug + 'static {
     /// How long an end waits for the other.
     fn bounds(&self) -> Bounds;
 
-    /// How it dials other agents.
-    fn dial(&self) -> Dial {
+    /// How it dials another node's agent.
+    fn dial(&self, _node: NodeId) -> Dial {
         Dial::new(None, Kind::Agent)
+    }
+
+    /// Refuses the call that is being answered, if it isn't this node's agent that makes it: a
+    /// session's id is no secret.
+    fn is_caller(&self, _node: NodeId) -> Result<(), Refusal> {
+        Ok(())
     }
 
     /// The fault switches of the node; all off, where it has none.

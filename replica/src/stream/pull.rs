@@ -180,7 +180,7 @@ struct Inner {
     limiter: RateLimiter,
     slots: Arc<Semaphore>,
     calls: Mutex<HashMap<Key, Arc<Live>>>,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<HashMap<(NodeId, String), Channel>>,
     #[cfg(feature = "faults")]
     holds: Arc<crate::faults::HoldPoint>,
 }
@@ -308,7 +308,7 @@ impl Inner {
         };
         let metrics = self.tablets.sessions().metrics();
         let running = slot.is_some().then(|| metrics.stream_runs(Direction::In));
-        let pulled = match (slot.is_some(), self.channel(&order.source_address)) {
+        let pulled = match (slot.is_some(), self.channel(order.source, &order.source_address)) {
             (false, _) => Err(Failure::fenced("this node's streams were told to stop")),
             (true, Err(failure)) => Err(failure),
             (true, Ok(channel)) => {
@@ -355,9 +355,10 @@ impl Inner {
     }
 
     /// The connection to a peer; all streams from it share one.
-    fn channel(&self, address: &str) -> Result<Channel, Failure> {
+    fn channel(&self, node: NodeId, address: &str) -> Result<Channel, Failure> {
+        let at = (node, address.to_owned());
         let mut channels = locked(&self.channels);
-        if let Some(channel) = channels.get(address) {
+        if let Some(channel) = channels.get(&at) {
             return Ok(channel.clone());
         }
         let endpoint = endpoint(address);
@@ -365,8 +366,8 @@ impl Inner {
         if channels.len() >= PEERS {
             channels.clear();
         }
-        let channel = self.standing.dial().lazy(&endpoint);
-        channels.insert(address.to_owned(), channel.clone());
+        let channel = self.standing.dial(node).lazy(&endpoint);
+        channels.insert(at, channel.clone());
         Ok(channel)
     }
 }

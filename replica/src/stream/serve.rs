@@ -171,7 +171,7 @@ impl StreamApi {
                 pair: begin.pair,
             },
             receiver_address: begin.receiver_address,
-            dial: self.standing.dial(),
+            dial: self.standing.dial(begin.pair.receiver),
             #[cfg(feature = "faults")]
             faults: self.standing.faults(),
             metrics: Arc::clone(self.tablets.sessions().metrics()),
@@ -230,6 +230,7 @@ impl StreamService for StreamApi {
         };
         let begin = Begin::try_from(begin.unwrap_or_default())?;
         let (tablet, pair) = (begin.tablet, begin.pair);
+        self.standing.is_caller(pair.receiver)?;
         let guard = self.admit(&begin).inspect_err(|refused| {
             let reason = refused.message();
             tracing::info!(%tablet, peer = %pair.receiver, %reason, "a pull was refused");
@@ -261,6 +262,7 @@ impl StreamService for StreamApi {
         let session = convert::session_id("session", session.as_ref())?;
         let source = convert::node_id("source", source)?;
         let receiver = convert::node_id("receiver", receiver)?;
+        self.standing.is_caller(source)?;
         let own = self.own_in(convert::cluster_id("cluster_id", &cluster_id)?)?;
         if receiver != own.node {
             return Err(Failure::fenced(format!("this is node {}", own.node)).refusal().into());

@@ -1,0 +1,100 @@
+//! The call that is being answered: who makes it, and what the audit log is to say of it.
+
+use crate::identity::{Identity, Kind};
+use crate::incoming::Peer;
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+tokio::task_local! {
+    static CALL: Arc<Call>;
+}
+
+/// A call that is being answered.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) caller: Peer,
+    pub(crate) method: String,
+    noted: Mutex<Noted>,
+}
+
+/// What those who answer it know, and the layer before them does not.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Noted {
+    /// The request's id.
+    pub(crate) request: Option<String>,
+    /// The version at which it took effect.
+    pub(crate) version: Option<String>,
+}
+
+impl Call {
+    pub(crate) fn new(caller: Peer, method: &str) -> Call {
+        Call { caller, method: method.to_owned(), noted: Mutex::default() }
+    }
+
+    pub(crate) fn noted(&self) -> Noted {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+pub(crate) fn within<F: Future>(
+    call: Arc<Call>,
+    answer: F,
+) -> tokio::task::futures::TaskLocalFuture<Arc<Call>, F> {
+    CALL.scope(call, answer)
+}
+
+/// Who makes the call that this task answers; none outside of one, and none without TLS.
+pub fn caller() -> Option<Caller> {
+    CALL.try_with(|call| {
+        let identity = call.caller.identity.clone()?;
+        Some(Caller { identity, call: Arc::clone(call) })
+    })
+    .ok()
+    .flatten()
+}
+
+/// Has the audit log name the request.
+pub fn note_request(id: impl Display) {
+    note(|noted| noted.request = Some(id.to_string()));
+}
+
+/// Has the audit log name the version at which the call took effect.
+pub fn note_version(version: impl Display) {
+    note(|noted| noted.version = Some(version.to_string()));
+}
+
+fn note(note: impl FnOnce(&mut Noted)) {
+    // Outside of a call there is nothing to say.
+    let _ = CALL.try_with(|call| {
+        note(&mut call.noted.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+}
+
+/// Somebody who calls, by a certificate.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    identity: Identity,
+    call: Arc<Call>,
+}
+
+impl Caller {
+    /// Refuses an agent that would act for another node than its own; one line of the audit log
+    /// then. Callers of other kinds are not agents, and are refused like it.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED`.
+    pub fn must_be_node(&self, name: &str) -> Result<(), Refusal> {
+        if self.identity.kind == Kind::Agent && self.identity.name == name {
+            return Ok(());
+        }
+        let Call { caller, method, .. } = &*self.call;
+        let reason = Reason::PermissionDenied;
+        tracing::warn!(target: "audit", who = %self.identity, peer = %caller.address, %method,
+            node = name, result = reason.name());
+        Err(Refusal::new(reason, format!("{} may not act for node {name:?}", self.identity)))
+    }
+}
