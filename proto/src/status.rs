@@ -4,7 +4,7 @@
 use crate::reasons::Reason;
 use crate::types::v1 as pb;
 use migrations::record::TabletRecord;
-use migrations::retry::ChangeOutcome;
+pub use migrations::retry::ChangeOutcome;
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -2,8 +2,9 @@
 //! wanted. Names: coordinators `c1` …, agents `n1` ….
 
 use super::links::{self, Links};
+use super::papers::Papers;
 use super::{Server, soon};
-use client::{AdminClient, Router, RouterOptions};
+use client::{AdminClient, AdminOptions, Router, RouterOptions, Tls};
 use proto::admin::v1 as pb;
 use proto::admin::v1::topology_service_client::TopologyServiceClient;
 use proto::faults::v1::fault_service_client::FaultServiceClient;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tls::{Dial, Kind};
 use tonic::transport::{Channel, Endpoint};
 
 /// How long it takes to ask a coordinator again that was not there.
@@ -34,6 +36,8 @@ pub(crate) struct Shape {
     pub(crate) balances: bool,
     /// More flags for every coordinator.
     pub(crate) coordinator_flags: &'static [&'static str],
+    /// Every port is for those who show a certificate.
+    pub(crate) has_tls: bool,
     /// More flags for every server.
     pub(crate) flags: &'static [&'static str],
 }
@@ -47,6 +51,7 @@ impl Default for Shape {
             has_proxies: false,
             balances: false,
             coordinator_flags: &[],
+            has_tls: false,
             flags: &[],
         }
     }
@@ -64,6 +69,7 @@ struct Ports {
 pub(crate) struct Cluster {
     directory: Option<tempfile::TempDir>,
     shape: Shape,
+    papers: Option<Papers>,
     ports: BTreeMap<String, Ports>,
     /// Coordinators that wait to be taken in, or were.
     joined: BTreeSet<String>,
@@ -100,6 +106,7 @@ impl Cluster {
             false => None,
         };
         let mut cluster = Cluster {
+            papers: shape.has_tls.then(|| Papers::new(&directory.path().join("tls"))),
             directory: Some(directory),
             shape,
             agents_address: agents.join(","),
@@ -215,6 +222,8 @@ impl Cluster {
             args.extend(["--dial-through", detours]);
         }
         args.extend(self.shape.flags.iter().chain(self.shape.coordinator_flags));
+        let papers = self.papers.as_ref().map(|papers| papers.flags(name));
+        args.extend(papers.iter().flatten().map(String::as_str));
         let server = Server::start(&log, &args)?;
         self.servers.insert(name.to_owned(), server);
         Ok(())
@@ -293,6 +302,8 @@ impl Cluster {
             args.extend(["--dial-through", detours]);
         }
         args.extend(self.shape.flags);
+        let papers = self.papers.as_ref().map(|papers| papers.flags(name));
+        args.extend(papers.iter().flatten().map(String::as_str));
         args.extend(more);
         let server = Server::start(&log, &args).expect("the agent starts");
         if let Some(links) = &self.links {
@@ -348,7 +359,7 @@ impl Cluster {
     /// Waits until one of these coordinators leads, by the word of one of them.
     pub(crate) async fn leader(&self, among: &[String]) -> String {
         let addresses = among.iter().map(|name| self.ports[name].admin.clone()).collect();
-        let admin = AdminClient::connect(addresses);
+        let admin = self.admin_at(addresses);
         let leader = async {
             loop {
                 let status = admin.status().await;
@@ -365,7 +376,32 @@ impl Cluster {
     }
 
     pub(crate) fn admin(&self) -> AdminClient {
-        AdminClient::connect(self.admin_addresses())
+        self.admin_at(self.admin_addresses())
+    }
+
+    fn admin_at(&self, addresses: Vec<String>) -> AdminClient {
+        let tls = self.papers.as_ref().map(Papers::own);
+        AdminClient::connect_as(addresses, AdminOptions::default(), tls)
+    }
+
+    /// An authority's certificates. The cluster has to have TLS.
+    pub(crate) fn papers(&self) -> &Papers {
+        self.papers.as_ref().expect("a shape with TLS")
+    }
+
+    /// A plain connection to one port of one process, as somebody.
+    pub(crate) fn channel_as(&self, tls: Option<Tls>, name: &str, port: &str) -> Channel {
+        self.dial(tls, name, &self.servers[name].port(port))
+    }
+
+    fn dial(&self, tls: Option<Tls>, name: &str, address: &str) -> Channel {
+        let kind = if name.starts_with('c') { Kind::Coordinator } else { Kind::Agent };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        Dial::new(tls, kind).lazy(&endpoint)
+    }
+
+    fn own_channel(&self, name: &str, address: &str) -> Channel {
+        self.dial(self.papers.as_ref().map(Papers::own), name, address)
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -374,17 +410,17 @@ impl Cluster {
 
     /// A plain connection to one of an agent's ports, past all proxies.
     pub(crate) fn channel(&self, name: &str, port: &str) -> Channel {
-        channel(&self.servers[name].port(port))
+        self.own_channel(name, &self.servers[name].port(port))
     }
 
     /// A plain connection to one coordinator's admin API.
     pub(crate) fn admin_channel(&self, name: &str) -> Channel {
-        channel(&self.ports[name].admin)
+        self.own_channel(name, &self.ports[name].admin)
     }
 
     /// A plain connection to where agents attach to one coordinator.
     pub(crate) fn agents_channel(&self, name: &str) -> Channel {
-        channel(&self.ports[name].agents)
+        self.own_channel(name, &self.ports[name].agents)
     }
 
     /// The fault switches of an agent.
@@ -513,11 +549,6 @@ impl Cluster {
         found.sort();
         (found, given)
     }
-}
-
-fn channel(address: &str) -> Channel {
-    let address = format!("http://{address}");
-    Endpoint::from_shared(address).expect("an address").connect_lazy()
 }
 
 /// The copies in an agent's directory, while no process has it.

@@ -9,16 +9,19 @@
 mod calls;
 mod cluster;
 mod links;
+mod papers;
 mod seed;
 mod server;
 
 pub(crate) mod load;
 pub(crate) mod middle;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod steps;
 
 pub(crate) use cluster::{Cluster, Shape};
 pub(crate) use links::Loss;
+pub(crate) use papers::Papers;
 pub(crate) use seed::{Seed, rounds};
 pub(crate) use server::Server;
 

@@ -17,6 +17,7 @@ mod ends;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod gone;
+mod identities;
 mod kills;
 mod leaders;
 mod levels;

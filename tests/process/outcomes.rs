@@ -1,8 +1,9 @@
 //! Every change of the admin API, as its descriptor lists them: whatever refuses one, the answer
 //! says what became of it, and why in the words of the closed list.
 
+use crate::harness::raw::Raw;
 use crate::harness::{Cluster, Shape, soon};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use client::{ClientError, new_request_id};
 use migrations::retry::ChangeOutcome;
 use prost::Message as _;
@@ -12,51 +13,11 @@ use proto::admin::v1::member_service_client::MemberServiceClient;
 use proto::reasons::Reason;
 use proto::status::{OUTCOME_TRAILER, Refusal, outcome};
 use proto::types::v1::Settings;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
 const THIRTY_HOURS_MS: i64 = 30 * 3_600_000;
-
-/// Messages as they are on the wire.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Raw;
-    type Decoder = Raw;
-
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = from.remaining();
-        Ok(Some(from.copy_to_bytes(length)))
-    }
-}
 
 /// A change: where it is asked for, and with what.
 struct Change {

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use proto::access::{Access, Machine, access};
 use proto::reasons::Reason;
-use proto::status::Refusal;
+use proto::status::{ChangeOutcome, Refusal, set_outcome};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tonic::codegen::http::{HeaderMap, Request, Response};
@@ -55,12 +55,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(caller) = request.extensions().get::<Peer>().cloned() else {
             let refusal = Refusal::new(Reason::Unauthenticated, "nobody knows who calls");
-            return async { Ok(Status::from(refusal).into_http()) }.boxed();
+            return async { Ok(refusing(refusal)) }.boxed();
         };
         let call = Arc::new(Call::new(caller, request.uri().path()));
         let is_audited = match permitted(&call) {
             Ok(is_audited) => is_audited,
-            Err(refusal) => return async { Ok(Status::from(refusal).into_http()) }.boxed(),
+            Err(refusal) => return async { Ok(refusing(refusal)) }.boxed(),
         };
         let answer = within(Arc::clone(&call), self.inner.call(request));
         if !is_audited {
@@ -75,6 +75,13 @@ where
         }
         .boxed()
     }
+}
+
+/// The answer to a call that nobody else has seen: so it has changed nothing.
+fn refusing<R: Default>(refusal: Refusal) -> Response<R> {
+    let mut status = Status::from(refusal);
+    set_outcome(status.metadata_mut(), ChangeOutcome::NotApplied);
+    status.into_http()
 }
 
 /// The line of the audit log about a call that was answered. What it says of the request is its id:

@@ -111,6 +111,7 @@ impl AdminApi {
     ) -> Result<Changed, Status> {
         let is_trial = std::mem::take(request.validate_only());
         let stamp = stamp(&mut request, is_trial)?;
+        tls::note_request(stamp.id);
         if is_trial {
             let checked = self.read(|topology| {
                 let change = build(topology, &request)?;
@@ -135,6 +136,7 @@ impl AdminApi {
         };
         let command = Command::Change { stamp, change };
         let committed = self.proposer.submit(command).await;
+        tls::note_version(self.group0.read(|machine| machine.topology.version()));
         self.changed(committed.map_err(|error| submit_error(&error, Port::Admin))?.outcome)
     }
 

@@ -1,0 +1,242 @@
+//! Who may call what, on real processes: every method of every port, by every kind of identity,
+//! against what the protos say. And what a certificate is not good for.
+
+use crate::harness::raw::Raw;
+use crate::harness::{Cluster, Shape, soon};
+use bytes::Bytes;
+use client::Tls;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+use proto::access::{Machine, access};
+use proto::admin::v1 as pb;
+use proto::agent::v1::agent_service_client::AgentServiceClient;
+use proto::agent::v1::attach_request::Event;
+use proto::agent::v1::{AttachRequest, Hello, RenewLeaseRequest};
+use proto::reasons::Reason;
+use proto::status::Refusal;
+use proto::stream::v1::stream_service_client::StreamServiceClient;
+use proto::stream::v1::{GetOutcomeRequest, PullRequest, pull_request};
+use tls::{Kind, Role};
+use tonic::{Request, Status};
+
+async fn with_tls(coordinators: u8) -> Cluster {
+    let profile = "standard";
+    let shape = Shape { coordinators, profile, has_tls: true, ..Shape::default() };
+    Cluster::start_as(shape).await
+}
+
+/// Which process serves a method, at which port.
+fn served(method: &MethodDescriptor) -> (&'static str, &'static str) {
+    match method.parent_service().package_name() {
+        "palisade.admin.v1" => ("c1", "admin"),
+        "palisade.agent.v1" => ("c1", "agents"),
+        "palisade.raft.v1" => ("c1", "raft"),
+        "palisade.data.v1" => ("n1", "data"),
+        "palisade.stream.v1" => ("n1", "stream"),
+        "palisade.faults.v1" => match method.parent_service().name() {
+            "MemoryService" => ("c1", "agents"),
+            _ => ("n1", "stream"),
+        },
+        other => panic!("{other} is served nowhere that this test knows of"),
+    }
+}
+
+/// Whether the table lets such a caller in; written out once more, as the table's reader would.
+fn may(kind: Kind, path: &str) -> bool {
+    let access = access(path).expect("each method is in the table");
+    match kind {
+        Kind::User(role) => access.role.is_some_and(|least| least <= role),
+        Kind::Coordinator => access.machines.contains(&Machine::Coordinator),
+        Kind::Agent => access.machines.contains(&Machine::Agent),
+        Kind::Router => access.machines.contains(&Machine::Router),
+    }
+}
+
+/// Calls a method with an empty message, or none; what is said to that. None: it goes on, or is
+/// done.
+async fn call(channel: tonic::transport::Channel, method: &MethodDescriptor) -> Option<Status> {
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.expect("connected");
+    let request = Request::new(tokio_stream::once(Bytes::new()));
+    let at = path.parse().expect("a path");
+    let called = async {
+        match grpc.streaming(request, at, Raw).await {
+            Ok(answer) => answer.into_inner().message().await.err(),
+            Err(status) => Some(status),
+        }
+    };
+    soon(&path, called).await
+}
+
+fn is_denied(status: Option<&Status>) -> bool {
+    let refusal = status.and_then(Refusal::from_status);
+    refusal.is_some_and(|refusal| refusal.reason == Reason::PermissionDenied)
+}
+
+/// Every method × every kind of caller is let in, or refused, as its own option says. A refusal is
+/// a line of the audit log, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_is_for_those_whom_its_option_names() {
+    let cluster = with_tls(1).await;
+    let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).expect("what was compiled");
+    let before = cluster.admin().status().await.expect("its state").version;
+    let methods: Vec<MethodDescriptor> =
+        pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    assert!(methods.len() > 50, "all of them: {}", methods.len());
+    let (mut denied, mut permitted) = (Vec::new(), Vec::new());
+    for kind in Kind::ALL {
+        let who = cluster.papers().of(kind, "somebody");
+        for method in &methods {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            match may(kind, &path) {
+                true => permitted.push((who.clone(), method.clone(), path)),
+                false => denied.push((who.clone(), method.clone(), path)),
+            }
+        }
+    }
+    for (who, method, path) in &denied {
+        let (process, port) = served(method);
+        let channel = cluster.channel_as(Some(who.clone()), process, port);
+        let answer = call(channel, method).await;
+        assert!(is_denied(answer.as_ref()), "{who:?} {path}: {answer:?}");
+        let line = format!("\"who\":\"{}\"", who.identity());
+        let told = |text: &str| {
+            text.lines().any(|l| l.contains("\"audit\"") && l.contains(&line) && l.contains(path))
+        };
+        assert!(told(&cluster.logged(process)), "{line} {path}: no line in the audit log");
+    }
+    assert_eq!(cluster.admin().status().await.expect("its state").version, before);
+    // Held switches, a pause and the like come after all that must not be.
+    for (who, method, path) in permitted.iter().filter(|(.., path)| !path.contains("faults")) {
+        let (process, port) = served(method);
+        if is_endless(method) {
+            continue;
+        }
+        let channel = cluster.channel_as(Some(who.clone()), process, port);
+        let answer = call(channel, method).await;
+        let by_name = path.contains("AgentService") || path.contains("StreamService");
+        assert!(by_name || !is_denied(answer.as_ref()), "{who:?} {path}: {answer:?}");
+    }
+}
+
+/// A watch of a cluster in which nothing happens says its snapshot, then nothing.
+fn is_endless(method: &MethodDescriptor) -> bool {
+    method.name() == "Append"
+}
+
+/// An agent acts for its own node only: it can't attach, renew, pull, or ask for outcomes as, or
+/// for, another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_acts_for_its_own_node_only() {
+    let cluster = with_tls(1).await;
+    let thief = cluster.papers().of(Kind::Agent, "n2");
+    let own = cluster.admin().node("n1").await.expect("it is known");
+    let coordinator = cluster.channel_as(Some(thief.clone()), "c1", "agents");
+    let mut agents = AgentServiceClient::new(coordinator);
+    let cluster_id = cluster.admin().status().await.expect("its state").cluster_id;
+    let cluster_id =
+        Bytes::copy_from_slice(uuid::Uuid::parse_str(&cluster_id).expect("a UUID").as_bytes());
+    let renew = RenewLeaseRequest {
+        cluster_id: cluster_id.clone(),
+        node_id: own.id,
+        incarnation: own.incarnation,
+    };
+    let renewed = agents.renew_lease(renew).await.expect_err("for another");
+    assert!(is_denied(Some(&renewed)), "{renewed:?}");
+    let hello = Hello { node_name: "n1".to_owned(), ..Hello::default() };
+    let hello = AttachRequest { event: Some(Event::Hello(hello)) };
+    let said = tokio_stream::StreamExt::chain(tokio_stream::once(hello), tokio_stream::pending());
+    let attached = agents.attach(said).await.expect("it hears").into_inner().message().await;
+    assert!(is_denied(attached.as_ref().err()), "{attached:?}");
+    let source = cluster.channel_as(Some(thief), "n1", "stream");
+    let mut streams = StreamServiceClient::new(source);
+    let node = |name: &'static str| {
+        let admin = cluster.admin();
+        async move { admin.node(name).await.expect("it is known") }
+    };
+    let (n1, n3) = (node("n1").await, node("n3").await);
+    let begin = proto::stream::v1::Begin {
+        cluster_id: cluster_id.clone(),
+        tablet: 1,
+        version: n1.incarnation,
+        session: Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes()),
+        source: n1.id,
+        receiver: n3.id,
+        copy: n1.incarnation,
+        source_incarnation: n1.incarnation,
+        receiver_incarnation: n3.incarnation,
+        ..Default::default()
+    };
+    let begin = PullRequest { event: Some(pull_request::Event::Begin(begin)) };
+    let pulled = streams.pull(tokio_stream::once(begin)).await.expect_err("as another");
+    assert!(is_denied(Some(&pulled)), "{pulled:?}");
+    let asked = GetOutcomeRequest {
+        cluster_id,
+        tablet: 1,
+        session: Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes()),
+        source: n3.id,
+        receiver: n1.id,
+    };
+    let told = streams.get_outcome(asked).await.expect_err("as another");
+    assert!(is_denied(Some(&told)), "{told:?}");
+}
+
+/// A cluster whose every port asks for certificates moves a tablet under load, and each change is
+/// one line of the audit log: who, what, request, version, result.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tablet_moves_between_those_who_know_each_other() {
+    let cluster = with_tls(3).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let router = cluster.router();
+    for key in 0..200_u32 {
+        router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
+    }
+    let from = tablet.replicas[0].node.clone();
+    let has: Vec<&str> = tablet.replicas.iter().map(|one| one.node.as_str()).collect();
+    let to = (1..=4).map(|n| format!("n{n}")).find(|n| !has.contains(&n.as_str()));
+    let request = pb::MigrateRequest {
+        request_id: client::new_request_id().to_string(),
+        tablet: tablet.id,
+        from,
+        to: to.expect("one is free"),
+        ..Default::default()
+    };
+    let begun = cluster.admin().migrate(request.clone()).await.expect("it begins");
+    let ended = cluster.ended(&begun.migration.expect("a migration").id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    cluster.replicas_agree(&tablet).await;
+    let logs: String = cluster.coordinators().iter().map(|name| cluster.logged(name)).collect();
+    let lines: Vec<&str> = logs.lines().filter(|line| line.contains(&request.request_id)).collect();
+    let lines: Vec<&str> = lines.into_iter().filter(|line| line.contains("\"audit\"")).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for part in ["spiffe://test/user/admin/tester", "MigrationService/Migrate", "\"OK\"", "version"]
+    {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+    assert!(!logs.contains("\"value\":\"value\""), "no rows in any log");
+}
+
+/// Without a certificate, or with one of another authority, nobody hears an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_not_answered() {
+    let cluster = with_tls(1).await;
+    let other = tempfile::tempdir().expect("a directory");
+    let other = crate::harness::Papers::new(other.path());
+    let strangers: [Option<Tls>; 2] = [None, Some(other.of(Kind::User(Role::Admin), "tester"))];
+    for stranger in strangers {
+        for (process, port) in
+            [("c1", "admin"), ("c1", "raft"), ("c1", "agents"), ("n1", "data"), ("n1", "stream")]
+        {
+            let channel = cluster.channel_as(stranger.clone(), process, port);
+            let mut grpc = tonic::client::Grpc::new(channel);
+            let call = async {
+                grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+                let path = "/palisade.admin.v1.ClusterService/GetStatus".parse().expect("a path");
+                grpc.unary(Request::new(Bytes::new()), path, Raw).await
+            };
+            let answer = soon("an end", call).await.expect_err("a stranger");
+            assert!(Refusal::from_status(&answer).is_none(), "it was not heard: {answer:?}");
+        }
+    }
+    cluster.said("c1", "a connection was refused").await;
+}
