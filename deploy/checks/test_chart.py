@@ -20,8 +20,6 @@ from policies import POLICIES, containers, ours
 
 # What a trial without TLS or policies gives up, knowingly: nothing else.
 GIVEN_UP = {"single.yaml": {"the_admin_port_has_tls", "ports_are_open_to_whom_they_are_for"}}
-# Flags that the chart passes and a build may not have yet.
-NOT_YET = {"--cacert", "--cert", "--key"}
 # Kinds of others, for which Kubernetes has no schema.
 FOREIGN = {"monitoring.coreos.com/v1"}
 KUBERNETES = ("1.33", "1.37")
@@ -213,7 +211,7 @@ class Meaning(unittest.TestCase):
                 command = [binary, container["args"][0], "--help"]
                 known = set(re.findall(r"--[a-z-]+", subprocess.check_output(command, text=True)))
                 used = {one.partition("=")[0] for one in container["args"][1:]}
-                self.assertEqual(used - known - NOT_YET, set(), name)
+                self.assertEqual(used - known, set(), name)
 
 
 if __name__ == "__main__":
