@@ -3,6 +3,7 @@
 
 use crate::harness::raw::Raw;
 use crate::harness::{Cluster, Shape, soon};
+use crate::workload::Workload;
 use bytes::Bytes;
 use client::Tls;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
@@ -109,19 +110,11 @@ async fn every_method_is_for_those_whom_its_option_names() {
     // Held switches, a pause and the like come after all that must not be.
     for (who, method, path) in permitted.iter().filter(|(.., path)| !path.contains("faults")) {
         let (process, port) = served(method);
-        if is_endless(method) {
-            continue;
-        }
         let channel = cluster.channel_as(Some(who.clone()), process, port);
         let answer = call(channel, method).await;
         let by_name = path.contains("AgentService") || path.contains("StreamService");
         assert!(by_name || !is_denied(answer.as_ref()), "{who:?} {path}: {answer:?}");
     }
-}
-
-/// A watch of a cluster in which nothing happens says its snapshot, then nothing.
-fn is_endless(method: &MethodDescriptor) -> bool {
-    method.name() == "Append"
 }
 
 /// An agent acts for its own node only: it can't attach, renew, pull, or ask for outcomes as, or
@@ -214,6 +207,31 @@ async fn a_tablet_moves_between_those_who_know_each_other() {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
     assert!(!logs.contains("\"value\":\"value\""), "no rows in any log");
+}
+
+/// All certificates are issued anew under load: whoever reads and writes notices nothing, and who
+/// connects from then on sees the new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_certificates_are_taken_up_while_rows_are_written() {
+    let cluster = with_tls(3).await;
+    let tablet = cluster.create_table("orders", 2).await.remove(0);
+    let router = cluster.router();
+    let workload = Workload::start(&router, "orders", 4, 20);
+    soon("writes", workload.proceed(20)).await;
+    let agents = ["n1", "n2", "n3", "n4"].map(str::to_owned);
+    for name in cluster.coordinators().iter().chain(&agents) {
+        cluster.papers().flags(name);
+        cluster.said(name, "certificates were read again").await;
+    }
+    soon("writes go on", workload.proceed(50)).await;
+    let to = agents.iter().find(|n| tablet.replicas.iter().all(|one| one.node != **n));
+    let from = tablet.replicas[0].node.clone();
+    let id = cluster.migrate(&tablet, &from, to.expect("one is free")).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    let history = workload.stop().await;
+    assert!(history.errors.is_empty(), "{:?}", history.errors);
+    history.check(&router, "orders").await;
 }
 
 /// Without a certificate, or with one of another authority, nobody hears an answer.

@@ -24,16 +24,18 @@ const ALPN: &[u8] = b"h2";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct TlsArgs {
     /// PEM file with the authorities that sign this cluster's certificates.
-    #[arg(long, env = "PALISADE_CACERT", value_name = "FILE", global = true)]
-    #[arg(help_heading = "TLS")]
+    #[arg(id = "tls_cacert", long = "cacert", env = "PALISADE_CACERT", value_name = "FILE")]
+    #[arg(global = true, help_heading = "TLS")]
     pub cacert: Option<PathBuf>,
 
     /// PEM file with this process' certificate, and those between it and the authority.
-    #[arg(long, env = "PALISADE_CERT", value_name = "FILE", global = true, help_heading = "TLS")]
+    #[arg(id = "tls_cert", long = "cert", env = "PALISADE_CERT", value_name = "FILE")]
+    #[arg(global = true, help_heading = "TLS")]
     pub cert: Option<PathBuf>,
 
     /// PEM file with the key of the certificate.
-    #[arg(long, env = "PALISADE_KEY", value_name = "FILE", global = true, help_heading = "TLS")]
+    #[arg(id = "tls_key", long = "key", env = "PALISADE_KEY", value_name = "FILE")]
+    #[arg(global = true, help_heading = "TLS")]
     pub key: Option<PathBuf>,
 }
 
