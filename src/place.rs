@@ -42,8 +42,8 @@ enum Place {
 /// Certificates: by flag or variable, else as the file or the context has them.
 pub(crate) fn cluster(connect: &ConnectArgs) -> Result<Where, Failure> {
     let mut found = found(connect)?;
-    if connect.tls != TlsArgs::default() {
-        found.tls = connect.tls.clone();
+    if *connect.tls != TlsArgs::default() {
+        found.tls = TlsArgs::clone(&connect.tls);
     }
     Ok(found)
 }
@@ -143,7 +143,7 @@ mod tests {
         let expected = Where { coordinators, ..Where::default() };
         assert_eq!(cluster(&connect), Ok(expected.clone()));
         let tls = TlsArgs { cert: Some("c".into()), ..TlsArgs::default() };
-        let with_cert = ConnectArgs { tls: tls.clone(), ..connect.clone() };
+        let with_cert = ConnectArgs { tls: Box::new(tls.clone()), ..connect.clone() };
         assert_eq!(cluster(&with_cert), Ok(Where { tls, ..expected }));
         let connect = ConnectArgs { cluster_file: connect.cluster_file, ..ConnectArgs::default() };
         assert!(cluster(&connect).is_err());

@@ -20,7 +20,6 @@ use migrations::state::FEATURE_LEVEL;
 use migrations::version::TopologyVersion;
 use process::wait::bounded as bounded_by;
 use proto::agent::v1::{AttachRequest, CatchUp, NodeName, attach_request::Event};
-use proto::status::Refusal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +28,7 @@ use tls::{Dial, Kind, Tls};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 /// Whether a token may be in a request for admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,7 +330,7 @@ impl Standing for Agent {
         Dial::new(self.tls.clone(), Kind::Agent).named(name)
     }
 
-    fn is_caller(&self, node: NodeId) -> Result<(), Refusal> {
+    fn is_caller(&self, node: NodeId) -> Result<(), Status> {
         let Some(caller) = tls::caller() else { return Ok(()) };
         caller.must_be_node(self.names.load().get(&node).map_or("", String::as_str))
     }

@@ -34,7 +34,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) context: Option<String>,
     /// As whom, over TLS; without, in the clear.
     #[command(flatten)]
-    pub(crate) tls: TlsArgs,
+    pub(crate) tls: Box<TlsArgs>,
     /// How long one request may take, with all its tries.
     #[arg(long, env = "PALISADE_DEADLINE", default_value = "30s", global = true)]
     #[arg(help_heading = "Connection", value_name = "DURATION")]

@@ -7,6 +7,7 @@ use proto::status::Refusal;
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use tonic::Status;
 
 tokio::task_local! {
     static CALL: Arc<Call>;
@@ -87,7 +88,7 @@ impl Caller {
     /// # Errors
     ///
     /// `PERMISSION_DENIED`.
-    pub fn must_be_node(&self, name: &str) -> Result<(), Refusal> {
+    pub fn must_be_node(&self, name: &str) -> Result<(), Status> {
         if self.identity.kind == Kind::Agent && self.identity.name == name {
             return Ok(());
         }
@@ -95,6 +96,7 @@ impl Caller {
         let reason = Reason::PermissionDenied;
         tracing::warn!(target: "audit", who = %self.identity, peer = %caller.address, %method,
             node = name, result = reason.name());
-        Err(Refusal::new(reason, format!("{} may not act for node {name:?}", self.identity)))
+        let message = format!("{} may not act for node {name:?}", self.identity);
+        Err(Refusal::new(reason, message).into())
     }
 }

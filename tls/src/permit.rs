@@ -55,12 +55,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(caller) = request.extensions().get::<Peer>().cloned() else {
             let refusal = Refusal::new(Reason::Unauthenticated, "nobody knows who calls");
-            return async { Ok(refusing(refusal)) }.boxed();
+            return async { Ok(refusing(refusal.into())) }.boxed();
         };
         let call = Arc::new(Call::new(caller, request.uri().path()));
         let is_audited = match permitted(&call) {
             Ok(is_audited) => is_audited,
-            Err(refusal) => return async { Ok(refusing(refusal)) }.boxed(),
+            Err(status) => return async { Ok(refusing(status)) }.boxed(),
         };
         let answer = within(Arc::clone(&call), self.inner.call(request));
         if !is_audited {
@@ -78,8 +78,7 @@ where
 }
 
 /// The answer to a call that nobody else has seen: so it has changed nothing.
-fn refusing<R: Default>(refusal: Refusal) -> Response<R> {
-    let mut status = Status::from(refusal);
+fn refusing<R: Default>(mut status: Status) -> Response<R> {
     set_outcome(status.metadata_mut(), ChangeOutcome::NotApplied);
     status.into_http()
 }
@@ -105,7 +104,7 @@ pub type PermittedServer = Server<Stack<Permit, tower_layer::Identity>>;
 
 /// Whether a call that may be made is to be told of, also if it succeeds; or why it may not be
 /// made, of which the audit log has a line.
-fn permitted(call: &Call) -> Result<bool, Refusal> {
+fn permitted(call: &Call) -> Result<bool, Status> {
     let access = access(&call.method);
     let is_audited = access.is_some_and(|access| access.audited);
     // Without TLS nobody has a name. Then a server is reached from its own machine alone, or its
@@ -121,7 +120,8 @@ fn permitted(call: &Call) -> Result<bool, Refusal> {
         None => "nobody may".to_owned(),
         Some(access) => format!("it is for {}", whom(&access)),
     };
-    Err(Refusal::new(reason, format!("{caller} may not call {method}: {needs}")))
+    let message = format!("{caller} may not call {method}: {needs}");
+    Err(Refusal::new(reason, message).into())
 }
 
 fn may(caller: &Identity, access: &Access) -> bool {

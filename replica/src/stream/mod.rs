@@ -51,9 +51,9 @@ use migrations::id::{ClusterId, NodeId};
 use migrations::lease::Instant;
 use migrations::pull::Bounds;
 use migrations::version::Incarnation;
-use proto::status::Refusal;
 use std::time::Duration;
 use tls::{Dial, Kind};
+use tonic::Status;
 
 /// As whom this process was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub trait Standing: Send + Sync + std::fmt::Debug + 'static {
 
     /// Refuses the call that is being answered, if it isn't this node's agent that makes it: a
     /// session's id is no secret.
-    fn is_caller(&self, _node: NodeId) -> Result<(), Refusal> {
+    fn is_caller(&self, _node: NodeId) -> Result<(), Status> {
         Ok(())
     }
 
