@@ -43,7 +43,11 @@ const FOREIGN: Access = Access {
 
 /// Who may call the method at this path, `/package.Service/Method`; nobody if it isn't known.
 pub fn access(path: &str) -> Option<Access> {
-    let foreign = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
+    let foreign = [
+        "/grpc.health.v1.Health/",
+        "/grpc.reflection.v1.ServerReflection/",
+        "/grpc.reflection.v1alpha.ServerReflection/",
+    ];
     if foreign.iter().any(|service| path.starts_with(service)) {
         return Some(FOREIGN);
     }

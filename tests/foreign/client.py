@@ -3,9 +3,11 @@
 Given the address of a coordinator, it makes a table, lists its tablets, moves one of them, and
 watches that move to its end. Stock grpcio and server reflection, nothing else.
 
-    client.py HOST:PORT
+    client.py HOST:PORT CLUSTER_FILE
 """
 
+import json
+import pathlib
 import sys
 import time
 import uuid
@@ -72,8 +74,15 @@ def watch_to_its_end(foreign, migration):
     raise AssertionError("the watch ended before the migration")
 
 
-def main(address):
-    with grpc.insecure_channel(address) as channel:
+def credentials_of(cluster_file):
+    """Stock TLS with the certificates that a cluster file names."""
+    files = json.loads(pathlib.Path(cluster_file).read_text())["tls"]
+    read = {which: pathlib.Path(file).read_bytes() for which, file in files.items()}
+    return grpc.ssl_channel_credentials(read["cacert"], read["key"], read["cert"])
+
+
+def main(address, cluster_file):
+    with grpc.secure_channel(address, credentials_of(cluster_file)) as channel:
         foreign = Foreign(channel)
         services = [name for name in foreign.services.get_services() if name.startswith("palisade.")]
         assert "palisade.admin.v1.MigrationService" in services, services

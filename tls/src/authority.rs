@@ -8,6 +8,7 @@ use rcgen::{
 };
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +79,11 @@ impl Authority {
     /// Every [`AuthorityError`].
     pub fn issue(&self, identity: &Identity) -> Result<Issued, AuthorityError> {
         let file = format!("{}-{}", identity.kind.path().replace('/', "-"), identity.name);
-        self.issue_as(&file, params(&[&identity.to_string()])?)
+        let mut params = params(&[&identity.to_string()])?;
+        // For clients that go by the name of the host: ours look at the URI alone.
+        params.subject_alt_names.push(SanType::DnsName("localhost".try_into()?));
+        params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+        self.issue_as(&file, params)
     }
 
     /// Signs whatever is given, into files of this name.
