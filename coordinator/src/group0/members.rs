@@ -245,7 +245,12 @@ impl<S: StateMachine> Group0<S> {
     /// The first of these who answers, and does not stop as this one may.
     async fn goes_on(&self, candidates: Vec<&Standing>) -> Option<u64> {
         for candidate in candidates {
-            match self.inner.dialler.identify(&candidate.member.raft_address, self.inner.election_max).await {
+            match self
+                .inner
+                .dialler
+                .identify(&candidate.member.raft_address, self.inner.election_max)
+                .await
+            {
                 Ok(found) if found.raft_id == candidate.raft_id && !found.stopping => {
                     return Some(candidate.raft_id);
                 }
