@@ -34,7 +34,7 @@ fn served(method: &MethodDescriptor) -> (&'static str, &'static str) {
         "palisade.data.v1" => ("n1", "data"),
         "palisade.stream.v1" => ("n1", "stream"),
         "palisade.faults.v1" => match method.parent_service().name() {
-            "MemoryService" => ("c1", "agents"),
+            "MemoryService" | "StateService" => ("c1", "agents"),
             _ => ("n1", "stream"),
         },
         other => panic!("{other} is served nowhere that this test knows of"),
@@ -133,6 +133,7 @@ async fn an_agent_acts_for_its_own_node_only() {
         cluster_id: cluster_id.clone(),
         node_id: own.id,
         incarnation: own.incarnation,
+        ..Default::default()
     };
     let renewed = agents.renew_lease(renew).await.expect_err("for another");
     assert!(is_denied(Some(&renewed)), "{renewed:?}");
