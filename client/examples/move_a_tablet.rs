@@ -5,12 +5,16 @@
 //!
 //! ```text
 //! cargo run -- dev                                       in one terminal; it says the addresses
+//! export PALISADE_CACERT=palisade-dev/tls/ca.crt         whom to trust, and as whom to come
+//! export PALISADE_CERT=palisade-dev/tls/user-admin-me.crt
+//! export PALISADE_KEY=palisade-dev/tls/user-admin-me.key
 //! cargo run -p palisade-client --example move_a_tablet -- 127.0.0.1:7400
 //! ```
 
-use palisade_client::{AdminClient, AdminOptions, ClientError, Router, RouterOptions, WaitFor};
+use palisade_client::{AdminClient, AdminOptions, ClientError, Router, RouterOptions, TlsArgs, WaitFor};
 use palisade_client::{Reason, api, new_request_id};
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const TABLE: &str = "example";
@@ -23,7 +27,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     // Any coordinators will do: the leader is found, and found again.
     let options = AdminOptions { deadline: Duration::from_secs(20), ..AdminOptions::default() };
-    let admin = AdminClient::connect_with(coordinators, options);
+    let file = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let (cacert, cert, key) =
+        (file("PALISADE_CACERT"), file("PALISADE_CERT"), file("PALISADE_KEY"));
+    let tls = TlsArgs { cacert, cert, key }.load()?;
+    let admin = AdminClient::connect_as(coordinators, options, tls);
     create_table(&admin).await?;
     let router = Router::connect(admin.clone(), RouterOptions::default());
     router.put(TABLE, b"key", b"value").await?;

@@ -25,7 +25,7 @@
 //! # Example
 //!
 //! `cargo run -p palisade-client --example move_a_tablet -- HOST:PORT`, against a cluster such as
-//! `palisade dev` starts:
+//! `palisade dev` starts (its ports ask for certificates: [`AdminClient::connect_as`]):
 //!
 //! ```no_run
 //! use palisade_client::{AdminClient, Router, RouterOptions, api};
