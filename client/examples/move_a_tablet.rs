@@ -11,7 +11,9 @@
 //! cargo run -p palisade-client --example move_a_tablet -- 127.0.0.1:7400
 //! ```
 
-use palisade_client::{AdminClient, AdminOptions, ClientError, Router, RouterOptions, TlsArgs, WaitFor};
+use palisade_client::{
+    AdminClient, AdminOptions, ClientError, Router, RouterOptions, TlsArgs, WaitFor,
+};
 use palisade_client::{Reason, api, new_request_id};
 use std::error::Error;
 use std::path::PathBuf;

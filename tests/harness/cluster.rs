@@ -38,8 +38,6 @@ pub(crate) struct Shape {
     pub(crate) coordinator_flags: &'static [&'static str],
     /// Every port is for those who show a certificate.
     pub(crate) has_tls: bool,
-    /// More flags for every coordinator.
-    pub(crate) coordinator_flags: &'static [&'static str],
     /// More flags for every server.
     pub(crate) flags: &'static [&'static str],
 }
@@ -54,7 +52,6 @@ impl Default for Shape {
             balances: false,
             coordinator_flags: &[],
             has_tls: false,
-            coordinator_flags: &[],
             flags: &[],
         }
     }

@@ -8,7 +8,6 @@ use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::error::MemberError;
-use super::transport::identify;
 use super::{Group0, StateMachine};
 
 /// What all members read, and nobody comes in while this is held.
@@ -35,7 +34,8 @@ impl<S: StateMachine> Group0<S> {
         for (raft_id, member) in members.nodes().filter(|(id, _)| **id != self.raft_id()) {
             let address = member.raft_address.clone();
             let silent = |detail| MemberError::Silent { address: address.clone(), detail };
-            let found = identify(&address, IDENTIFY_DEADLINE).await.map_err(silent)?;
+            let asked = self.inner.dialler.identify(&address, IDENTIFY_DEADLINE);
+            let found = asked.await.map_err(silent)?;
             if found.raft_id != *raft_id {
                 return Err(silent("another coordinator answers".to_owned()));
             }
