@@ -104,11 +104,15 @@ pub enum Rule {
     PromiseByOwnClock,
     /// The renewals of an unfit node are not answered, nor counted.
     UnfitNotRenewed,
+    /// Of a node's directory and its copies only the newest is admitted.
+    NewestDirectory,
+    /// Reads and writes of rows need no lease.
+    RowsNeedNoLease,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 48] = [
+    pub const ALL: [Rule; 50] = [
         Rule::FreshSessionOnRetry,
         Rule::SessionClearedOnWayBack,
         Rule::EvidenceChecked,
@@ -157,6 +161,8 @@ impl Rule {
         Rule::OlderBarrierRefused,
         Rule::PromiseByOwnClock,
         Rule::UnfitNotRenewed,
+        Rule::NewestDirectory,
+        Rule::RowsNeedNoLease,
     ];
 }
 

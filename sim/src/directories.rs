@@ -45,9 +45,7 @@ impl World {
         let disk = &self.agents[at].disk;
         let is_usable = |copy: &&Disk| copy.directory == disk.directory;
         let Some(copy) = self.directories.copies.get(&at).filter(is_usable) else {
-            let copy = disk.copied();
-            self.directories.copies.insert(at, copy);
-            self.mark("a directory is copied");
+            self.copy_directory(at);
             return;
         };
         let of_group0 = self.oracles.topology.node(node);
@@ -58,15 +56,27 @@ impl World {
         if !is_old || !self.may_lose_all(node) {
             return;
         }
-        let copy = copy.clone();
+        self.put_directory_back(at, node);
+        let pause = self.random.faults.between(20, 600) * MILLI;
+        self.queue.after(pause, Event::StartAgent(at));
+    }
+
+    /// A copy of an agent's directory, as it is now.
+    pub(crate) fn copy_directory(&mut self, at: usize) {
+        let copy = self.agents[at].disk.copied();
+        self.directories.copies.insert(at, copy);
+        self.mark("a directory is copied");
+    }
+
+    /// An agent is killed, and its directory is the copy that was made of it.
+    pub(crate) fn put_directory_back(&mut self, at: usize, node: NodeId) {
+        let Some(copy) = self.directories.copies.get(&at).cloned() else { return };
         self.kill_agent(at);
         self.say(|world| format!("{}: an old directory is put back", world.agents[at].name));
         self.mark("an old directory is put back");
         self.lose_all(node);
         self.directories.old.insert(copy.directory);
         self.agents[at].disk = copy;
-        let pause = self.random.faults.between(20, 600) * MILLI;
-        self.queue.after(pause, Event::StartAgent(at));
     }
 
     /// Whether a node's word rests on an old directory, or its machine has come in as another one:
@@ -111,13 +121,17 @@ impl World {
         self.propose(leader, Command::Admit(Box::new(admit)), Then::Nothing);
     }
 
-    /// A process was admitted. A second one only in the place of one that was fenced: then the
-    /// first one's directory is the old one.
-    pub(crate) fn admitted_second(&mut self, before: &Topology, admit: &Admit) {
+    /// A process was admitted: on a directory whose floors stand where they were. A second one only
+    /// in the place of one that was fenced: then the first one's directory is the old one.
+    pub(crate) fn admitted_on_directory(&mut self, before: &Topology, admit: &Admit) {
+        let Some((node, known)) = before.node_named(&admit.name) else { return };
+        if admit.highest_floor.is_some_and(|floor| floor < known.acknowledged) {
+            let name = admit.name.clone();
+            self.broken(5, || format!("{name} is admitted on an old copy of its directory"));
+        }
         if admit.process.lock_inode < SECOND_LOCK {
             return;
         }
-        let Some((node, known)) = before.node_named(&admit.name) else { return };
         if known.admitted().is_some() {
             let name = admit.name.clone();
             self.broken(12, || format!("a second process of {name} is admitted beside the first"));

@@ -20,6 +20,7 @@ use migrations::topology::Topology;
 use migrations::version::{CopyId, Incarnation, TopologyVersion};
 use palisade_sim::plan::{Fault, Faults, Options};
 use palisade_sim::run;
+use palisade_sim::story::{Shape, Story};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use uuid::Uuid;
@@ -108,6 +109,8 @@ const ROWS: &[Row] = &[
     sim(&[OlderBarrierRefused], 1),
     core(&[PromiseByOwnClock], promises_by_its_own_clock),
     core(&[UnfitNotRenewed], lets_the_lease_of_the_unfit_run_out),
+    with(&[NewestDirectory], &[Fault::OldDirectory], 0xf),
+    core(&[RowsNeedNoLease], serves_without_leases),
 ];
 
 /// What is recorded of a tablet: at rest, or in a transition of no replicas.
@@ -170,6 +173,17 @@ fn lets_the_lease_of_the_unfit_run_out() -> bool {
     let mut fresh = || SessionId::from_uuid(Uuid::from_u128(1)).expect("not nil");
     driver.handle(&topology, unfit, &mut fresh, &mut Vec::new());
     was_renewed && !driver.may_renew(node, incarnation)
+}
+
+/// Rows are written when every lease is over. (Told in the simulation: the core has nothing to ask.)
+fn serves_without_leases() -> bool {
+    let told = || {
+        let mut story = Story::begin(&Shape::of(&["abc"]))?;
+        ["c0", "c1", "c2"].into_iter().for_each(|name| story.kill(name));
+        story.pass(5_000)?;
+        story.put("r0", "Ax", "without a lease")
+    };
+    told().is_ok()
 }
 
 /// What a full state does not list is absent as of its version, not above.

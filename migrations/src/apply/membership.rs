@@ -46,7 +46,8 @@ fn check_identity(topology: &Topology, admit: &Admit) -> Result<Option<NodeId>, 
     let is_newest = is_known || admit.held_tokens.contains(&node.token);
     // One that was copied since is told by what it has promised after that.
     let has_fallen = admit.highest_floor.is_some_and(|floor| floor < node.acknowledged);
-    if node.directory != admit.directory || !is_newest || has_fallen {
+    let is_old = (!is_newest || has_fallen) && !is_undone(Rule::NewestDirectory);
+    if node.directory != admit.directory || is_old {
         return Err(Rejected::NodeMismatch);
     }
     if !node.is_fenced && node.process != admit.process {

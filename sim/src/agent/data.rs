@@ -44,6 +44,10 @@ impl World {
         let access = if request.write.is_some() { Access::Write } else { Access::Read };
         let own = self.agents[at].own();
         let now = self.queue.now;
+        if is_undone(Rule::RowsNeedNoLease) && !self.is_lease_held(at) {
+            self.refuse_request(at, request, Refused::Unavailable);
+            return;
+        }
         let Some(process) = self.process_mut(at) else { return };
         let unlisted = VersionRefused::Ahead;
         let entered = match process.tablets.get_mut(&request.tablet) {

@@ -136,7 +136,7 @@ impl World {
                     self.inv_13_fence(earlier, command);
                     self.inv_02_admission(command);
                     if let Command::Admit(admit) = command {
-                        self.admitted_second(earlier, admit);
+                        self.admitted_on_directory(earlier, admit);
                     }
                     self.tell_command(command);
                 }

@@ -155,6 +155,20 @@ impl Story {
         Ok(())
     }
 
+    /// A copy is made of an agent's directory, while it runs.
+    pub fn copy_directory(&mut self, name: &str) {
+        let at = self.agent(name);
+        self.world.copy_directory(at);
+    }
+
+    /// An agent is killed, and starts on the copy that was made of its directory.
+    pub fn put_directory_back(&mut self, name: &str) -> Told {
+        let (at, node) = (self.agent(name), self.node(name)?);
+        self.world.put_directory_back(at, node);
+        self.start(name);
+        Ok(())
+    }
+
     /// A wall clock is put forward, or back, by so many milliseconds.
     pub fn move_wall_clock(&mut self, name: &str, ms: i64) {
         match self.place(name) {

@@ -308,6 +308,26 @@ fn a_session_closes_before_the_admission(seed: u64) -> Told {
     story.end().map(drop)
 }
 
+/// A directory is put back from a copy, after the node has promised more.
+fn an_old_directory_is_put_back(seed: u64) -> Told {
+    let mut story = Story::begin(&Shape::of(&["abc"]).seed(seed))?;
+    story.fill('A', 5)?;
+    story.copy_directory("a");
+    story.restart("a", 5)?;
+    let migration = story.migrate('A', "b", "d")?;
+    story.until_ended(migration, Ending::Done)?;
+    story.put("r0", "Ax", "since then")?;
+    story.put_directory_back("a")?;
+    let mut story = story.end()?;
+    story.must_have_seen("an old directory is refused")?;
+    story.reads("r1", "Ax", Some("since then"))
+}
+
+#[test]
+fn h3_an_old_directory_that_is_put_back_is_refused() -> Told {
+    each_seed(an_old_directory_is_put_back)
+}
+
 #[test]
 fn h5_a_session_that_closes_before_the_admission_is_not_open_after_it() -> Told {
     each_seed(a_session_closes_before_the_admission)
@@ -374,6 +394,11 @@ mod controls {
         without_all(&rules, 9, |seed| {
             a_delete_misses_one_before_the_purge(&mut repaired_by_a_fast_clock(seed)?)
         });
+    }
+
+    #[test]
+    fn h3_control_an_old_directory_that_is_admitted_has_forgotten_its_floors() {
+        without(Rule::NewestDirectory, 5, an_old_directory_is_put_back);
     }
 
     #[test]
