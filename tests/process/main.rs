@@ -24,6 +24,7 @@ mod levels;
 mod many;
 mod members;
 mod moves;
+mod older;
 mod outcomes;
 mod quorum;
 mod requests;

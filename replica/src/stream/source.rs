@@ -249,8 +249,8 @@ async fn ask(dial: &Dial, address: &str, query: OutcomeQuery) {
     let OutcomeQuery { tablet, session, pair, .. } = query;
     let receiver = pair.receiver;
     if address.is_empty() {
-        tracing::debug!(%tablet, %session, peer = %receiver,
-            "a stream out ended unheard: its outcome is on the receiver's record");
+        tracing::info!(%tablet, %session, peer = %receiver,
+            "a stream out ended unheard, and nobody is to be asked");
         return;
     }
     match ask_outcome(dial, address, query).await {
