@@ -90,6 +90,19 @@ const _: () = assert!(
 const _: () = assert!(ASK_DEADLINE.as_millis() < CALL_DEADLINE_MAX.as_millis());
 /// Longest text that is kept of what an agent says of its disk.
 pub(crate) const DISK_DETAIL_BYTES: usize = 256;
-/// Connections to one port, and how long each may take to say who it is.
+/// Connections to one port, and how long each may take until it asks for something.
 pub(crate) const CONNECTIONS: Bounds =
-    Bounds { connections: 2_048, handshake: Duration::from_secs(5) };
+    Bounds { strangers: 1_024, known: 2_048, greeting: Duration::from_secs(10) };
+/// Ports whose connections share the descriptors of the process.
+pub(crate) const PORTS: usize = 3;
+/// Calls at a time over one connection: as many as there may be watches.
+pub(crate) const CALLS_PER_CONNECTION: u32 = 1_024;
+/// What all calls of one connection may have sent that nobody has taken yet.
+pub(crate) const WINDOW_BYTES: u32 = 1 << 20;
+/// Longest header of a call.
+pub(crate) const HEADER_BYTES: u32 = 16 << 10;
+/// How often a silent connection is asked whether its other end is there: also one in the middle of
+/// a header that doesn't end.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
+/// How long the answer to that may take.
+pub(crate) const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(5);

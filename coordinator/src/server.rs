@@ -7,7 +7,10 @@ use crate::bootstrap::{self, Expected};
 use crate::driving::DriverLoop;
 use crate::group0::{FatalReason, Group0, Member, Options};
 use crate::levels;
-use crate::limits::{CONNECTIONS, MESSAGE_BYTES};
+use crate::limits::{
+    CALLS_PER_CONNECTION, CONNECTIONS, HEADER_BYTES, KEEPALIVE, KEEPALIVE_PATIENCE, MESSAGE_BYTES,
+    PORTS, WINDOW_BYTES,
+};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::observed::Observed;
@@ -20,14 +23,12 @@ use proto::agent::v1::agent_service_server::AgentServiceServer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::{Dial, Kind, Permit, PermittedServer, Tls, TlsError, incoming};
+use tls::{Bounds, Dial, Kind, Permit, PermittedServer, Tls, TlsError, incoming};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
-/// How often a silent connection is asked whether its other end is there.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long calls that are under way may take at the end.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -153,6 +154,7 @@ pub async fn run(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), S
 
 async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<(), ServeError> {
     let tls = args.process.tls.serve_as(Kind::Coordinator, &args.name)?;
+    let bounds = CONNECTIONS.at_most(process::descriptors() / 2 / PORTS);
     let listeners = Listeners::open(&args).await?;
     let mut options = Options::new(&args.data, listeners.member(&args));
     options.digest_every = args.digest_every;
@@ -181,15 +183,15 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
         metrics,
         health,
         tls: tls.clone(),
+        bounds,
         #[cfg(feature = "faults")]
         faults: args.faults,
     };
-    let mut serve_raft =
-        tokio::spawn(server().add_service(group0.raft_service()).serve_with_incoming(incoming(
-            raft,
-            tls,
-            CONNECTIONS,
-        )));
+    let mut serve_raft = tokio::spawn(
+        server()
+            .add_service(group0.raft_service())
+            .serve_with_incoming(incoming(raft, tls, bounds)),
+    );
     // Another one leads before anything ends here: else moves and changes would stand still for
     // as long as this one takes to stop.
     let ending = CancellationToken::new();
@@ -231,6 +233,7 @@ struct Ports {
     metrics: TcpListener,
     health: TcpListener,
     tls: Option<Tls>,
+    bounds: Bounds,
     /// Whether the fault switches are served with what agents attach to.
     #[cfg(feature = "faults")]
     faults: bool,
@@ -246,7 +249,9 @@ async fn serve(
 ) -> Result<(), ServeError> {
     #[cfg(feature = "faults")]
     let faults = ports.faults;
-    let Ports { reads, admin, agents: for_agents, metrics: metrics_port, health, tls, .. } = ports;
+    let Ports {
+        reads, admin, agents: for_agents, metrics: metrics_port, health, tls, bounds, ..
+    } = ports;
     let metrics = Arc::new(Metrics::new());
     let proposer = Proposer::start(group0.clone(), Arc::clone(&metrics), stop.clone());
     let (agents, observed) = (Agents::new(Arc::clone(&metrics)), Observed::default());
@@ -291,14 +296,13 @@ async fn serve(
             .add_service(crate::faults_api::state(group0.clone()));
     }
     let serve_agents = serve_agents.serve_with_incoming_shutdown(
-        incoming(for_agents, tls.clone(), CONNECTIONS),
+        incoming(for_agents, tls.clone(), bounds),
         stop.clone().cancelled_owned(),
     );
-    let serve_admin =
-        admin_api.router(server()).add_service(grpc_health).serve_with_incoming_shutdown(
-            incoming(admin, tls, CONNECTIONS),
-            stop.clone().cancelled_owned(),
-        );
+    let serve_admin = admin_api
+        .router(server())
+        .add_service(grpc_health)
+        .serve_with_incoming_shutdown(incoming(admin, tls, bounds), stop.clone().cancelled_owned());
     let begin = async {
         match bootstrap::run(expected, profile, group0, &proposer).await {
             Ok(()) => std::future::pending().await,
@@ -339,5 +343,12 @@ fn signals(group0: &Group0<Machine>, admin: &AdminApi, metrics: &Arc<Metrics>) -
 }
 
 fn server() -> PermittedServer {
-    Server::builder().http2_keepalive_interval(Some(KEEPALIVE)).layer(Permit)
+    Server::builder()
+        .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE))
+        .layer(Permit::default())
 }

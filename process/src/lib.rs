@@ -3,6 +3,7 @@
 //!
 //! Not here: anything about tablets.
 
+mod descriptors;
 mod detour;
 pub mod exposition;
 mod free_ports;
@@ -13,6 +14,7 @@ mod signals;
 pub mod traces;
 pub mod wait;
 
+pub use descriptors::descriptors;
 pub use detour::{Detour, dialled, take_detours};
 pub use free_ports::free_ports;
 pub use logs::{LogFormat, SERVER_LOGS, init_logs, log_as_node, log_as_of_cluster};

@@ -1,4 +1,5 @@
-//! A small server for signals: few connections, each of which has to say something soon.
+//! A small server for signals: few connections, each of which has to say something soon, and of
+//! which the oldest goes when one more comes, so that none keeps out who asks for health.
 //!
 //! Not for the project's own services: those are served by tonic.
 
@@ -6,13 +7,12 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
 use std::time::Duration;
+use tls::Door;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at a time; more wait to be taken.
+/// Connections at a time.
 const CONNECTIONS: usize = 64;
 /// Calls at a time on one connection.
 const STREAMS_PER_CONNECTION: u32 = 32;
@@ -37,25 +37,26 @@ pub(crate) async fn serve(
     protocol: Protocol,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let door = Door::new(CONNECTIONS, 0);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "a connection could not be taken");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        let (place, given_up) = door.enter(from);
         let (routes, stop) = (routes.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
+                _ = given_up => {}
                 () = converse(stream, routes, protocol) => {}
             }
             drop(place);

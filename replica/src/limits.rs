@@ -29,8 +29,18 @@ pub const DISK_TROUBLE_LASTS: Duration = Duration::from_secs(60);
 /// How often the free space is looked at, at the most.
 pub const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Connections to one port, and how long each may take to say who it is.
-pub const CONNECTIONS: Bounds = Bounds { connections: 2_048, handshake: Duration::from_secs(5) };
+/// Connections to one port, and how long each may take until it asks for something.
+pub const CONNECTIONS: Bounds =
+    Bounds { strangers: 1_024, known: 2_048, greeting: Duration::from_secs(10) };
+/// Ports whose connections share the descriptors of the process.
+pub(crate) const PORTS: usize = 2;
+/// Calls at a time over one connection.
+pub(crate) const CALLS_PER_CONNECTION: u32 = 1_024;
+/// What all calls of one connection may have sent that nobody has taken yet. Bulk goes the other
+/// way: a stream's rows are an answer.
+pub(crate) const WINDOW_BYTES: u32 = 1 << 20;
+/// Longest header of a call.
+pub(crate) const HEADER_BYTES: u32 = 16 << 10;
 
 /// Segment of the row store's log. What is longer than a quarter of it goes to files of its own,
 /// which the store doesn't sync.

@@ -5,7 +5,7 @@ use crate::attach::{self, Attachments};
 use crate::clock::NodeClock;
 use crate::data::DataApi;
 use crate::lease::Lease;
-use crate::limits::{CONNECTIONS, EVENTS_QUEUED};
+use crate::limits::{CONNECTIONS, EVENTS_QUEUED, PORTS};
 use crate::metrics::Syncs;
 use crate::options::ReplicaArgs;
 use crate::sessions::Sessions;
@@ -92,6 +92,7 @@ pub async fn run(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Serve
 
 async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), ServeError> {
     let tls = args.process.tls.serve_as(Kind::Agent, &args.name)?;
+    let bounds = CONNECTIONS.at_most(process::descriptors() / 2 / PORTS);
     let data = listen(args.data_listen, "--data-listen", &args).await?;
     let stream = listen(args.stream_listen, "--stream-listen", &args).await?;
     let metrics = args.process.listen(args.metrics_listen, "--metrics-listen").await?;
@@ -129,7 +130,7 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
     let stream_service =
         StreamApi::new(standing, tablets, agent.throttle().out.clone()).into_service();
     let serve_data = transport::server().add_service(data_service).serve_with_incoming_shutdown(
-        incoming(data, tls.clone(), CONNECTIONS),
+        incoming(data, tls.clone(), bounds),
         stop.clone().cancelled_owned(),
     );
     #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
@@ -141,7 +142,7 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
             .add_service(crate::faults_api::waits(&agent));
     }
     let serve_streams = streams.serve_with_incoming_shutdown(
-        incoming(stream, tls, CONNECTIONS),
+        incoming(stream, tls, bounds),
         stop.clone().cancelled_owned(),
     );
     args.process.announce(&ports);

@@ -389,6 +389,11 @@ impl Cluster {
         self.papers.as_ref().expect("a shape with TLS")
     }
 
+    /// Whether every port is for those who show a certificate.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.papers.is_some()
+    }
+
     /// A plain connection to one port of one process, as somebody.
     pub(crate) fn channel_as(&self, tls: Option<Tls>, name: &str, port: &str) -> Channel {
         self.dial(tls, name, &self.servers[name].port(port))

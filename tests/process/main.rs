@@ -1,5 +1,6 @@
 //! The process deck: real binaries on loopback, driven through the client library.
 
+mod abuse;
 mod accident;
 mod away;
 mod balance;

@@ -32,7 +32,7 @@ async fn ask(address: &str, path: &str, accept: &str) -> Answer {
     Answer { code: code.expect("a code"), head: head.to_lowercase(), body: body.to_owned() }
 }
 
-async fn code(server: &Server, path: &str) -> u16 {
+pub(crate) async fn code(server: &Server, path: &str) -> u16 {
     ask(&server.port("metrics"), path, "*/*").await.code
 }
 

@@ -1,5 +1,7 @@
-//! Connections that arrive: a bounded number, each of which has to say soon who it is.
+//! Connections that arrive: a bounded number, each of which has to say soon who it is, and to ask
+//! for something that it may ask for.
 
+use crate::door::{Door, GivenUp, Place};
 use crate::files::Tls;
 use crate::identity::Identity;
 use std::io;
@@ -10,8 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -24,19 +26,40 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What connections of one port may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most at a time; more wait to be taken.
-    pub connections: usize,
-    /// How long one may take to show who it is.
-    pub handshake: Duration,
+    /// Most at a time of those that have asked nothing yet, or nothing that they may. One more
+    /// ends the oldest.
+    pub strangers: usize,
+    /// Most at a time of the others. Calls over one more are refused.
+    pub known: usize,
+    /// How long one may take from its arrival until it is no stranger any more.
+    pub greeting: Duration,
+}
+
+impl Peer {
+    /// Has its connection be none of a stranger's; whether it is none.
+    pub fn make_known(&self) -> bool {
+        self.place.make_known()
+    }
+}
+
+impl Bounds {
+    /// The same for a port that may have no more than so many connections: a process has only so
+    /// many descriptors. A third of them are for strangers.
+    #[must_use]
+    pub fn at_most(self, connections: usize) -> Bounds {
+        let strangers = self.strangers.min(connections / 3);
+        Bounds { strangers, known: self.known.min(connections - strangers), ..self }
+    }
 }
 
 /// The other end of a connection, as a request's extension.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// Where it is.
     pub address: SocketAddr,
     /// Who it is; nobody says without TLS.
     pub identity: Option<Identity>,
+    place: Arc<Place>,
 }
 
 /// A connection that has arrived.
@@ -44,7 +67,28 @@ pub struct Peer {
 pub struct Incoming {
     stream: Stream,
     peer: Peer,
-    _place: OwnedSemaphorePermit,
+    stay: Stay,
+}
+
+/// How long a stranger may stay.
+#[derive(Debug)]
+struct Stay {
+    given_up: GivenUp,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Stay {
+    /// Ready once it is over.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let over = |kind, what| Poll::Ready(io::Error::new(kind, what));
+        if Pin::new(&mut self.given_up).poll(context).is_ready() {
+            return over(io::ErrorKind::ConnectionAborted, "it gave way to others");
+        }
+        if self.until.as_mut().poll(context).is_ready() {
+            return over(io::ErrorKind::TimedOut, "it has not said in time what it wants");
+        }
+        Poll::Pending
+    }
 }
 
 #[derive(Debug)]
@@ -53,8 +97,9 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The connections to a port, for tonic's `serve_with_incoming`. A handshake holds up nobody else;
-/// one that fails is a line in the log `audit`, and no connection.
+/// The connections to a port, for tonic's `serve_with_incoming`, behind [`Permit`](crate::Permit),
+/// which makes strangers known. A handshake holds up nobody else; one that fails is a line in the
+/// log `audit`, and no connection.
 pub fn incoming(
     listener: TcpListener,
     tls: Option<Tls>,
@@ -71,14 +116,8 @@ async fn accept(
     bounds: Bounds,
     ready: mpsc::Sender<io::Result<Incoming>>,
 ) {
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let door = Door::new(bounds.strangers, bounds.known);
     loop {
-        let place = Arc::clone(&places).acquire_owned();
-        let place = tokio::select! {
-            place = place => place,
-            () = ready.closed() => return,
-        };
-        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = ready.closed() => return,
@@ -91,40 +130,42 @@ async fn accept(
                 continue;
             }
         };
+        let (place, given_up) = door.enter(address);
+        let until = Box::pin(sleep_until(Instant::now() + bounds.greeting));
+        let mut stay = Stay { given_up, until };
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
-            match timeout(bounds.handshake, greet(stream, address, tls)).await {
-                Ok(Ok((stream, peer))) => {
-                    let connection = Incoming { stream, peer, _place: place };
+            let greeted = tokio::select! {
+                greeted = greet(stream, tls) => greeted,
+                over = std::future::poll_fn(|context| stay.poll_over(context)) => Err(over),
+            };
+            match greeted {
+                Ok((stream, identity)) => {
+                    let peer = Peer { address, identity, place };
                     // Who serves no more takes no more.
-                    let _gone = ready.send(Ok(connection)).await;
+                    let _gone = ready.send(Ok(Incoming { stream, peer, stay })).await;
                 }
-                Ok(Err(error)) => tracing::warn!(target: "audit", peer = %address, %error,
+                // All of those are one line.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => tracing::warn!(target: "audit", peer = %address, %error,
                     "a connection was refused"),
-                Err(_) => tracing::warn!(target: "audit", peer = %address,
-                    after = ?bounds.handshake, "a connection that did not say who it is was ended"),
             }
         });
     }
 }
 
-async fn greet(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<Tls>,
-) -> io::Result<(Stream, Peer)> {
+async fn greet(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Stream, Option<Identity>)> {
     // Answers are small and waited for.
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
-        return Ok((Stream::Plain(stream), Peer { address, identity: None }));
+        return Ok((Stream::Plain(stream), None));
     };
     let stream = TlsAcceptor::from(tls.server()).accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let shown = shown.ok_or_else(|| io::Error::other("it showed no certificate"))?;
     // Verified in the handshake, and read once more: it is the connection's from here on.
     let identity = crate::verify::identity(shown).map_err(io::Error::other)?;
-    let peer = Peer { address, identity: Some(identity) };
-    Ok((Stream::Tls(Box::new(stream)), peer))
+    Ok((Stream::Tls(Box::new(stream)), Some(identity)))
 }
 
 impl Connected for Incoming {
@@ -135,13 +176,25 @@ impl Connected for Incoming {
     }
 }
 
+impl Incoming {
+    /// The stream, as long as the connection may stay: also one that takes no bytes any more.
+    fn poll_stream(&mut self, context: &mut Context<'_>) -> io::Result<&mut Stream> {
+        if !self.peer.place.is_known()
+            && let Poll::Ready(over) = self.stay.poll_over(context)
+        {
+            return Err(over);
+        }
+        Ok(&mut self.stream)
+    }
+}
+
 impl AsyncRead for Incoming {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        match self.get_mut().poll_stream(context)? {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
@@ -154,14 +207,14 @@ impl AsyncWrite for Incoming {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        match self.get_mut().poll_stream(context)? {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        match self.get_mut().poll_stream(context)? {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }

@@ -1,8 +1,10 @@
-//! Each call is held against the table of who may call what, before anything else sees it.
+//! Each call is held against the table of who may call what, before anything else sees it. Who asks
+//! for what it may ask for is no stranger any more.
 //!
 //! Not here: whether a caller may act for the node, or the tablet, that its message names. Those who
 //! take the message know that, and look at [`Peer`].
 
+use crate::arriving::{Arriving, Budget};
 use crate::call::{Call, Noted, within};
 use crate::identity::{Identity, Kind};
 use crate::incoming::Peer;
@@ -13,6 +15,7 @@ use proto::reasons::Reason;
 use proto::status::{ChangeOutcome, Refusal, set_outcome};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::transport::Server;
 use tonic::{Code, Status};
@@ -21,26 +24,29 @@ use tower_service::Service;
 
 /// The layer: for tonic's `Server::layer`. The server's connections have to come from
 /// [`incoming`](crate::incoming); calls over others are refused.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Permit;
+#[derive(Debug, Clone, Default)]
+pub struct Permit {
+    budget: Budget,
+}
 
 /// What stands behind it.
 #[derive(Debug, Clone)]
 pub struct Permitted<S> {
     inner: S,
+    budget: Budget,
 }
 
 impl<S> Layer<S> for Permit {
     type Service = Permitted<S>;
 
     fn layer(&self, inner: S) -> Permitted<S> {
-        Permitted { inner }
+        Permitted { inner, budget: self.budget.clone() }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Permitted<S>
+impl<S, R> Service<Request<Body>> for Permitted<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<Body>, Response = Response<R>>,
     S::Future: Send + 'static,
     R: Default + 'static,
 {
@@ -52,7 +58,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Some(caller) = request.extensions().get::<Peer>().cloned() else {
             let refusal = Refusal::new(Reason::Unauthenticated, "nobody knows who calls");
             return async { Ok(refusing(refusal.into())) }.boxed();
@@ -62,6 +68,12 @@ where
             Ok(is_audited) => is_audited,
             Err(status) => return async { Ok(refusing(status)) }.boxed(),
         };
+        if !call.caller.make_known() {
+            let refusal = Refusal::new(Reason::Overloaded, "too many connections at a time");
+            return async { Ok(refusing(refusal.into())) }.boxed();
+        }
+        let budget = self.budget.clone();
+        let request = request.map(|body| Body::new(Arriving::new(body, budget)));
         let answer = within(Arc::clone(&call), self.inner.call(request));
         if !is_audited {
             return answer.boxed();

@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use palisade_tls::authority::{Authority, Issued, params};
-use palisade_tls::{Bounds, Dial, Identity, Kind, Peer, Role, Tls, TlsArgs, TlsError, incoming};
+use palisade_tls::{Bounds, Dial, Identity, Kind, Peer, Tls, TlsArgs, TlsError, incoming};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tonic::transport::server::Connected as _;
 use tower_service::Service as _;
 
-const BOUNDS: Bounds = Bounds { connections: 8, handshake: Duration::from_secs(30) };
+const BOUNDS: Bounds = Bounds { strangers: 8, known: 8, greeting: Duration::from_secs(30) };
 
 struct Place {
     _directory: tempfile::TempDir,
@@ -327,24 +327,49 @@ async fn certificates_are_exchanged_while_it_serves() {
     assert_eq!(caller.identity(), who(n1));
 }
 
-/// Who doesn't say who he is takes no place for long, and holds nobody up meanwhile.
+/// Who doesn't say who he is, or says it and asks nothing, is ended after a while.
 #[tokio::test]
 async fn silent_connections_are_ended() {
     let place = place();
-    let bounds = Bounds { connections: 3, handshake: Duration::from_millis(300) };
+    let bounds = Bounds { greeting: Duration::from_millis(300), ..BOUNDS };
     let (address, mut peers) = serve(Some(place.tls("spiffe://prod/coordinator/c1")), bounds).await;
+    let mut silent = TcpStream::connect(address).await.expect("it listens");
+    let mut dial = Dial::new(Some(place.tls("spiffe://prod/user/viewer/bob")), Kind::Coordinator);
+    let uri = format!("http://{address}").parse().expect("an address");
+    let mut shown = dial.call(uri).await.expect("it is let in").into_inner();
+    peers.recv().await.expect("it was let in");
+    let ended = silent.read(&mut [0]).await;
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+    let ended = shown.read(&mut [0]).await;
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+}
+
+/// However many strangers hold what places there are, who comes is heard, and who is known stays.
+#[tokio::test]
+async fn strangers_keep_nobody_out() {
+    let place = place();
+    let bounds = Bounds { strangers: 3, known: 1, greeting: Duration::from_secs(3_600) };
+    let (address, mut peers) = serve(Some(place.tls("spiffe://prod/coordinator/c1")), bounds).await;
+    let caller = || Dial::new(Some(place.tls("spiffe://prod/agent/n1")), Kind::Coordinator);
+    let uri = || format!("http://{address}").parse().expect("an address");
+    let mut known = caller().call(uri()).await.expect("it is let in").into_inner();
+    let peer = peers.recv().await.expect("it was let in");
+    assert_eq!(peer.identity, Some(who("spiffe://prod/agent/n1")));
+    assert!(peer.make_known());
     let mut silent = Vec::new();
     for _ in 0..10 {
         silent.push(TcpStream::connect(address).await.expect("it listens"));
     }
-    let dial = Dial::new(Some(place.tls("spiffe://prod/user/viewer/bob")), Kind::Coordinator);
-    speak(dial, address).await.expect("all silent ones before it are ended");
+    speak(caller(), address).await.expect("the oldest goes for it");
     let peer = peers.recv().await.expect("it was let in");
-    assert_eq!(peer.identity.map(|bob| bob.kind), Some(Kind::User(Role::Viewer)));
-    for mut stream in silent {
+    assert!(!peer.make_known(), "there is one place");
+    for mut stream in silent.drain(..7) {
         let ended = stream.read(&mut [0]).await;
         assert!(!matches!(ended, Ok(1..)), "{ended:?}");
     }
+    known.write_all(b"x").await.expect("it is open");
+    known.flush().await.expect("it is open");
+    known.read_exact(&mut [0]).await.expect("it is known");
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! How connections that carry bulk are tuned, on both ends alike: with HTTP/2's defaults a stream
-//! over one gets a third of what the network gives.
+//! How connections that carry bulk are tuned. Bulk comes as answers, so it is the calling end that
+//! takes much at a time: with HTTP/2's defaults a stream gets a third of what the network gives. What
+//! is sent to a server is small, and so is what it lets anybody send.
 
+use crate::limits::{CALLS_PER_CONNECTION, HEADER_BYTES, WINDOW_BYTES};
 use std::time::Duration;
 use tls::{Permit, PermittedServer};
 use tonic::transport::{Endpoint, Error, Server};
@@ -33,17 +35,18 @@ pub fn endpoint(address: &str) -> Result<Endpoint, Error> {
     Ok(endpoint)
 }
 
-/// A server with the tuning. What it listens on comes from [`tls::incoming`], which does the part of
+/// A server that sends bulk. What it listens on comes from [`tls::incoming`], which does the part of
 /// it that a server given its listener doesn't do itself.
 pub fn server() -> PermittedServer {
     keep_buffers();
     Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .layer(Permit)
+        .layer(Permit::default())
 }
 
 /// Has the allocator keep the memory of buffers that are freed, as the next ones are as large.
