@@ -12,6 +12,8 @@ use proto::admin::v1 as pb;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::attach_request::Event;
 use proto::agent::v1::{AttachRequest, Hello, RenewLeaseRequest};
+use proto::raft::v1 as raft;
+use proto::raft::v1::raft_service_client::RaftServiceClient;
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use proto::stream::v1::stream_service_client::StreamServiceClient;
@@ -112,7 +114,8 @@ async fn every_method_is_for_those_whom_its_option_names() {
         let (process, port) = served(method);
         let channel = cluster.channel_as(Some(who.clone()), process, port);
         let answer = call(channel, method).await;
-        let by_name = path.contains("AgentService") || path.contains("StreamService");
+        let named = ["AgentService", "StreamService", "RaftService/Announce"];
+        let by_name = named.iter().any(|part| path.contains(part));
         assert!(by_name || !is_denied(answer.as_ref()), "{who:?} {path}: {answer:?}");
     }
 }
@@ -173,6 +176,60 @@ async fn an_agent_acts_for_its_own_node_only() {
     };
     let told = streams.get_outcome(asked).await.expect_err("as another");
     assert!(is_denied(Some(&told)), "{told:?}");
+}
+
+/// A coordinator speaks for itself only: it can't ask for votes, lead, hand over or say where it is
+/// in the name of another, and nobody takes it for another where it listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_speaks_for_itself_only() {
+    let cluster = with_tls(3).await;
+    let status = cluster.admin().status().await.expect("its state");
+    let id = |name: &str| {
+        let found = status.coordinators.iter().find(|one| one.name == name);
+        found.expect("it is a member").raft_id
+    };
+    let cluster_id = uuid::Uuid::parse_str(&status.cluster_id).expect("a UUID");
+    let cluster_id = Bytes::copy_from_slice(cluster_id.as_bytes());
+    let to = Some(raft::Addressee { cluster_id, raft_id: id("c1") });
+    // A term that would unseat whoever leads.
+    let vote =
+        |name| raft::Vote { term: status.term + 1_000, voted_for: id(name), committed: true };
+    let thief = cluster.papers().of(Kind::Coordinator, "c2");
+    let mut c1 = RaftServiceClient::new(cluster.channel_as(Some(thief), "c1", "raft"));
+    let ask = raft::VoteRequest {
+        to: to.clone(),
+        vote: Some(raft::Vote { committed: false, ..vote("c3") }),
+        ..Default::default()
+    };
+    let refused = c1.vote(ask.clone()).await.expect_err("for another");
+    assert!(is_denied(Some(&refused)), "{refused:?}");
+    let refused = c1.pre_vote(ask.clone()).await.expect_err("for another");
+    assert!(is_denied(Some(&refused)), "{refused:?}");
+    let append =
+        raft::AppendRequest { to: to.clone(), vote: Some(vote("c3")), ..Default::default() };
+    let answers = c1.append(tokio_stream::once(append)).await.expect("it hears");
+    let refused = answers.into_inner().message().await;
+    assert!(is_denied(refused.as_ref().err()), "{refused:?}");
+    let head = raft::SnapshotHead { to: to.clone(), vote: Some(vote("c3")), ..Default::default() };
+    let head = raft::install_snapshot_request::Part::Head(head);
+    let part = raft::InstallSnapshotRequest { part: Some(head) };
+    let refused = c1.install_snapshot(tokio_stream::once(part)).await.expect_err("for another");
+    assert!(is_denied(Some(&refused)), "{refused:?}");
+    let hand_over = raft::TransferLeaderRequest {
+        to: to.clone(),
+        from_leader: Some(vote("c3")),
+        ..Default::default()
+    };
+    let refused = c1.transfer_leader(hand_over).await.expect_err("for another");
+    assert!(is_denied(Some(&refused)), "{refused:?}");
+    let moved = raft::AnnounceRequest { to, name: "c3".to_owned(), ..Default::default() };
+    let refused = c1.announce(moved).await.expect_err("for another");
+    assert!(is_denied(Some(&refused)), "{refused:?}");
+    assert_eq!(cluster.admin().status().await.expect("its state").term, status.term);
+    // In its own name it may: the same question comes through to Raft.
+    let own =
+        raft::VoteRequest { vote: Some(raft::Vote { committed: false, ..vote("c2") }), ..ask };
+    c1.pre_vote(own).await.expect("it is answered");
 }
 
 /// A cluster whose every port asks for certificates moves a tablet under load, and each change is

@@ -89,14 +89,27 @@ impl Caller {
     ///
     /// `PERMISSION_DENIED`.
     pub fn must_be_node(&self, name: &str) -> Result<(), Status> {
-        if self.identity.kind == Kind::Agent && self.identity.name == name {
+        self.must_be(Kind::Agent, name)
+    }
+
+    /// The same of a coordinator that would speak for another one.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED`.
+    pub fn must_be_coordinator(&self, name: &str) -> Result<(), Status> {
+        self.must_be(Kind::Coordinator, name)
+    }
+
+    fn must_be(&self, kind: Kind, name: &str) -> Result<(), Status> {
+        if self.identity.kind == kind && self.identity.name == name {
             return Ok(());
         }
         let Call { caller, method, .. } = &*self.call;
         let reason = Reason::PermissionDenied;
         tracing::warn!(target: "audit", who = %self.identity, peer = %caller.address, %method,
-            node = name, result = reason.name());
-        let message = format!("{} may not act for node {name:?}", self.identity);
+            acts_for = name, result = reason.name());
+        let message = format!("{} may not act for {kind} {name:?}", self.identity);
         Err(Refusal::new(reason, message).into())
     }
 }

@@ -282,7 +282,10 @@ async fn a_caller_refuses_who_is_not_whom_it_wants() {
     speak(Dial::new(Some(caller.clone()), Kind::Coordinator), plain).await.expect_err("no TLS");
     let (address, _peers) = serve(Some(place.tls("spiffe://prod/coordinator/c1")), BOUNDS).await;
     speak(Dial::new(None, Kind::Coordinator), address).await.expect_err("not without TLS");
-    speak(Dial::new(Some(caller), Kind::Coordinator), address).await.expect("the right one");
+    let dial = Dial::new(Some(caller), Kind::Coordinator);
+    speak(dial.clone().named("c2"), address).await.expect_err("of another name");
+    speak(dial.clone().named("c1"), address).await.expect("of this name");
+    speak(dial, address).await.expect("the right one");
 }
 
 /// New certificates are used by the next connection on both sides; those that are open go on.

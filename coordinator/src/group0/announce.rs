@@ -90,8 +90,12 @@ impl<S: StateMachine> Group0<S> {
             agents_address,
         };
         let asked = async {
-            let channel =
-                self.inner.dialler.connected(address).await.map_err(Status::unavailable)?;
+            let dialler = match self.known(raft_id) {
+                Some(member) => self.inner.dialler.named(&member.name),
+                // Only who leads knows of it.
+                None => self.inner.dialler.clone(),
+            };
+            let channel = dialler.connected(address).await.map_err(Status::unavailable)?;
             RaftServiceClient::new(channel).announce(request).await
         };
         match bounded(Wait::Announced, Wait::Announced.bound(), asked).await {

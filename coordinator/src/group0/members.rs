@@ -349,12 +349,7 @@ impl<S: StateMachine> Group0<S> {
     /// [`MemberError::Read`], [`MemberError::Propose`].
     pub(super) async fn announced(&self, raft_id: u64, said: Member) -> Result<bool, MemberError> {
         self.confirm_leadership().await?;
-        let effective = self.inner.raft.metrics().borrow_watched().membership_config.clone();
-        let applied = self.inner.state.membership();
-        let known = effective.membership().get_node(&raft_id);
-        // One that is being taken in or removed just now may be in one of the two only.
-        let known = known.or_else(|| applied.membership().get_node(&raft_id)).cloned();
-        let Some(known) = known else { return Ok(false) };
+        let Some(known) = self.known(raft_id) else { return Ok(false) };
         if known == said || known.name != said.name {
             return Ok(true);
         }
@@ -368,6 +363,15 @@ impl<S: StateMachine> Group0<S> {
         let change = Change::SetNodes(BTreeMap::from([(raft_id, said)]));
         self.change_members(change, true, Instant::now() + PROPOSAL_DEADLINE).await?;
         Ok(true)
+    }
+
+    /// A member that this one has heard of.
+    pub(super) fn known(&self, raft_id: u64) -> Option<Member> {
+        let effective = self.inner.raft.metrics().borrow_watched().membership_config.clone();
+        let applied = self.inner.state.membership();
+        let known = effective.membership().get_node(&raft_id);
+        // One that is being taken in or removed just now may be in one of the two only.
+        known.or_else(|| applied.membership().get_node(&raft_id)).cloned()
     }
 
     pub(super) async fn turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, ProposeError> {

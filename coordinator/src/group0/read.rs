@@ -23,7 +23,7 @@ use super::follow;
 use super::identity::Identity;
 use super::propose::{Lead, lead};
 use super::transport::Dialler;
-use super::types::Group0Types;
+use super::types::{Group0Types, Member};
 
 /// Callers that one round answers. More wait for the next.
 const MAX_CALLERS: usize = 1024;
@@ -117,14 +117,17 @@ impl<S: StateMachine> Following<S> {
         let raft_id = metrics.current_leader.filter(|leader| *leader != metrics.id);
         let raft_id = raft_id.ok_or(ReadError::NoLeader)?;
         let member = metrics.membership_config.membership().get_node(&raft_id);
-        let address = &member.ok_or(ReadError::NoLeader)?.raft_address;
+        let Member { name, raft_address: address, .. } = member.ok_or(ReadError::NoLeader)?;
         let cluster = self.identity.cluster().ok_or(ReadError::NoLeader)?;
         let to = pb::Addressee { cluster_id: proto::convert::bytes(cluster), raft_id };
         let known = self.connection.take().filter(|(known, _)| known == address);
         let asked = async {
             let channel = match known {
                 Some((_, channel)) => channel,
-                None => self.dialler.connected(address).await.map_err(Status::unavailable)?,
+                None => {
+                    let dialler = self.dialler.named(name);
+                    dialler.connected(address).await.map_err(Status::unavailable)?
+                }
             };
             let mut client = RaftServiceClient::new(channel.clone());
             let answer = client.read_index(pb::ReadIndexRequest { to: Some(to) }).await?;

@@ -13,6 +13,11 @@ impl Dialler {
         Dialler(dial)
     }
 
+    /// The same, for the coordinator of this name alone.
+    pub(in super::super) fn named(&self, name: &str) -> Dialler {
+        Dialler(self.0.clone().named(name))
+    }
+
     /// A connection that is made when it is first used.
     pub(super) fn lazy(&self, endpoint: &Endpoint) -> Channel {
         #[cfg(test)]

@@ -85,7 +85,7 @@ impl Links {
         let address = &member.raft_address;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(&target).is_none_or(|link| link.address != *address) {
-            let link = self.link(target, address);
+            let link = self.link(target, member);
             known.insert(target, Arc::new(link));
         }
     }
@@ -128,8 +128,9 @@ impl Links {
         self.pace
     }
 
-    fn link(&self, target: u64, address: &str) -> Link {
-        let pace = self.pace;
+    fn link(&self, target: u64, member: &Member) -> Link {
+        let (pace, address) = (self.pace, &member.raft_address);
+        let dialler = self.dialler.named(&member.name);
         let dialled = format!("http://{}", process::dialled(address));
         let endpoint = Endpoint::from_shared(dialled).map(|endpoint| {
             endpoint
@@ -142,11 +143,11 @@ impl Links {
                 .keep_alive_timeout(pace.append)
                 .keep_alive_while_idle(true)
         });
-        let channel = || endpoint.as_ref().ok().map(|endpoint| self.dialler.lazy(endpoint));
+        let channel = || endpoint.as_ref().ok().map(|endpoint| dialler.lazy(endpoint));
         Link {
             identity: Arc::clone(&self.identity),
             target,
-            address: address.to_owned(),
+            address: address.clone(),
             urgent: channel(),
             entries: channel(),
             snapshots: channel(),

@@ -19,7 +19,7 @@ pub(super) async fn install<S: StateMachine>(
     let Some(Part::Head(head)) = next(&mut parts).await? else {
         return Err(malformed("a snapshot begins with its head"));
     };
-    api.check(head.to.as_ref()).await?;
+    api.check_said(head.to.as_ref(), head.vote.as_ref()).await?;
     let mut incoming = Incoming::begin(head).map_err(malformed)?;
     while let Some(part) = next(&mut parts).await? {
         let Part::Chunk(chunk) = part else {

@@ -13,6 +13,7 @@ use proto::raft::v1 as pb;
 use proto::raft::v1::raft_service_server::{RaftService, RaftServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use tls::Caller;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -43,6 +44,15 @@ impl<S: StateMachine> RaftApi<S> {
     /// addresses it for its own, durably.
     pub(super) async fn check(&self, to: Option<&pb::Addressee>) -> Result<(), Status> {
         check(self.identity(), to).await
+    }
+
+    /// The same of what is said with a vote, and of who says it.
+    pub(super) async fn check_said(
+        &self,
+        to: Option<&pb::Addressee>,
+        vote: Option<&pb::Vote>,
+    ) -> Result<(), Status> {
+        check_said(&self.group0, tls::caller().as_ref(), to, vote).await
     }
 
     fn identity(&self) -> &Arc<Identity> {
@@ -91,6 +101,22 @@ async fn check(identity: &Arc<Identity>, to: Option<&pb::Addressee>) -> Result<(
         }
         Ok(Err(BindError::Closed)) | Err(_) => Err(shutting_down()),
     }
+}
+
+/// The same, and refuses a coordinator that leads, or wants to, in the name of another one. Of an
+/// id that this member has not heard of it doesn't know whose it is.
+async fn check_said<S: StateMachine>(
+    group0: &Group0<S>,
+    caller: Option<&Caller>,
+    to: Option<&pb::Addressee>,
+    vote: Option<&pb::Vote>,
+) -> Result<(), Status> {
+    if let (Some(caller), Some(vote)) = (caller, vote)
+        && let Some(member) = group0.known(vote.voted_for)
+    {
+        caller.must_be_coordinator(&member.name)?;
+    }
+    check(&group0.inner.files.identity, to).await
 }
 
 fn shutting_down() -> Status {
@@ -144,7 +170,8 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (checked, requests) = mpsc::channel(APPENDS_IN_FLIGHT);
         let (refuse, refused) = mpsc::channel(1);
-        tokio::spawn(forward(Arc::clone(self.identity()), request.into_inner(), checked, refuse));
+        let (caller, said) = (tls::caller(), request.into_inner());
+        tokio::spawn(forward(self.group0.clone(), caller, said, checked, refuse));
         let digests = Arc::clone(self.group0.inner.state.digests());
         let form = move |result| form::appended_form(&result, digests.newest());
         let answers = self.raft.stream_append(ReceiverStream::new(requests));
@@ -159,7 +186,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = request.into_inner();
-        self.check(request.to.as_ref()).await?;
+        self.check_said(request.to.as_ref(), request.vote.as_ref()).await?;
         let answer = self.raft.vote(form::ask_of(request).map_err(malformed)?).await;
         Ok(Response::new(form::voted_form(&answer.map_err(raft_error)?)))
     }
@@ -169,7 +196,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = request.into_inner();
-        self.check(request.to.as_ref()).await?;
+        self.check_said(request.to.as_ref(), request.vote.as_ref()).await?;
         let answer = self.raft.pre_vote(form::ask_of(request).map_err(malformed)?).await;
         Ok(Response::new(form::voted_form(&answer.map_err(raft_error)?)))
     }
@@ -179,7 +206,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
         let request = request.into_inner();
-        self.check(request.to.as_ref()).await?;
+        self.check_said(request.to.as_ref(), request.from_leader.as_ref()).await?;
         let request = form::transfer_of(request).map_err(malformed)?;
         let answer = self.raft.handle_transfer_leader(request).await;
         answer.map_err(|error| fatal(&error))?.map_err(malformed)?;
@@ -203,6 +230,9 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
     ) -> Result<Response<pb::AnnounceResponse>, Status> {
         let pb::AnnounceRequest { to, raft_id, name, raft_address, admin_address, agents_address } =
             request.into_inner();
+        if let Some(caller) = tls::caller() {
+            caller.must_be_coordinator(&name)?;
+        }
         self.check(to.as_ref()).await?;
         let said = Member { name, raft_address, admin_address, agents_address };
         let member = self.group0.announced(raft_id, said).await;
@@ -222,8 +252,9 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
 }
 
 /// Checks each append and hands it on, until one is refused or the leader says no more.
-async fn forward(
-    identity: Arc<Identity>,
+async fn forward<S: StateMachine>(
+    group0: Group0<S>,
+    caller: Option<Caller>,
     mut said: Streaming<pb::AppendRequest>,
     checked: mpsc::Sender<AppendEntriesRequest<Group0Types>>,
     refuse: mpsc::Sender<Status>,
@@ -234,7 +265,8 @@ async fn forward(
             // A leader that has gone needs no answer.
             Ok(None) | Err(_) => return,
         };
-        if let Err(status) = check(&identity, request.to.as_ref()).await {
+        let (to, vote) = (request.to.as_ref(), request.vote.as_ref());
+        if let Err(status) = check_said(&group0, caller.as_ref(), to, vote).await {
             break status;
         }
         match form::append_of(request) {
