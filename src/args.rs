@@ -5,6 +5,7 @@ mod barrier;
 mod cluster;
 mod connect;
 mod context;
+mod doctor;
 mod job;
 mod kv;
 mod migrate;
@@ -21,6 +22,7 @@ pub(crate) use barrier::BarrierCommand;
 pub(crate) use cluster::{ConfigCommand, PauseArgs, RaftCommand, ResumeArgs, StatusArgs};
 pub(crate) use connect::{Color, ConnectArgs, On, Output};
 pub(crate) use context::{ContextArgs, ContextCommand};
+pub(crate) use doctor::{BundleArgs, DebugCommand, DoctorArgs};
 pub(crate) use job::{ChangeArgs, HoldArgs, JobArgs, WaitArgs};
 pub(crate) use kv::{KvCommand, LoadArgs, WorkloadArgs};
 pub(crate) use migrate::{MigrateArgs, ReplicaSetCommand};
@@ -113,6 +115,12 @@ pub(crate) enum ClientCommand {
     /// One screen: leader, failure tolerance, nodes, tables, migrations.
     #[command(before_help = "Examples:\n  palisade status\n  palisade status --watch")]
     Status(StatusArgs),
+    /// What is wrong with a cluster, each thing with its remedy. Exit code 1 if a check fails.
+    #[command(before_help = "Examples:\n  palisade doctor\n  palisade doctor -o json")]
+    Doctor(DoctorArgs),
+    /// What a report of a fault takes.
+    #[command(before_help = "Example:\n  palisade debug bundle")]
+    Debug(On<DebugCommand>),
     /// Tables.
     #[command(before_help = "Example:\n  palisade table create orders --tablets 32 --rf 3\n  \
                        palisade table describe orders")]

@@ -2,9 +2,11 @@
 
 mod balance;
 mod barrier;
+mod bundle;
 mod cluster;
 mod config;
 pub(crate) mod context;
+mod doctor;
 mod hold;
 mod kv;
 mod migrate;
@@ -17,12 +19,14 @@ mod tablet;
 mod unsafely;
 mod wait;
 
-use crate::args::{ClientCommand, Color, ConnectArgs, Output, TabletName, UnsafeCommand};
+use crate::args::{
+    ClientCommand, Color, ConnectArgs, DebugCommand, Output, Span, TabletName, UnsafeCommand,
+};
 use crate::exit::{Exit, Failure};
 use crate::place::Where;
 use crate::render::{self, Described, Paint};
 use crate::{place, terminal};
-use client::{AdminClient, AdminOptions};
+use client::{AdminClient, AdminOptions, Tls};
 use serde_json::Value;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,6 +36,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Session {
     pub(crate) admin: AdminClient,
     pub(crate) output: Output,
+    /// The admin addresses that were given.
+    coordinators: Vec<String>,
+    /// Where processes serve metrics, as far as a cluster file says it: by name.
+    metrics: Vec<(String, String)>,
+    tls: Option<Tls>,
     paint: Paint,
     /// What people watch is drawn again and again in the same place.
     is_live: bool,
@@ -42,6 +51,10 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
     let session = |connect: &ConnectArgs| Session::new(connect, color);
     match command {
         ClientCommand::Status(args) => cluster::status(&session(&args.connect)?, args.watch).await,
+        ClientCommand::Doctor(args) => doctor::doctor(&brief(&args.connect, color)?).await,
+        ClientCommand::Debug(on) => match on.command {
+            DebugCommand::Bundle(args) => bundle::bundle(&brief(&on.connect, color)?, args).await,
+        },
         ClientCommand::Table(on) => table::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Tablet(on) => tablet::run(&session(&on.connect)?, on.command).await,
         ClientCommand::Migrate(args) => migrate::migrate(&session(&args.connect)?, args).await,
@@ -67,18 +80,25 @@ pub(crate) async fn run(command: ClientCommand, color: Color) -> Result<Exit, Fa
     }
 }
 
+/// For what looks at much: no part of it waits for long.
+fn brief(connect: &ConnectArgs, color: Color) -> Result<Session, Failure> {
+    let deadline = Span(connect.deadline.0.min(doctor::PATIENCE));
+    Session::new(&ConnectArgs { deadline, ..connect.clone() }, color)
+}
+
 impl Session {
     fn new(connect: &ConnectArgs, color: Color) -> Result<Session, Failure> {
         let deadline = connect.deadline.0;
         let options = AdminOptions { deadline, ..AdminOptions::default() };
-        let Where { coordinators, tls } = place::cluster(connect)?;
+        let Where { coordinators, tls, metrics } = place::cluster(connect)?;
         let tls = tls.load().map_err(|error| {
             Failure::new(Exit::Usage, error.to_string()).now("nothing was asked of any cluster")
         })?;
-        let admin = AdminClient::connect_as(coordinators, options, tls);
+        let admin = AdminClient::connect_as(coordinators.clone(), options, tls.clone());
         let paint = terminal::paint(color, &std::io::stdout());
         let is_live = connect.output.is_for_people() && terminal::is_live();
-        Ok(Session { admin, output: connect.output, paint, is_live })
+        let output = connect.output;
+        Ok(Session { admin, output, coordinators, metrics, tls, paint, is_live })
     }
 
     /// Prints one thing: as `human` has it, for programs, or by its name.

@@ -17,7 +17,7 @@ fn some_contexts() -> Vec<Vec<u8>> {
     for name in ["prod", "a b", "\"", "é.x"] {
         let coordinators = vec![format!("{name}:7400"), "[::1]:7400".to_owned()];
         let tls = TlsArgs { key: Some(name.into()), ..TlsArgs::default() };
-        contexts.clusters.insert(name.to_owned(), Where { coordinators, tls });
+        contexts.clusters.insert(name.to_owned(), Where { coordinators, tls, ..Where::default() });
         texts.push(contexts.text());
     }
     texts.into_iter().map(String::into_bytes).collect()

@@ -8,6 +8,7 @@ mod commands;
 mod complete;
 mod demo;
 mod dev;
+mod doctor;
 mod exit;
 #[cfg(test)]
 mod fuzz;

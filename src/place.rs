@@ -22,6 +22,8 @@ pub(crate) struct Where {
     pub(crate) coordinators: Vec<String>,
     /// As whom; in the clear, if it names nothing.
     pub(crate) tls: TlsArgs,
+    /// Where processes serve metrics, by name; of a cluster file alone.
+    pub(crate) metrics: Vec<(String, String)>,
 }
 
 /// Which cluster is meant, and how that is known.
@@ -113,7 +115,11 @@ fn described(text: &str) -> Result<Where, String> {
     let coordinators = coordinators.iter().filter_map(admin).collect();
     let path = |which: &str| file.get("tls")?.get(which)?.as_str().map(PathBuf::from);
     let tls = TlsArgs { cacert: path("cacert"), cert: path("cert"), key: path("key") };
-    Ok(Where { coordinators, tls })
+    let processes = ["coordinators", "agents"].map(|kind| file.get(kind).and_then(Value::as_array));
+    let text = |one: &Value, which: &str| one.get(which).and_then(Value::as_str).map(str::to_owned);
+    let metrics = processes.into_iter().flatten().flatten();
+    let metrics = metrics.filter_map(|one| Some((text(one, "name")?, text(one, "metrics")?)));
+    Ok(Where { coordinators, tls, metrics: metrics.collect() })
 }
 
 #[cfg(test)]
@@ -122,12 +128,14 @@ mod tests {
 
     #[test]
     fn a_cluster_file_names_coordinators() {
-        let text = r#"{"coordinators":[{"name":"c1","admin":"127.0.0.1:1234"}],"agents":[{}],
+        let text = r#"{"coordinators":[{"name":"c1","admin":"127.0.0.1:1234"}],
+            "agents":[{"name":"n1","metrics":"127.0.0.1:9"},{}],
             "tls":{"cacert":"a","cert":"b","key":"c"}}"#;
         let tls =
             TlsArgs { cacert: Some("a".into()), cert: Some("b".into()), key: Some("c".into()) };
         let coordinators = vec!["127.0.0.1:1234".to_owned()];
-        assert_eq!(described(text), Ok(Where { coordinators, tls }));
+        let metrics = vec![("n1".to_owned(), "127.0.0.1:9".to_owned())];
+        assert_eq!(described(text), Ok(Where { coordinators, tls, metrics }));
         assert!(described("{}").is_err());
         assert!(described("not json").is_err());
     }

@@ -4,6 +4,7 @@
 mod balance;
 mod board;
 mod cluster;
+mod doctor;
 mod explain;
 mod json;
 mod list;
@@ -18,6 +19,7 @@ mod yaml;
 pub(crate) use balance::{balance, plan};
 pub(crate) use board::{Board, board};
 pub(crate) use cluster::{raft, status, status_line};
+pub(crate) use doctor::{findings, findings_value};
 pub(crate) use explain::{Known, explain};
 pub(crate) use json::{Described, json};
 pub(crate) use list::{Row, list, scope};

@@ -31,7 +31,7 @@ pub(crate) fn run(args: ContextArgs) -> Result<Exit, Failure> {
         ContextCommand::Set { name, coordinators, tls } => {
             let said = format!("{name}: {}\n", coordinators.join(", "));
             let tls = whole(tls)?;
-            contexts.clusters.insert(name.clone(), Where { coordinators, tls });
+            contexts.clusters.insert(name.clone(), Where { coordinators, tls, ..Where::default() });
             contexts.current.get_or_insert(name);
             said
         }

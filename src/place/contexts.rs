@@ -84,7 +84,7 @@ impl Contexts {
             }
             let path = |which: &str| context.get(which).and_then(Value::as_str).map(PathBuf::from);
             let tls = TlsArgs { cacert: path("cacert"), cert: path("cert"), key: path("key") };
-            clusters.insert(name.clone(), Where { coordinators, tls });
+            clusters.insert(name.clone(), Where { coordinators, tls, ..Where::default() });
         }
         Ok(Contexts { current, clusters })
     }
@@ -95,7 +95,7 @@ impl Contexts {
         if let Some(current) = &self.current {
             table.insert("current".to_owned(), Value::String(current.clone()));
         }
-        let context = |Where { coordinators, tls }: &Where| {
+        let context = |Where { coordinators, tls, .. }: &Where| {
             let addresses = coordinators.iter().cloned().map(Value::String).collect();
             let mut context = Table::from_iter([("coordinators".into(), Value::Array(addresses))]);
             let files = [("cacert", &tls.cacert), ("cert", &tls.cert), ("key", &tls.key)];
@@ -130,7 +130,9 @@ mod tests {
         let mut contexts = Contexts { current: Some("prod".to_owned()), ..Contexts::default() };
         let coordinators = vec!["c1:7400".into(), "c2:7400".into()];
         let tls = TlsArgs { cert: Some("/etc/palisade/tls.crt".into()), ..TlsArgs::default() };
-        contexts.clusters.insert("prod".to_owned(), Where { coordinators, tls });
+        contexts
+            .clusters
+            .insert("prod".to_owned(), Where { coordinators, tls, ..Where::default() });
         contexts.write(&file).expect("written");
         assert_eq!(Contexts::read(&file), Ok(contexts.clone()));
         assert_eq!(contexts.of("prod").map(|found| found.coordinators.len()), Ok(2));

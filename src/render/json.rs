@@ -39,6 +39,7 @@ described! {
     pb::EnableBalancingResponse: "palisade.admin.v1.EnableBalancingResponse",
     pb::GetBalanceStatusResponse: "palisade.admin.v1.GetBalanceStatusResponse",
     pb::GetStatusResponse: "palisade.admin.v1.GetStatusResponse",
+    pb::IntroduceResponse: "palisade.admin.v1.IntroduceResponse",
     pb::KillConnectionResponse: "palisade.admin.v1.KillConnectionResponse",
     pb::ListOrphansResponse: "palisade.admin.v1.ListOrphansResponse",
     pb::Migration: "palisade.admin.v1.Migration",

@@ -36,9 +36,14 @@ impl Papers {
     /// By which a process shows who it is. Issued anew each time it is asked for.
     pub(crate) fn flags(&self, name: &str) -> [String; 3] {
         let kind = if name.starts_with('c') { Kind::Coordinator } else { Kind::Agent };
-        let Issued { cacert, cert, key } = issue(&self.authority, kind, name);
+        let Issued { cacert, cert, key } = self.issued(kind, name);
         [("cacert", cacert), ("cert", cert), ("key", key)]
             .map(|(flag, file)| format!("--{flag}={}", file.display()))
+    }
+
+    /// The files of somebody of this kind and name. Issued anew each time they are asked for.
+    pub(crate) fn issued(&self, kind: Kind, name: &str) -> Issued {
+        issue(&self.authority, kind, name)
     }
 }
 

@@ -14,6 +14,7 @@ mod data;
 mod demo;
 mod differing;
 mod directories;
+mod doctor;
 mod ends;
 #[path = "../harness/mod.rs"]
 mod harness;

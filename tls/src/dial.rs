@@ -2,6 +2,7 @@
 
 use crate::files::Tls;
 use crate::identity::Kind;
+use crate::validity::{self, Validity};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use std::future::Future;
@@ -104,6 +105,22 @@ impl Dial {
     /// It can't be made: its last cause is a [`DialError`], or says that it took too long.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
         endpoint.connect_with_connector(self.clone()).await
+    }
+}
+
+impl Dial {
+    /// From when until when the certificate is good that is shown there; none in the clear, or if
+    /// that can't be read.
+    ///
+    /// # Errors
+    ///
+    /// Every [`DialError`].
+    pub async fn look(&self, uri: &Uri) -> Result<Option<Validity>, DialError> {
+        let dialled = self.clone().dial(uri.clone()).await?.into_inner();
+        let Dialled::Tls(stream) = dialled else { return Ok(None) };
+        let (_, session) = stream.get_ref();
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
+        Ok(shown.and_then(validity::of))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Certificate, key and authority in files, read again when they change.
 
 use crate::identity::{Identity, Kind};
+use crate::validity::{self, Validity};
 use crate::verify::{Called, Callers, identity};
 use arc_swap::ArcSwap;
 use clap::Args;
@@ -151,6 +152,11 @@ impl Tls {
     /// Who this process is now.
     pub fn identity(&self) -> Identity {
         self.0.current.load().identity.clone()
+    }
+
+    /// From when until when its certificate is good; none if that can't be read.
+    pub fn validity(&self) -> Option<Validity> {
+        self.0.current.load().chain.first().and_then(validity::of)
     }
 
     pub(crate) fn server(&self) -> Arc<ServerConfig> {

@@ -14,6 +14,7 @@ mod files;
 mod identity;
 mod incoming;
 mod permit;
+mod validity;
 mod verify;
 
 pub use arriving::{LARGE_BYTES, MESSAGE_TIME, SMALL_BYTES};
@@ -25,3 +26,4 @@ pub use identity::{Identity, Kind, NotAnIdentity};
 pub use incoming::{Bounds, Incoming, Peer, incoming};
 pub use permit::{Permit, Permitted, PermittedServer};
 pub use proto::access::Role;
+pub use validity::Validity;

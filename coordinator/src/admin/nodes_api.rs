@@ -64,9 +64,29 @@ impl ClusterService for AdminApi {
                 failure_tolerance: self.group0.failure_tolerance(&standings),
                 coordinators: views::coordinators(standings),
                 answered_by: self.group0.member().name.clone(),
+                feature_level: state.feature_level,
             }
         });
         Ok(Response::new(status))
+    }
+
+    async fn introduce(
+        &self,
+        _request: Request<pb::IntroduceRequest>,
+    ) -> Result<Response<pb::IntroduceResponse>, Status> {
+        let raft = self.group0.metrics();
+        let cluster = self.group0.read(|machine| machine.topology.state().cluster);
+        Ok(Response::new(pb::IntroduceResponse {
+            name: self.group0.member().name.clone(),
+            raft_id: self.group0.raft_id(),
+            cluster_id: cluster.map_or_else(String::new, |id| id.to_string()),
+            leader: raft.leader.unwrap_or_default(),
+            term: raft.term,
+            committed_index: raft.committed.unwrap_or_default(),
+            applied_index: raft.applied.unwrap_or_default(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            feature_level: self.group0.reads_level(),
+        }))
     }
 
     async fn pause(

@@ -84,6 +84,7 @@ pub(super) fn node(
         disk_trouble: disk
             .map_or_else(String::new, |disk| format!("{}: {}", disk.reason, disk.detail)),
         disk_trouble_ms: disk.map_or(0, |disk| millis(disk.since.elapsed())),
+        feature_level: node.feature_level,
         unfit_ms: unfit.map_or(0, |unfit| millis(unfit.since.elapsed())),
     })
 }

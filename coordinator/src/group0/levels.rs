@@ -19,6 +19,11 @@ pub struct CommonLevel<'a> {
 }
 
 impl<S: StateMachine> Group0<S> {
+    /// The highest feature level that this process can read.
+    pub fn reads_level(&self) -> u32 {
+        self.inner.feature_level
+    }
+
     /// Asks every member what it can read. For a leader.
     ///
     /// # Errors
