@@ -18,6 +18,9 @@ from chart import ROOT
 COMPOSE = ROOT / "deploy/compose/compose.yaml"
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 BINARY = pathlib.Path(os.environ.get("PALISADE", ROOT / "target/debug/palisade"))
+# Where a service finds who it is.
+TLS = {f"PALISADE_{name}": f"/etc/palisade/tls/{file}"
+       for name, file in (("CACERT", "ca.crt"), ("CERT", "tls.crt"), ("KEY", "tls.key"))}
 # systemd's own measure times ten; 100 is a unit with no protection at all.
 EXPOSURE = 15
 
@@ -36,13 +39,17 @@ def complaints(compose):
         if service.get("privileged") or service.get("network_mode"):
             yield f"{name} is not kept apart"
         if service.get("ports"):
-            yield f"{name} is reached from outside, in the clear"
+            yield f"{name} is reached from outside"
+        if "PALISADE_INSECURE" in service["environment"] or not TLS.items() <= service["environment"].items():
+            yield f"{name} speaks in the clear"
+        if f"./certificates.d/{name}:/etc/palisade/tls:ro" not in service.get("volumes", []):
+            yield f"{name} shares its certificate, or has none"
         if not re.search(r":\d", service["image"].rstrip("}")):
             yield f"{name}: {service['image']} may be another one tomorrow"
         if "command" in service:
             if "mem_limit" not in service:
                 yield f"{name}: its memory has no limit"
-            if service.get("volumes") != [f"{name}:/var/lib/palisade"]:
+            if f"{name}:/var/lib/palisade" not in service.get("volumes", []):
                 yield f"{name} shares its data, or has none"
             if service.get("stop_grace_period") != "60s":
                 yield f"{name} has no time to stop in order"
@@ -73,7 +80,10 @@ class Compose(unittest.TestCase):
             lambda one, _: one.update(ports=["7400:7400"]),
             lambda one, _: one.update(image="palisade:latest"),
             lambda one, _: one.pop("mem_limit"),
-            lambda one, _: one.update(volumes=["n1:/var/lib/palisade"]),
+            lambda one, _: one["environment"].update(PALISADE_INSECURE="true"),
+            lambda one, _: one["environment"].pop("PALISADE_KEY"),
+            lambda one, _: one["volumes"].remove("c1:/var/lib/palisade"),
+            lambda one, _: one["volumes"].pop(),
             lambda one, _: one.pop("stop_grace_period"),
             lambda _, compose: compose["networks"]["palisade"].clear(),
         ):

@@ -1,5 +1,5 @@
 """Containers as Kubernetes' restricted profile has them, by runc: no root, no capabilities, nothing to
-write to but the data and /tmp, a network namespace that is there already."""
+write to but what is mounted and /tmp, a network namespace that is there already."""
 
 import json
 import os
@@ -12,11 +12,11 @@ USER = 65532
 
 
 class Container:
-    """One that runs. `data`, if any, is what it finds in /var/lib/palisade."""
+    """One that runs. `volumes`: what it finds where, each as (source, target, "ro" or "rw")."""
 
     count = 0
 
-    def __init__(self, name, directory, bundle, namespace, arguments, environment, data=None):
+    def __init__(self, name, directory, bundle, namespace, arguments, environment, volumes):
         Container.count += 1
         self.name = name
         self.id = f"{namespace}-{Container.count}"
@@ -31,8 +31,7 @@ class Container:
         config["process"]["args"] = ["/palisade", *arguments]
         config["process"]["env"] = [f"{name}={value}" for name, value in environment.items()]
         config["mounts"].append(bind(directory / "resolv.conf", "/etc/resolv.conf", "ro"))
-        if data:
-            config["mounts"].append(bind(data, "/var/lib/palisade", "rw"))
+        config["mounts"].extend(bind(*volume) for volume in volumes)
         (self.bundle / "config.json").write_text(json.dumps(config))
         self.log = self.bundle / "log"
         with open(self.log, "w") as log:
