@@ -2,9 +2,11 @@
 //! stream`, with `-- memory` or `-- disk` one part of it. Both numbers of a line are taken in the
 //! same run; the ratio is what counts.
 //!
-//! - memory: rows through codec, sums, checksums and gRPC, beside a bare TCP copy of the same bytes
-//!   and, on one thread, what the parts of it cost
-//! - disk: a pull from one store into another, beside bulk insertion of its rows into sled
+//! - memory: rows through codec, sums, checksums and gRPC, without TLS beside a bare TCP copy of the
+//!   same bytes, with TLS beside a bare copy through rustls; and, on one thread, what the parts of
+//!   it cost
+//! - disk: a pull from one store into another, without TLS and with, beside bulk insertion of its
+//!   rows into sled
 //!
 //! Rounds of both take turns; a number is the median of them, in brackets the best.
 #![allow(clippy::print_stdout)]
@@ -15,9 +17,11 @@ mod agents;
 
 use agents::*;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use migrations::position::Position;
 use migrations::pull::Totals;
 use migrations::row::{RowSum, RowVersion};
+use palisade_replica::limits::CONNECTIONS;
 use palisade_replica::store::TabletStore;
 use palisade_replica::stream::codec::{self, CHUNK_BYTES};
 use palisade_replica::stream::{StreamEvent, transport};
@@ -31,10 +35,14 @@ use std::fs::File;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tls::authority::{Authority, Issued};
+use tls::{Dial, Kind, Tls, TlsArgs, incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::Service as _;
+use tonic::transport::server::Connected as _;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Rows that the memory part sends over and over.
@@ -61,6 +69,27 @@ fn main() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Certificates for both ends.
+struct Papers {
+    _directory: tempfile::TempDir,
+    authority: Authority,
+}
+
+impl Papers {
+    fn new() -> Result<Papers, Failed> {
+        let directory = tempfile::tempdir()?;
+        let authority = Authority::new(directory.path())?;
+        Ok(Papers { _directory: directory, authority })
+    }
+
+    fn of(&self, agent: &str) -> Result<Tls, Failed> {
+        let identity = format!("spiffe://bench/agent/{agent}").parse()?;
+        let Issued { cacert, cert, key } = self.authority.issue(&identity)?;
+        let args = TlsArgs { cacert: Some(cacert), cert: Some(cert), key: Some(key) };
+        Ok(args.load()?.ok_or("three files were named")?)
+    }
+}
+
 /// What rounds took of so many bytes: the median in MiB a second, and the line that says so.
 fn report(what: &str, bytes: u64, rounds: &mut [Duration]) -> f64 {
     rounds.sort_unstable();
@@ -75,19 +104,29 @@ fn report(what: &str, bytes: u64, rounds: &mut [Duration]) -> f64 {
 async fn memory() -> Result<(), Failed> {
     let rows = Arc::new(rows(PAGE_ROWS));
     let chunks = chunks(&rows);
-    let source = Memory { rows: Arc::clone(&rows) };
-    let address = serve(StreamServiceServer::new(source)).await;
-    let (mut stream, mut copy, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let papers = Papers::new()?;
+    let mut ways = Vec::new();
+    for tls in [None, Some(papers.of("n1")?)] {
+        let source = Memory { rows: Arc::clone(&rows) };
+        let address = serve_as(StreamServiceServer::new(source), tls.clone()).await;
+        ways.push((address, tls, [Vec::new(), Vec::new()]));
+    }
+    let mut bytes = 0;
     for _ in 0..ROUNDS {
-        let began = Instant::now();
-        bytes = pull_memory(&address).await?;
-        stream.push(began.elapsed());
-        copy.push(copy_over_tcp(&chunks, bytes).await?);
+        for (address, tls, [stream, copy]) in &mut ways {
+            let began = Instant::now();
+            bytes = pull_memory(address, tls.clone()).await?;
+            stream.push(began.elapsed());
+            copy.push(copy_over_tcp(&chunks, bytes, tls.clone()).await?);
+        }
     }
     println!("memory, {} MiB", bytes >> 20);
-    let stream = report("stream with sums", bytes, &mut stream);
-    let copy = report("TCP copy", bytes, &mut copy);
-    println!("  {:<24} {:>6.2}", "ratio", stream / copy);
+    for (_, tls, [stream, copy]) in &mut ways {
+        let with = if tls.is_some() { ", TLS" } else { "" };
+        let stream = report(&format!("stream with sums{with}"), bytes, stream);
+        let copy = report(&format!("TCP copy{with}"), bytes, copy);
+        println!("  {:<24} {:>6.2}", "ratio", stream / copy);
+    }
     println!("parts of it, each on one thread");
     parts(&rows, &chunks);
     Ok(())
@@ -188,8 +227,8 @@ fn send_memory(rows: &Rows, out: &mpsc::Sender<Result<pb::PullResponse, Status>>
 }
 
 /// Receives all of it, checked and summed; how many bytes of rows it was.
-async fn pull_memory(address: &str) -> Result<u64, Failed> {
-    let channel = transport::endpoint(address)?.connect().await?;
+async fn pull_memory(address: &str, tls: Option<Tls>) -> Result<u64, Failed> {
+    let channel = Dial::new(tls, Kind::Agent).connect(&transport::endpoint(address)?).await?;
     let mut client = StreamServiceClient::new(channel);
     let begin = pb::PullRequest { event: None };
     let mut said = client.pull(tokio_stream::iter([begin])).await?.into_inner();
@@ -227,21 +266,24 @@ async fn pull_memory(address: &str) -> Result<u64, Failed> {
     Ok(sent.bytes)
 }
 
-/// Copies the chunks over and over through a bare connection, so many bytes in all.
-async fn copy_over_tcp(chunks: &[Bytes], bytes: u64) -> Result<Duration, Failed> {
+/// Copies the chunks over and over through a bare connection, so many bytes in all. With TLS it is
+/// rustls with tokio's hands, as it comes.
+async fn copy_over_tcp(chunks: &[Bytes], bytes: u64, tls: Option<Tls>) -> Result<Duration, Failed> {
     let chunks = chunks.to_vec();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    let mut dialling = Dial::new(tls.clone(), Kind::Agent);
     let sending = tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await?;
-        socket.set_nodelay(true)?;
+        let mut arrived = Box::pin(incoming(listener, tls, CONNECTIONS));
+        let mut socket = arrived.next().await.ok_or(std::io::ErrorKind::NotConnected)??;
+        socket.connect_info().make_known();
         for chunk in std::iter::repeat_n(&chunks, TIMES).flatten() {
             socket.write_all(chunk).await?;
         }
         socket.shutdown().await
     });
     let began = Instant::now();
-    let mut socket = TcpStream::connect(address).await?;
+    let mut socket = dialling.call(format!("http://{address}").parse()?).await?.into_inner();
     let mut block = vec![0u8; CHUNK_BYTES];
     let mut copied = 0;
     loop {
@@ -262,28 +304,41 @@ async fn copy_over_tcp(chunks: &[Bytes], bytes: u64) -> Result<Duration, Failed>
 /// The disk part.
 async fn disk() -> Result<(), Failed> {
     let rows = rows(DISK_ROWS);
-    let theirs = tempfile::tempdir()?;
-    let source = source(theirs.path(), &rows).await;
-    let (address, _) = source.serve().await;
-    let (mut pull, mut bulk, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..ROUNDS {
-        let ours = tempfile::tempdir()?;
-        let mut receiver = receiver(ours.path()).await;
-        let began = Instant::now();
-        receiver.puller.pull(order_of_session_1(&address)).await;
-        let ended = receiver.ended().await;
-        let StreamEvent::Complete { report, .. } = ended else {
-            return Err(format!("{ended:?}").into());
+    let papers = Papers::new()?;
+    let mut ways = Vec::new();
+    for with in [false, true] {
+        let theirs = tempfile::tempdir()?;
+        let [at_source, at_receiver] = match with {
+            true => [Some(papers.of("n1")?), Some(papers.of("n4")?)],
+            false => [None, None],
         };
-        pull.push(began.elapsed());
-        bytes = report.bytes;
-        close(receiver.store).await?;
+        let source = source_as(theirs.path(), &rows, at_source).await;
+        let (address, _) = source.serve().await;
+        ways.push((theirs, source, address, at_receiver, Vec::new()));
+    }
+    let (mut bulk, mut bytes) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        for (.., address, tls, pull) in &mut ways {
+            let ours = tempfile::tempdir()?;
+            let mut receiver = receiver_as(ours.path(), tls.clone()).await;
+            let began = Instant::now();
+            receiver.puller.pull(order_of_session_1(address)).await;
+            let ended = receiver.ended().await;
+            let StreamEvent::Complete { report, .. } = ended else {
+                return Err(format!("{ended:?}").into());
+            };
+            pull.push(began.elapsed());
+            bytes = report.bytes;
+            close(receiver.store).await?;
+        }
         bulk.push(bulk_insert(&rows)?);
     }
     println!("disk, {DISK_ROWS} rows, {} MiB", bytes >> 20);
-    let pull = report("pull, durable", bytes, &mut pull);
+    let [plain, with] = [("pull, durable", 0), ("pull, durable, TLS", 1)]
+        .map(|(what, way)| report(what, bytes, &mut ways[way].4));
     let bulk = report("bulk insert, durable", bytes, &mut bulk);
-    println!("  {:<24} {:>6.2}", "ratio", pull / bulk);
+    println!("  {:<24} {:>6.2}", "ratio", plain / bulk);
+    println!("  {:<24} {:>6.2}", "with TLS to without", with / plain);
     Ok(())
 }
 

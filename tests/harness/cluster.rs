@@ -379,6 +379,12 @@ impl Cluster {
         self.admin_at(self.admin_addresses())
     }
 
+    /// The same, with a deadline of its own.
+    pub(crate) fn admin_with(&self, options: AdminOptions) -> AdminClient {
+        let tls = self.papers.as_ref().map(Papers::own);
+        AdminClient::connect_as(self.admin_addresses(), options, tls)
+    }
+
     fn admin_at(&self, addresses: Vec<String>) -> AdminClient {
         let tls = self.papers.as_ref().map(Papers::own);
         AdminClient::connect_as(addresses, AdminOptions::default(), tls)

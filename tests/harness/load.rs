@@ -23,7 +23,7 @@ impl Load {
         let mut load = Load { stop, made, clients: JoinSet::new() };
         for client in 0..clients {
             let options = AdminOptions { deadline, ..AdminOptions::default() };
-            let admin = AdminClient::connect_with(cluster.admin_addresses(), options);
+            let admin = cluster.admin_with(options);
             let (stop, made) = (Arc::clone(&load.stop), Arc::clone(&load.made));
             load.clients.spawn(async move {
                 let mut took = Vec::new();

@@ -1,4 +1,5 @@
-//! Coordinators that come and go while rows are written and tablets move.
+//! Coordinators that come and go while rows are written and tablets move; all of them show
+//! certificates.
 
 use crate::harness::{Cluster, Shape, soon};
 use crate::workload::Workload;
@@ -13,7 +14,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 async fn of(coordinators: u8) -> Cluster {
     let profile = "standard";
-    Cluster::start_as(Shape { coordinators, profile, ..Shape::default() }).await
+    Cluster::start_as(Shape { coordinators, profile, has_tls: true, ..Shape::default() }).await
 }
 
 async fn add(cluster: &Cluster, name: &str, raft_address: &str) -> Result<(), client::ClientError> {

@@ -172,6 +172,22 @@ impl AsyncWrite for Dialled {
         }
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Dialled::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Dialled::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+        }
+    }
+
+    // A frame's head and what follows go out together: else each is a packet, or a record, of its own.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Dialled::Plain(stream) => Pin::new(stream).poll_flush(context),

@@ -23,7 +23,7 @@ use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServe
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::incoming;
+use tls::{Dial, Kind, Tls, incoming};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -126,7 +126,7 @@ pub(crate) fn moving(at: u64, stage: Stage, open: Option<u128>) -> Arc<TabletRec
 
 /// As whom an agent of a test was admitted.
 #[derive(Debug)]
-struct Admitted(Own);
+struct Admitted(Own, Option<Tls>);
 
 impl Standing for Admitted {
     fn own(&self) -> Option<Own> {
@@ -136,6 +136,10 @@ impl Standing for Admitted {
     fn bounds(&self) -> Bounds {
         BOUNDS
     }
+
+    fn dial(&self, _node: NodeId) -> Dial {
+        Dial::new(self.1.clone(), Kind::Agent)
+    }
 }
 
 pub(crate) fn own(id: u64) -> Own {
@@ -144,6 +148,7 @@ pub(crate) fn own(id: u64) -> Own {
 
 /// An agent that pulls and is pulled from.
 pub(crate) struct Agent {
+    tls: Option<Tls>,
     pub(crate) node: u64,
     pub(crate) store: Arc<dyn TabletStore>,
     pub(crate) lease: Arc<Lease>,
@@ -165,6 +170,16 @@ impl Agent {
         id: u64,
         through: impl FnOnce(Arc<dyn TabletStore>) -> Arc<dyn TabletStore>,
     ) -> Agent {
+        Agent::over_as(path, id, None, through)
+    }
+
+    /// The same, that shows a certificate.
+    fn over_as(
+        path: &Path,
+        id: u64,
+        tls: Option<Tls>,
+        through: impl FnOnce(Arc<dyn TabletStore>) -> Arc<dyn TabletStore>,
+    ) -> Agent {
         let lease = Arc::new(Lease::new());
         lease.renewed(LeaseTerms { length_ms: 3_600_000, drift_per_mille: 20 }, now());
         let options = StoreOptions { cache_bytes: 16 << 20, ..StoreOptions::default() };
@@ -176,12 +191,12 @@ impl Agent {
         let (report, events) = mpsc::channel(64);
         let throttle = Throttle::default();
         let puller = Puller::new(
-            Arc::new(Admitted(own(id))),
+            Arc::new(Admitted(own(id), tls.clone())),
             Arc::clone(&tablets),
             report,
             throttle.into.clone(),
         );
-        Agent { node: id, store, lease, sessions, tablets, puller, throttle, events }
+        Agent { tls, node: id, store, lease, sessions, tablets, puller, throttle, events }
     }
 
     pub(crate) async fn take_on(&self, record: &Arc<TabletRecord>) {
@@ -196,11 +211,11 @@ impl Agent {
     /// Serves streams; the address, and the bound on bytes a second out of it.
     pub(crate) async fn serve(&self) -> (String, RateLimiter) {
         let api = StreamApi::new(
-            Arc::new(Admitted(own(self.node))),
+            Arc::new(Admitted(own(self.node), None)),
             Arc::clone(&self.tablets),
             self.throttle.out.clone(),
         );
-        (serve(api.into_service()).await, self.throttle.out.clone())
+        (serve_as(api.into_service(), self.tls.clone()).await, self.throttle.out.clone())
     }
 
     /// What has come of a pull.
@@ -275,16 +290,33 @@ fn take(path: &Path, lease: &Arc<Lease>, options: StoreOptions) -> Arc<dyn Table
 }
 
 pub(crate) async fn serve<S: StreamService>(service: StreamServiceServer<S>) -> String {
+    serve_as(service, None).await
+}
+
+/// The same, to those who show a certificate.
+pub(crate) async fn serve_as<S: StreamService>(
+    service: StreamServiceServer<S>,
+    tls: Option<Tls>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
     let router = transport::server().add_service(service);
-    tokio::spawn(router.serve_with_incoming(incoming(listener, None, CONNECTIONS)));
+    tokio::spawn(router.serve_with_incoming(incoming(listener, tls, CONNECTIONS)));
     address
 }
 
 /// An agent that holds these rows, with session 1 open.
 pub(crate) async fn source(path: &Path, rows: &[(Vec<u8>, RowVersion)]) -> Agent {
-    let agent = Agent::open(path, SOURCE);
+    source_as(path, rows, None).await
+}
+
+/// The same, that shows a certificate.
+pub(crate) async fn source_as(
+    path: &Path,
+    rows: &[(Vec<u8>, RowVersion)],
+    tls: Option<Tls>,
+) -> Agent {
+    let agent = Agent::over_as(path, SOURCE, tls, |store| store);
     agent.take_on(&settled(1, &OLD)).await;
     agent.put_all(1, rows);
     agent.take_on(&moving(6, Stage::WriteBothReadOld, Some(1))).await;
@@ -300,7 +332,12 @@ pub(crate) async fn prepare(agent: &Agent) {
 
 /// An agent that may pull, with session 1 open.
 pub(crate) async fn receiver(path: &Path) -> Agent {
-    let agent = Agent::open(path, RECEIVER);
+    receiver_as(path, None).await
+}
+
+/// The same, that shows a certificate.
+pub(crate) async fn receiver_as(path: &Path, tls: Option<Tls>) -> Agent {
+    let agent = Agent::over_as(path, RECEIVER, tls, |store| store);
     prepare(&agent).await;
     agent
 }
