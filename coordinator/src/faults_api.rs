@@ -1,6 +1,6 @@
-//! The silence of this process' waits, that it forgets requests, and that its state is another one,
-//! as services for process tests: with the feature `faults`, and where the coordinator was started
-//! with `--faults`.
+//! The silence of this process' waits, that it forgets requests, that its clock is wrong, and that its
+//! state is another one, as services for process tests: with the feature `faults`, and where the
+//! coordinator was started with `--faults`.
 
 use crate::group0::Group0;
 use crate::machine::Machine;
@@ -8,6 +8,7 @@ use crate::wait::Wait;
 use process::wait::Named;
 use process::wait::faults::{silence, silenced};
 use proto::faults::v1 as pb;
+use proto::faults::v1::clock_service_server::{ClockService, ClockServiceServer};
 use proto::faults::v1::memory_service_server::{MemoryService, MemoryServiceServer};
 use proto::faults::v1::state_service_server::{StateService, StateServiceServer};
 use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
@@ -17,13 +18,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-/// Serves forgetfulness.
+/// Serves a clock that is wrong.
 #[derive(Debug)]
-pub(crate) struct MemoryApi;
+pub(crate) struct ClockApi;
 
 /// The service.
-pub(crate) fn memory() -> MemoryServiceServer<MemoryApi> {
-    MemoryServiceServer::new(MemoryApi)
+pub(crate) fn clock() -> ClockServiceServer<ClockApi> {
+    ClockServiceServer::new(ClockApi)
+}
+
+#[tonic::async_trait]
+impl ClockService for ClockApi {
+    async fn set_clock(
+        &self,
+        request: Request<pb::SetClockRequest>,
+    ) -> Result<Response<pb::SetClockResponse>, Status> {
+        let ahead_ms = request.into_inner().ahead_ms;
+        crate::now::set_ahead(ahead_ms);
+        tracing::warn!(ahead_ms, "the wall clock of this coordinator is set");
+        Ok(Response::new(pb::SetClockResponse {}))
+    }
+}
+
+/// Serves forgetfulness.
+pub(crate) struct MemoryApi(Group0<Machine>);
+
+/// The service.
+pub(crate) fn memory(group0: Group0<Machine>) -> MemoryServiceServer<MemoryApi> {
+    MemoryServiceServer::new(MemoryApi(group0))
 }
 
 #[tonic::async_trait]
@@ -36,6 +58,16 @@ impl MemoryService for MemoryApi {
         FORGETS.store(on, Ordering::Relaxed);
         tracing::warn!(on, "each try of a change is taken for a new request, or no longer");
         Ok(Response::new(pb::ForgetRequestsResponse {}))
+    }
+
+    async fn limit_memory(
+        &self,
+        request: Request<pb::LimitMemoryRequest>,
+    ) -> Result<Response<pb::LimitMemoryResponse>, Status> {
+        let limit = request.into_inner().requests;
+        self.0.bend(|machine| machine.limit_memory(usize::try_from(limit).unwrap_or(usize::MAX)));
+        tracing::warn!(limit, "fewer requests are remembered");
+        Ok(Response::new(pb::LimitMemoryResponse {}))
     }
 }
 

@@ -83,7 +83,15 @@ pub(crate) const BALANCE_MOVES: usize = 256;
 pub(crate) const REASON_MAX: usize = 1_024;
 /// A request id may be this far ahead of the leader's clock.
 pub(crate) const REQUEST_ID_AHEAD: Duration = Duration::from_secs(300);
+/// Clocks of coordinators that are further apart are an alarm.
+pub(crate) const CLOCK_BOUND: Duration = Duration::from_secs(1);
+/// A leader whose clock is so far from most others' has another one lead: well below what makes it
+/// refuse the request ids of others.
+pub(crate) const CLOCK_BOUND_OF_LEADER: Duration = Duration::from_secs(60);
+/// How often a leader looks whether its clock is the odd one.
+pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
+const _: () = assert!(CLOCK_BOUND_OF_LEADER.as_secs() < REQUEST_ID_AHEAD.as_secs());
 const _: () = assert!(
     (QUEUE_DEADLINE.as_millis() + PROPOSAL_DEADLINE.as_millis()) < CALL_DEADLINE_MAX.as_millis()
 );

@@ -7,6 +7,8 @@ use crate::group0::{Damaged, FormatTooNew, RestoreError, StateMachine};
 use migrations::apply::{AppliedEntry, apply};
 use migrations::command::{Command, Entry, Outcome};
 use migrations::id::{NodeId, TabletId};
+#[cfg(feature = "faults")]
+use migrations::request::RequestMemory;
 use migrations::state::FEATURE_LEVEL;
 use migrations::topology::Topology;
 use migrations::version::TopologyVersion;
@@ -90,6 +92,19 @@ impl Machine {
     pub(crate) fn bend(&mut self) {
         let mut state = self.topology.state().clone();
         state.next_table += 1;
+        if let Ok(topology) = Topology::from_state(state) {
+            self.topology = topology;
+        }
+    }
+
+    /// The same, with room for so many remembered requests.
+    #[cfg(feature = "faults")]
+    pub(crate) fn limit_memory(&mut self, limit: usize) {
+        let mut state = self.topology.state().clone();
+        let known = &state.requests;
+        let (remembered, horizons) = (known.remembered().clone(), known.caller_horizons().clone());
+        let horizon = known.horizon();
+        state.requests = RequestMemory::from_parts(limit, remembered, horizons, horizon);
         if let Ok(topology) = Topology::from_state(state) {
             self.topology = topology;
         }

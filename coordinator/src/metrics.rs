@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Bounds of durations on one machine or between two, in seconds.
@@ -160,6 +161,7 @@ struct States {
     holders: Family<ByHeldUnder, Gauge>,
     watches: Gauge,
     differing: Gauge,
+    clocks_apart: Gauge<f64, AtomicU64>,
     unfit: Gauge,
     disk_trouble: Gauge,
 }
@@ -311,6 +313,9 @@ impl Metrics {
         let members = group0.members();
         let differs = members.iter().filter(|member| member.state_differs_at.is_some());
         states.differing.set(count(differs.count()));
+        let ahead_ms = members.iter().filter_map(|member| member.clock_ahead_ms);
+        let apart_ms = ahead_ms.map(i64::unsigned_abs).max().unwrap_or_default();
+        states.clocks_apart.set(Duration::from_millis(apart_ms).as_secs_f64());
         let mut in_flight: BTreeMap<Stage, usize> =
             Stage::ALL.iter().map(|stage| (*stage, 0)).collect();
         group0.read(|machine| {
@@ -361,6 +366,8 @@ impl States {
         for (name, help, gauge) in gauges {
             all.register(name, help, gauge.clone());
         }
+        let help = "By how much the clock of a member is from the leader's, of the furthest";
+        all.register("clocks_apart_seconds", help, self.clocks_apart.clone());
         let help = "Tablets in transition, by stage";
         all.register("migrations_in_flight", help, self.in_flight.clone());
         let help = "Pieces of work that hold barriers up, as agents last said, by their guards";

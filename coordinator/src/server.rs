@@ -278,6 +278,8 @@ async fn serve(
     let (tending, announcing) = (stop.clone(), stop.clone());
     tasks.spawn(async move { tended.tend_members(tending).await });
     tasks.spawn(async move { announced.announce(announcing).await });
+    let (minded, minding) = (group0.clone(), stop.clone());
+    tasks.spawn(async move { minded.mind_clocks(minding).await });
     tasks.spawn(levels::run(group0.clone(), proposer.clone(), reads, stop.clone()));
     tasks.spawn(driving.run(stop.clone()));
     let balancing =
@@ -292,7 +294,8 @@ async fn serve(
     if faults {
         serve_agents = serve_agents
             .add_service(crate::faults_api::service())
-            .add_service(crate::faults_api::memory())
+            .add_service(crate::faults_api::clock())
+            .add_service(crate::faults_api::memory(group0.clone()))
             .add_service(crate::faults_api::state(group0.clone()));
     }
     let serve_agents = serve_agents.serve_with_incoming_shutdown(

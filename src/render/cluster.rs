@@ -18,16 +18,21 @@ fn leader(status: &pb::GetStatusResponse) -> String {
     format!("{name}, term {}", status.term)
 }
 
-/// Coordinators with another state than the leader has: a bug, and nothing else says it as early.
-fn differing(status: &pb::GetStatusResponse) -> Option<String> {
-    let found = status.coordinators.iter().filter_map(|one| {
+/// Coordinators with another state than the leader has: a bug, and nothing else says it as early; and
+/// those whose clocks are not the leader's.
+fn alarm(status: &pb::GetStatusResponse) -> Option<String> {
+    let mut found = Vec::new();
+    for one in &status.coordinators {
         let name = if one.name.is_empty() { one.raft_id.to_string() } else { one.name.clone() };
-        Some(format!(
-            "{name} has another state than the leader as of entry {}",
-            one.state_differs_at?
-        ))
-    });
-    let found: Vec<String> = found.collect();
+        if let Some(entry) = one.state_differs_at {
+            found.push(format!("{name} has another state than the leader as of entry {entry}"));
+        }
+        if let Some(ahead_ms) = one.clock_ahead_ms {
+            let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
+            let seconds = ahead_ms.unsigned_abs() as f64 / 1_000.0;
+            found.push(format!("the clock of {name} is {seconds:.1} s {side} the leader's"));
+        }
+    }
     (!found.is_empty()).then(|| found.join("; "))
 }
 
@@ -63,8 +68,8 @@ pub(crate) fn status(output: Output, status: &pb::GetStatusResponse) -> String {
         ("tablets", format!("{} in {} tables", status.tablet_count, status.tables.len())),
         ("migrations", format!("{} under way", status.migration_count)),
     ];
-    if let Some(differing) = differing(status) {
-        rows.push(("alarm", differing));
+    if let Some(alarm) = alarm(status) {
+        rows.push(("alarm", alarm));
     }
     if let Some(balancing) = &status.balancing {
         rows.push(("balancing", format!("{}; {}", standing(balancing), doing(balancing))));
@@ -110,8 +115,8 @@ pub(crate) fn status_line(status: &pb::GetStatusResponse) -> String {
     if status.pause.is_some() {
         line.push_str("  paused");
     }
-    if let Some(differing) = differing(status) {
-        let _ = write!(line, "  alarm {differing}");
+    if let Some(alarm) = alarm(status) {
+        let _ = write!(line, "  alarm {alarm}");
     }
     line
 }
@@ -206,6 +211,17 @@ n1    admitted  yes       a     8         yes
         cluster.coordinators[0].state_differs_at = Some(8_192);
         let alarm = "c1 has another state than the leader as of entry 8192";
         assert!(status(Output::Table, &cluster).contains(&format!("alarm         {alarm}\n")));
+        assert!(status_line(&cluster).ends_with(&format!("  alarm {alarm}")));
+    }
+
+    #[test]
+    fn a_clock_that_is_not_the_leaders_is_named() {
+        let mut cluster = cluster();
+        cluster.coordinators[0].clock_ahead_ms = Some(-108_000_049);
+        let alarm = "the clock of c1 is 108000.0 s behind the leader's";
+        assert!(status(Output::Table, &cluster).contains(&format!("alarm         {alarm}\n")));
+        cluster.coordinators[0].clock_ahead_ms = Some(1_200);
+        let alarm = "the clock of c1 is 1.2 s ahead of the leader's";
         assert!(status_line(&cluster).ends_with(&format!("  alarm {alarm}")));
     }
 

@@ -21,7 +21,7 @@ async fn of_three() -> Cluster {
     Cluster::start_as(shape).await
 }
 
-fn others(names: &[String], leader: &str) -> Vec<String> {
+pub(crate) fn others(names: &[String], leader: &str) -> Vec<String> {
     names.iter().filter(|name| *name != leader).cloned().collect()
 }
 
@@ -44,7 +44,7 @@ async fn log_of(cluster: &Cluster, name: &str) -> u64 {
     signals::value(&samples, "palisade_log_last_index") as u64
 }
 
-fn one_move(tablet: &pb::Tablet) -> pb::MigrateRequest {
+pub(crate) fn one_move(tablet: &pb::Tablet) -> pb::MigrateRequest {
     pb::MigrateRequest {
         request_id: new_request_id().to_string(),
         tablet: tablet.id,

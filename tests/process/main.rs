@@ -32,6 +32,7 @@ mod quorum;
 mod requests;
 mod signals;
 mod restore;
+mod retries;
 mod rolling;
 mod several;
 mod sizes;

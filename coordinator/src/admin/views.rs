@@ -1,6 +1,6 @@
 //! The topology as people see it: names instead of ids, all about a thing in one message.
 
-use crate::group0::Standing;
+use crate::group0::{Standing, is_too_far};
 use crate::observed::{DiskTrouble, Observed, TabletView, Unfit};
 use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
@@ -306,10 +306,12 @@ pub(super) fn coordinators(standings: Vec<Standing>) -> Vec<pb::Coordinator> {
     let newest = standings.iter().filter_map(|one| one.matched).max();
     let mut coordinators: Vec<pb::Coordinator> = standings
         .into_iter()
-        .map(|Standing { raft_id, member, voter, leads, matched, silent, state_differs_at }| {
+        .map(|one| {
+            let Standing { raft_id, member, voter, leads, matched, silent, .. } = one;
             pb::Coordinator {
                 raft_id,
-                state_differs_at,
+                state_differs_at: one.state_differs_at,
+                clock_ahead_ms: one.clock_ahead_ms.filter(|ahead| is_too_far(*ahead)),
                 name: member.name,
                 admin_address: member.admin_address,
                 raft_address: member.raft_address,

@@ -88,6 +88,9 @@ pub struct Standing {
     /// The entry as of which it was found to have another state than this member: INV-16 is broken.
     /// None unless this member leads.
     pub state_differs_at: Option<u64>,
+    /// By how many milliseconds its wall clock is ahead of this member's, at the least; less than 0:
+    /// behind. None unless this member leads and knows. Its own: 0.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 pub(super) fn standings(membership: &StoredMembership, metrics: &Metrics) -> Vec<Standing> {
@@ -109,6 +112,7 @@ pub(super) fn standings(membership: &StoredMembership, metrics: &Metrics) -> Vec
         matched: matched(*id),
         silent: silent(*id),
         state_differs_at: None,
+        clock_ahead_ms: None,
     };
     membership.nodes().map(standing).collect()
 }

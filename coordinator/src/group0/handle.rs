@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::StateMachine;
 use super::apply::{Applier, State};
 use super::blocking::blocking;
+use super::clocks::Clocks;
 use super::directory::{self, Lock};
 use super::error::{BootstrapError, FatalReason, OpenError, ProposeError, ReadError};
 use super::follow::{self, Leadership, Standing, Status};
@@ -60,6 +61,7 @@ pub(super) struct Inner<S: StateMachine> {
     following: Confirmations,
     leadership: watch::Receiver<Option<Leadership>>,
     stop: CancellationToken,
+    clocks: Arc<Clocks>,
     /// Dials other members, and who would be one.
     pub(super) dialler: Dialler,
     /// Ends the following of Raft with the last handle.
@@ -107,10 +109,12 @@ impl<S: StateMachine> Group0<S> {
             connect: options.election_min,
             append: options.election_max,
         };
+        let clocks = Arc::new(Clocks::default());
         let links = Arc::new(Links::new(
             Arc::clone(&files.identity),
             pace,
             Arc::clone(state.digests()),
+            Arc::clone(&clocks),
             dialler.clone(),
         ));
         let peers = Peers::new(Arc::clone(&links));
@@ -149,6 +153,7 @@ impl<S: StateMachine> Group0<S> {
         }
         Ok(Self {
             inner: Arc::new(Inner {
+                clocks,
                 proposals: Proposals::new(raft.clone(), Arc::clone(&state)),
                 confirmations: Confirmations::start(
                     raft.clone(),
@@ -279,6 +284,9 @@ impl<S: StateMachine> Group0<S> {
         let leads = metrics.current_leader == Some(metrics.id);
         for member in members.iter_mut().filter(|_| leads) {
             member.state_differs_at = self.inner.state.digests().differs_at(member.raft_id);
+            let is_own = member.raft_id == metrics.id;
+            let ahead = || self.inner.clocks.ahead(member.raft_id);
+            member.clock_ahead_ms = if is_own { Some(0) } else { ahead() };
         }
         members
     }

@@ -19,6 +19,7 @@ use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::clocks::is_odd;
 use super::error::{MemberError, ProposeError};
 use super::follow::{self, Standing};
 use super::types::{Group0Types, Member};
@@ -96,6 +97,7 @@ impl<S: StateMachine> Group0<S> {
             matched: None,
             silent: None,
             state_differs_at: None,
+            clock_ahead_ms: None,
         };
         Ok(own().unwrap_or(fresh))
     }
@@ -265,13 +267,15 @@ impl<S: StateMachine> Group0<S> {
         self.next_leaders(members).into_iter().next()
     }
 
-    /// The other voters that have been heard from, the longest log first.
+    /// The other voters that have been heard from, the longest log first; after all others those
+    /// whose clocks are far from most.
     pub(super) fn next_leaders<'a>(&self, members: &'a [Standing]) -> Vec<&'a Standing> {
         let others = members.iter().filter(|one| one.voter && one.raft_id != self.raft_id());
         let mut others: Vec<&Standing> = others.filter(|one| one.matched.is_some()).collect();
         // Who has been heard from last, where logs are equally long.
         others
             .sort_by_key(|one| (std::cmp::Reverse(one.matched), one.silent.is_none(), one.silent));
+        others.sort_by_key(|one| is_odd(one.raft_id, members));
         others
     }
 

@@ -19,6 +19,7 @@ mod announce;
 mod apply;
 mod begin;
 mod blocking;
+mod clocks;
 mod digests;
 mod directory;
 mod error;
@@ -45,6 +46,7 @@ mod transport;
 mod types;
 
 pub use begin::NotYet;
+pub(crate) use clocks::is_too_far;
 pub use error::{
     BootstrapError, Damaged, FatalReason, FormatTooNew, MemberError, OpenError, ProposeError,
     ReadError, RestoreError,

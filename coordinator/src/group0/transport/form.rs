@@ -94,6 +94,7 @@ pub(super) fn append_of(
 pub(super) fn appended_form(
     result: &StreamAppendResult<Group0Types>,
     said: Option<Said>,
+    wall_ms: u64,
 ) -> pb::AppendResponse {
     let answer = match result {
         Ok(last) => Answer::Matching(pb::Matching { last: last.as_ref().map(id_form) }),
@@ -104,7 +105,7 @@ pub(super) fn appended_form(
         index,
         digest: bytes::Bytes::copy_from_slice(&digest.to_be_bytes()),
     };
-    pb::AppendResponse { answer: Some(answer), state: said.map(form) }
+    pb::AppendResponse { answer: Some(answer), state: said.map(form), wall_ms }
 }
 
 /// What a member says of its state; none if it is not of this form: then nothing is compared.

@@ -32,7 +32,7 @@ fn assert_round<W: Message + Default, T, E: Debug>(
 fn message(bytes: &[u8]) {
     let to = pb::Addressee::default;
     assert_round(bytes, form::append_of, |append| form::append_form(to(), append));
-    assert_round(bytes, form::appended_of, |appended| form::appended_form(&appended, None));
+    assert_round(bytes, form::appended_of, |appended| form::appended_form(&appended, None, 0));
     assert_round(bytes, form::ask_of, |ask| form::ask_form(to(), &ask));
     assert_round(bytes, form::voted_of, |voted| form::voted_form(&voted));
     assert_round(bytes, form::transfer_of, |transfer| form::transfer_form(to(), &transfer));
@@ -61,7 +61,7 @@ fn messages() -> Vec<Vec<u8>> {
     let answers = [Ok(Some(id)), Err(StreamAppendError::Conflict(id))];
     let answers = answers.into_iter().chain([Err(StreamAppendError::HigherVote(vote))]);
     let mut messages: Vec<Vec<u8>> =
-        answers.map(|answer| form::appended_form(&answer, None).encode_to_vec()).collect();
+        answers.map(|answer| form::appended_form(&answer, None, 0).encode_to_vec()).collect();
     messages.push(form::append_form(to(), append).encode_to_vec());
     messages.push(form::ask_form(to(), &ask).encode_to_vec());
     messages.push(form::voted_form(&VoteResponse::new(vote, Some(id), true)).encode_to_vec());

@@ -9,6 +9,7 @@ use proto::raft::v1 as pb;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
+use super::super::clocks::Clocks;
 use super::super::digests::Digests;
 use super::super::identity::Identity;
 use super::super::types::{Group0Types, Member};
@@ -31,6 +32,7 @@ pub(in super::super) struct Links {
     identity: Arc<Identity>,
     pace: Pace,
     digests: Arc<Digests>,
+    clocks: Arc<Clocks>,
     dialler: Dialler,
     known: Mutex<HashMap<u64, Arc<Link>>>,
     /// While it is set, nothing goes out that a leader sends.
@@ -74,10 +76,11 @@ impl Links {
         identity: Arc<Identity>,
         pace: Pace,
         digests: Arc<Digests>,
+        clocks: Arc<Clocks>,
         dialler: Dialler,
     ) -> Links {
         let silent = watch::Sender::new(false);
-        Links { identity, pace, digests, dialler, known: Mutex::default(), silent }
+        Links { identity, pace, digests, clocks, dialler, known: Mutex::default(), silent }
     }
 
     /// Takes note of where a member is.
@@ -106,6 +109,11 @@ impl Links {
     /// What members say that their states came to.
     pub(super) fn digests(&self) -> &Digests {
         &self.digests
+    }
+
+    /// What members say of their clocks.
+    pub(super) fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     /// From now on appends and snapshots go out, or don't.

@@ -1,6 +1,7 @@
 //! One other coordinator, as Raft talks to it. An error is never taken for an answer: nothing is
 //! granted or acknowledged on behalf of a peer that has said nothing.
 
+use crate::now::wall_millis;
 use crate::wait::Wait;
 use process::wait::{bounded, watched};
 use std::collections::VecDeque;
@@ -61,9 +62,11 @@ impl Unanswered {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push_back(sent);
     }
 
-    fn answered(&self) {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    /// How long ago the one was sent that is answered now.
+    fn answered(&self) -> Option<Duration> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         self.places.add_permits(1);
+        sent.map(|(at, _)| at.elapsed())
     }
 
     /// Until when the one that waits longest is to be answered: a large one takes its time on the
@@ -185,12 +188,16 @@ impl Peer {
                     _ => continue,
                 },
             };
-            unanswered.answered();
+            let passed = unanswered.answered();
             return match message {
                 Ok(None) => None,
                 Ok(Some(answer)) => {
                     if let Some(said) = answer.state.as_ref().and_then(form::said_of) {
                         self.links.digests().heard(self.target, said);
+                    }
+                    if let Some(passed) = passed {
+                        let clocks = self.links.clocks();
+                        clocks.heard(self.target, answer.wall_ms, wall_millis(), passed);
                     }
                     Some(form::appended_of(answer).map_err(|e| self.unreachable(e).into()))
                 }

@@ -1,6 +1,7 @@
 //! The raft port: what other coordinators ask of this one. What is meant for another cluster or
 //! another member is refused before Raft sees it.
 
+use crate::now::wall_millis;
 use crate::wait::Wait;
 use process::wait::{Overdue, bounded, watched};
 use std::pin::Pin;
@@ -173,7 +174,7 @@ impl<S: StateMachine> RaftService for RaftApi<S> {
         let (caller, said) = (tls::caller(), request.into_inner());
         tokio::spawn(forward(self.group0.clone(), caller, said, checked, refuse));
         let digests = Arc::clone(self.group0.inner.state.digests());
-        let form = move |result| form::appended_form(&result, digests.newest());
+        let form = move |result| form::appended_form(&result, digests.newest(), wall_millis());
         let answers = self.raft.stream_append(ReceiverStream::new(requests));
         let answers = answers.map(move |answer| answer.map(&form).map_err(|error| fatal(&error)));
         // A refusal ends the requests, so it comes after the answers to those before it.

@@ -1,0 +1,122 @@
+//! H14: retries that come while their own move runs, from another leader, or after their id was
+//! evicted; and coordinators whose clocks are thirty hours off.
+//!
+//! Not here: a client's clock (`outcomes.rs`).
+
+use crate::harness::{Cluster, Shape, soon};
+use crate::leaders::{one_move, others};
+use crate::signals;
+use client::{ClientError, new_request_id};
+use proto::admin::v1 as pb;
+use proto::faults::v1 as faults;
+use proto::faults::v1::clock_service_client::ClockServiceClient;
+use proto::faults::v1::memory_service_client::MemoryServiceClient;
+use proto::reasons::Reason;
+use std::time::Duration;
+
+const AGAIN: Duration = Duration::from_millis(20);
+const THIRTY_HOURS_MS: i64 = 30 * 3_600_000;
+
+async fn set_clock(cluster: &Cluster, name: &str, ahead_ms: i64) {
+    let mut clock = ClockServiceClient::new(cluster.agents_channel(name));
+    clock.set_clock(faults::SetClockRequest { ahead_ms }).await.expect("set");
+}
+
+/// Whose clocks are not the leader's, and by how much, once that is so.
+async fn alarm(cluster: &Cluster, what: &str, is_so: impl Fn(&[(String, i64)]) -> bool) {
+    let seen = async {
+        loop {
+            let status = cluster.admin().status().await.expect("answered");
+            let apart = |one: pb::Coordinator| Some((one.name, one.clock_ahead_ms?));
+            let apart: Vec<_> = status.coordinators.into_iter().filter_map(apart).collect();
+            if is_so(&apart) {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    soon(what, seen).await;
+}
+
+/// Another change, of somebody whose clock is right.
+async fn another(cluster: &Cluster, name: String) {
+    let request_id = new_request_id().to_string();
+    let (replication_factor, tablets) = (1, 1);
+    let table = pb::CreateTableRequest {
+        request_id,
+        name,
+        replication_factor,
+        tablets,
+        ..Default::default()
+    };
+    cluster.admin().create_table(table).await.expect("nobody is shut out");
+}
+
+async fn id_of(cluster: &Cluster, asked: &pb::MigrateRequest) -> String {
+    let told = cluster.admin().migrate(asked.clone()).await.expect("the same request");
+    told.migration.expect("a migration").id
+}
+
+/// A move runs, and stands still. Its request gets the stored outcome from whoever leads, and nobody
+/// else is shut out, while the clock of a follower, and of one leader after the other, is thirty
+/// hours off: it is an alarm, and such a leader hands over. Once the id is evicted, nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn h14_a_retry_is_answered_under_clocks_that_are_off_until_its_id_is_evicted() {
+    let shape = Shape { coordinators: 3, profile: "standard", ..Shape::default() };
+    let cluster = Cluster::start_as(shape).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.admin().pause(pb::PauseRequest::default()).await.expect("paused");
+    let asked = one_move(&tablet);
+    let id = id_of(&cluster, &asked).await;
+    let by_another_id = cluster.admin().migrate(one_move(&tablet)).await.expect_err("it runs");
+    assert_eq!(by_another_id.reason(), Some(Reason::TabletBusy), "{by_another_id}");
+
+    let names = cluster.coordinators();
+    let leader = cluster.leader(&names).await;
+    let follower = others(&names, &leader).remove(0);
+    alarm(&cluster, "clocks that agree", <[_]>::is_empty).await;
+    set_clock(&cluster, &follower, THIRTY_HOURS_MS).await;
+    let is_follower = |apart: &[(String, i64)]| matches!(apart, [(name, ahead)] if *name == follower && *ahead > THIRTY_HOURS_MS - 10_000);
+    alarm(&cluster, "the follower's clock to be an alarm", is_follower).await;
+    cluster.said(&leader, "this member's clock is not this coordinator's").await;
+    let samples = signals::samples(cluster.agent(&leader)).await;
+    assert!(signals::value(&samples, "palisade_clocks_apart_seconds") > 3_600.0);
+    assert_eq!(cluster.leader(&names).await, leader, "the leader's own clock is right");
+    assert_eq!(id_of(&cluster, &asked).await, id);
+    another(&cluster, "beside".into()).await;
+    set_clock(&cluster, &follower, 0).await;
+
+    for (round, off) in [-THIRTY_HOURS_MS, THIRTY_HOURS_MS].into_iter().enumerate() {
+        alarm(&cluster, "clocks that agree", <[_]>::is_empty).await;
+        let odd = cluster.leader(&names).await;
+        set_clock(&cluster, &odd, off).await;
+        cluster.said(&odd, "another one is to lead").await;
+        cluster.leader(&others(&names, &odd)).await;
+        assert_eq!(id_of(&cluster, &asked).await, id, "from another leader");
+        another(&cluster, format!("under{round}")).await;
+        let is_odd = |apart: &[(String, i64)]| matches!(apart, [(name, ahead)] if *name == odd && ahead.signum() == off.signum());
+        alarm(&cluster, "its clock to be an alarm", is_odd).await;
+        set_clock(&cluster, &odd, 0).await;
+    }
+
+    for name in &names {
+        let mut memory = MemoryServiceClient::new(cluster.agents_channel(name));
+        let limit = faults::LimitMemoryRequest { requests: 10 };
+        memory.limit_memory(limit).await.expect("fewer");
+    }
+    for number in 0..12 {
+        another(&cluster, format!("later{number}")).await;
+    }
+    let evicted = cluster.admin().migrate(asked).await.expect_err("nobody knows of it any more");
+    assert!(evicted.is_outcome_unknown(), "{evicted}");
+    assert!(
+        matches!(&evicted, ClientError::Refused(why) if why.reason == Reason::RequestIdExpired)
+    );
+    // How to look.
+    let running = cluster.admin().list_migrations(true).await.expect("those that run");
+    assert_eq!(running.iter().map(|one| &one.id).collect::<Vec<_>>(), [&id]);
+    cluster.admin().resume(pb::ResumeRequest::default()).await.expect("resumed");
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert_eq!(cluster.admin().list_migrations(false).await.expect("all").len(), 1, "once");
+}
