@@ -1,5 +1,5 @@
-//! The silence of this process' waits, that it forgets requests, that its clock is wrong, and that its
-//! state is another one, as services for process tests: with the feature `faults`, and where the
+//! The silence of this process' waits, that it forgets requests, that its clock is wrong, that it is mute
+//! as a leader, and that its state is another one, as services for process tests: with the feature `faults`, and where the
 //! coordinator was started with `--faults`.
 
 use crate::group0::Group0;
@@ -9,6 +9,7 @@ use process::wait::Named;
 use process::wait::faults::{silence, silenced};
 use proto::faults::v1 as pb;
 use proto::faults::v1::clock_service_server::{ClockService, ClockServiceServer};
+use proto::faults::v1::leader_service_server::{LeaderService, LeaderServiceServer};
 use proto::faults::v1::memory_service_server::{MemoryService, MemoryServiceServer};
 use proto::faults::v1::state_service_server::{StateService, StateServiceServer};
 use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
@@ -37,6 +38,39 @@ impl ClockService for ClockApi {
         crate::now::set_ahead(ahead_ms);
         tracing::warn!(ahead_ms, "the wall clock of this coordinator is set");
         Ok(Response::new(pb::SetClockResponse {}))
+    }
+}
+
+/// Serves a leader that is mute.
+#[derive(Debug)]
+pub(crate) struct LeaderApi;
+
+/// The service.
+pub(crate) fn leader() -> LeaderServiceServer<LeaderApi> {
+    LeaderServiceServer::new(LeaderApi)
+}
+
+/// Whether what this coordinator says as a leader doesn't go out.
+static MUTE: AtomicBool = AtomicBool::new(false);
+
+/// Whether what this coordinator says as a leader goes out to nobody.
+pub(crate) fn is_mute() -> bool {
+    MUTE.load(Ordering::Relaxed)
+}
+
+#[tonic::async_trait]
+impl LeaderService for LeaderApi {
+    async fn set_mute(
+        &self,
+        request: Request<pb::SetMuteRequest>,
+    ) -> Result<Response<pb::SetMuteResponse>, Status> {
+        let on = request.into_inner().on;
+        MUTE.store(on, Ordering::Relaxed);
+        tracing::warn!(
+            on,
+            "what this coordinator says as a leader goes out to nobody, or does again"
+        );
+        Ok(Response::new(pb::SetMuteResponse {}))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a coordinator is started: flags, each with its `PALISADE_*` variable. No file.
 
-use crate::group0::DIGEST_EVERY;
+use crate::group0::{DIGEST_EVERY, SNAPSHOT_EVERY};
 use clap::{Args, ValueEnum};
 use process::ProcessArgs;
 use std::net::SocketAddr;
@@ -69,6 +69,12 @@ pub struct CoordinatorArgs {
     #[arg(long, env = "PALISADE_DIGEST_EVERY", default_value_t = DIGEST_EVERY, hide = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub digest_every: u64,
+
+    /// A snapshot is made each time this many entries have been committed since the last; a fifth of
+    /// them stays in the log for coordinators that lag.
+    #[arg(long, env = "PALISADE_SNAPSHOT_EVERY", default_value_t = SNAPSHOT_EVERY, hide = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_every: u64,
 
     /// Serve the fault switches on the agents' port: for tests only.
     #[arg(long, env = "PALISADE_FAULTS", hide = true)]

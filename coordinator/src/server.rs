@@ -158,6 +158,8 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
     let listeners = Listeners::open(&args).await?;
     let mut options = Options::new(&args.data, listeners.member(&args));
     options.digest_every = args.digest_every;
+    options.snapshot_every = args.snapshot_every;
+    options.keep = args.snapshot_every / 5;
     options.dial = Dial::new(tls.clone(), Kind::Coordinator);
     let options = match args.profile {
         Profile::Standard => options,
@@ -295,6 +297,7 @@ async fn serve(
         serve_agents = serve_agents
             .add_service(crate::faults_api::service())
             .add_service(crate::faults_api::clock())
+            .add_service(crate::faults_api::leader())
             .add_service(crate::faults_api::memory(group0.clone()))
             .add_service(crate::faults_api::state(group0.clone()));
     }

@@ -36,7 +36,7 @@ fn served(method: &MethodDescriptor) -> (&'static str, &'static str) {
         "palisade.data.v1" => ("n1", "data"),
         "palisade.stream.v1" => ("n1", "stream"),
         "palisade.faults.v1" => match method.parent_service().name() {
-            "ClockService" | "MemoryService" | "StateService" => ("c1", "agents"),
+            "ClockService" | "LeaderService" | "MemoryService" | "StateService" => ("c1", "agents"),
             _ => ("n1", "stream"),
         },
         other => panic!("{other} is served nowhere that this test knows of"),

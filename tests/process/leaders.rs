@@ -2,18 +2,22 @@
 
 use crate::harness::{Cluster, Loss, Shape, soon};
 use crate::signals;
-use client::new_request_id;
+use client::{AdminClient, new_request_id};
 use migrations::retry::ChangeOutcome;
 use proto::admin::v1 as pb;
 use proto::admin::v1::migration_service_client::MigrationServiceClient;
+use proto::faults::v1 as faults;
+use proto::faults::v1::leader_service_client::LeaderServiceClient;
 use proto::reasons::Reason;
 use proto::status::{Refusal, outcome_of};
 use proto::types::v1::Stage;
 use std::collections::BTreeSet;
-use tonic::Status;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tonic::{Response, Status};
 
 /// How long it takes to look again where nothing tells of a change.
-const AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+const AGAIN: Duration = Duration::from_millis(10);
 
 async fn of_three() -> Cluster {
     let profile = "standard";
@@ -45,18 +49,71 @@ async fn log_of(cluster: &Cluster, name: &str) -> u64 {
 }
 
 pub(crate) fn one_move(tablet: &pb::Tablet) -> pb::MigrateRequest {
-    pb::MigrateRequest {
-        request_id: new_request_id().to_string(),
-        tablet: tablet.id,
-        from: "n1".into(),
-        to: "n4".into(),
-        ..Default::default()
+    a_move(tablet, "n1", "n4")
+}
+
+fn a_move(tablet: &pb::Tablet, from: &str, to: &str) -> pb::MigrateRequest {
+    let request_id = new_request_id().to_string();
+    let (from, to) = (from.to_owned(), to.to_owned());
+    pb::MigrateRequest { request_id, tablet: tablet.id, from, to, ..Default::default() }
+}
+
+/// Asks the leader for a move, and cuts it off once these have it in their logs, before it hears of
+/// that; what it says in the end.
+async fn lost(cluster: &Cluster, old: &str, heard: &[String], asked: &pb::MigrateRequest) -> First {
+    let request = asked.clone();
+    let mut migrations = MigrationServiceClient::new(cluster.admin_channel(old));
+    let mut before = Vec::new();
+    for at in heard {
+        before.push(log_of(cluster, at).await);
     }
+    let is_its_own = heard.iter().any(|at| at == old);
+    cluster.links().isolate(old, if is_its_own { Loss::Both } else { Loss::ToIt });
+    let proposed = tokio::spawn(async move { migrations.migrate(request).await });
+    for (at, before) in heard.iter().zip(before) {
+        logged(cluster, at, before).await;
+    }
+    cluster.links().isolate(old, Loss::Both);
+    proposed
+}
+
+/// The answer to the first try, some time.
+type First = JoinHandle<Result<Response<pb::MigrateResponse>, Status>>;
+
+async fn said(first: First) -> Result<String, Status> {
+    let first = soon("the first answer", first).await.expect("no panic");
+    first.map(|done| done.into_inner().migration.expect("a migration").id)
+}
+
+async fn mute(cluster: &Cluster, name: &str, on: bool) {
+    let mut leader = LeaderServiceClient::new(cluster.agents_channel(name));
+    leader.set_mute(faults::SetMuteRequest { on }).await.expect("set");
+}
+
+/// Who of these leads, by its own word: though nobody hears it.
+async fn elected(cluster: &Cluster, among: &[String]) -> String {
+    let leads = async {
+        loop {
+            for name in among {
+                let samples = signals::samples(cluster.agent(name)).await;
+                if signals::value(&samples, "palisade_leader") > 0.0 {
+                    return name.clone();
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    soon("an election", leads).await
 }
 
 /// What the first try was told; the same request through the client library, again and again; and
-/// what there is of it: one migration, which ends.
-async fn once(cluster: &Cluster, asked: pb::MigrateRequest, first: Result<String, Status>) {
+/// what there is of it: one migration, which ends, so that there are so many.
+async fn once(
+    cluster: &Cluster,
+    asked: pb::MigrateRequest,
+    first: Result<String, Status>,
+    count: usize,
+) {
     let mut ids = BTreeSet::new();
     match first {
         // The late OK.
@@ -80,7 +137,7 @@ async fn once(cluster: &Cluster, asked: pb::MigrateRequest, first: Result<String
     let again = cluster.admin().migrate(asked).await.expect("the same request");
     assert_eq!(again.migration.expect("a migration").id, id);
     let all = cluster.admin().list_migrations(false).await.expect("all that is remembered");
-    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!(all.len(), count, "{all:#?}");
 }
 
 /// F1: a leader loses its leadership while a move is being committed. Its successor commits it, or
@@ -95,21 +152,90 @@ async fn f1_a_move_whose_leader_is_lost_is_one_migration() {
         let old = cluster.leader(&names).await;
         let others = others(&names, &old);
         let asked = one_move(&tablet);
-        let request = asked.clone();
-        let mut migrations = MigrationServiceClient::new(cluster.admin_channel(&old));
-        let at = if is_heard { &others[0] } else { &old };
-        let before = log_of(&cluster, at).await;
-        // Heard: the others have the entry, and their answers are lost.
-        cluster.links().isolate(&old, if is_heard { Loss::ToIt } else { Loss::Both });
-        let proposed = tokio::spawn(async move { migrations.migrate(request).await });
-        logged(&cluster, at, before).await;
-        cluster.links().isolate(&old, Loss::Both);
+        // Heard: the other has the entry, and its answer is lost.
+        let at = if is_heard { others[..1].to_vec() } else { vec![old.clone()] };
+        let first = lost(&cluster, &old, &at, &asked).await;
         cluster.leader(&others).await;
         cluster.links().heal();
-        let first = soon("the first answer", proposed).await.expect("no panic");
-        let id = first.map(|done| done.into_inner().migration.expect("a migration").id);
-        once(&cluster, asked, id).await;
+        once(&cluster, asked, said(first).await, 1).await;
     }
+}
+
+/// F1: a leader loses its leadership while a move is being committed. (c) The next one commits
+/// nothing, and a third leader commits it. (d) The next one commits it, and takes it off its log; the
+/// old one hears of it in a snapshot, and is asked again as a leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn f1_a_move_that_a_third_leader_commits_or_a_snapshot_has_is_one_migration() {
+    let coordinator_flags = &["--snapshot-every=40"];
+    let profile = "standard";
+    let shape = Shape {
+        coordinators: 3,
+        has_proxies: true,
+        profile,
+        coordinator_flags,
+        ..Shape::default()
+    };
+    let cluster = Cluster::start_as(shape).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let names = cluster.coordinators();
+
+    let old = cluster.leader(&names).await;
+    let rest = others(&names, &old);
+    for name in &rest {
+        mute(&cluster, name, true).await;
+    }
+    let asked = a_move(&tablet, "n1", "n4");
+    let first = lost(&cluster, &old, &rest, &asked).await;
+    let second = elected(&cluster, &rest).await;
+    let committed = signals::samples(cluster.agent(&second)).await;
+    let last = signals::value(&committed, "palisade_log_last_index");
+    assert!(signals::value(&committed, "palisade_log_committed_index") < last - 1.0, "{second}");
+    for name in rest.iter().filter(|name| **name != second) {
+        mute(&cluster, name, false).await;
+    }
+    cluster.links().heal();
+    cluster.leader(&others(&names, &second)).await;
+    mute(&cluster, &second, false).await;
+    once(&cluster, asked, said(first).await, 1).await;
+
+    let old = cluster.leader(&names).await;
+    let rest = others(&names, &old);
+    let asked = a_move(&tablet, "n4", "n1");
+    let before = log_of(&cluster, &old).await as f64;
+    let first = lost(&cluster, &old, &rest, &asked).await;
+    let next = cluster.leader(&rest).await;
+    let beside = AdminClient::connect(vec![cluster.admin_address(&next).to_owned()]);
+    let compacted = async {
+        loop {
+            let samples = signals::samples(cluster.agent(&next)).await;
+            if signals::value(&samples, "palisade_log_purged_index") > before + 10.0 {
+                return;
+            }
+            let reason = "one entry more".to_owned();
+            let more = pb::DisableBalancingRequest { reason, ..Default::default() };
+            beside.disable_balancing(more).await.expect("a change");
+        }
+    };
+    soon("it to be taken off the log", compacted).await;
+    cluster.links().heal();
+    let first = said(first).await;
+    assert!(first.is_err(), "nobody tells it what came of its entry: {first:?}");
+    transferred(&cluster, &names, &old).await;
+    let samples = signals::samples(cluster.agent(&old)).await;
+    assert!(signals::value(&samples, "palisade_log_purged_index") > before, "by a snapshot");
+    once(&cluster, asked, first, 2).await;
+}
+
+/// Has the one that led before lead again.
+async fn transferred(cluster: &Cluster, names: &[String], to: &str) {
+    let again = async {
+        while cluster.leader(names).await != to {
+            let request = pb::TransferLeaderRequest { to: to.to_owned(), ..Default::default() };
+            // It may not have caught up yet; it is asked again.
+            let _ = cluster.admin().transfer_leader(request).await;
+        }
+    };
+    soon("the first one to lead again", again).await;
 }
 
 /// F2: a leader drives a move, and has its session open; it is cut off; its successor ends the move;
@@ -144,14 +270,7 @@ async fn f2_a_leader_that_comes_back_does_not_go_on_with_what_it_had_in_hand() {
     assert!(over.contains(&ended.state()), "{ended:#?}");
     cluster.silence("n4", "stream_next", false).await;
     cluster.links().heal();
-    let again = async {
-        while cluster.leader(&names).await != first {
-            let request = pb::TransferLeaderRequest { to: first.clone(), ..Default::default() };
-            // It may not have caught up yet; it is asked again.
-            let _ = cluster.admin().transfer_leader(request).await;
-        }
-    };
-    soon("the first one to lead again", again).await;
+    transferred(&cluster, &names, &first).await;
     let still = cluster.admin().migration(&id).await.expect("it is remembered");
     assert_eq!(still.state(), ended.state(), "{still:#?}");
     assert!(cluster.admin().list_migrations(true).await.expect("a list").is_empty());

@@ -53,8 +53,8 @@ pub use error::{
 };
 pub use follow::{Leadership, Role, Standing, Status};
 pub use handle::Group0;
-pub(crate) use options::DIGEST_EVERY;
 pub use options::Options;
+pub(crate) use options::{DIGEST_EVERY, SNAPSHOT_EVERY};
 pub use remains::{Remains, read_remains};
 pub use restored::{SnapshotFile, begin_restored, read_snapshot};
 pub use transport::RaftApi;

@@ -12,6 +12,9 @@ use tls::{Dial, Kind};
 /// Each time it takes a core for as long as a snapshot does.
 pub(crate) const DIGEST_EVERY: u64 = 8_192;
 
+/// How many entries one snapshot is made from the next.
+pub(crate) const SNAPSHOT_EVERY: u64 = 5_000;
+
 /// What group0 is opened with. [`Options::new`] gives the defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -54,9 +57,9 @@ impl Options {
             heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1600),
-            snapshot_every: 5000,
+            snapshot_every: SNAPSHOT_EVERY,
             digest_every: DIGEST_EVERY,
-            keep: 1000,
+            keep: SNAPSHOT_EVERY / 5,
             checks_quorum: true,
             feature_level: 0,
             dial: Dial::new(None, Kind::Coordinator),

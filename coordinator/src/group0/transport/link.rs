@@ -122,6 +122,10 @@ impl Links {
     }
 
     pub(super) fn is_silent(&self) -> bool {
+        #[cfg(feature = "faults")]
+        if crate::faults_api::is_mute() {
+            return true;
+        }
         *self.silent.borrow()
     }
 
