@@ -6,7 +6,7 @@ use crate::group0::Group0;
 use crate::machine::Machine;
 use crate::wait::Wait;
 use process::wait::Named;
-use process::wait::faults::{silence, silenced};
+use process::wait::faults::{Met, met, silence};
 use proto::faults::v1 as pb;
 use proto::faults::v1::clock_service_server::{ClockService, ClockServiceServer};
 use proto::faults::v1::leader_service_server::{LeaderService, LeaderServiceServer};
@@ -156,10 +156,10 @@ impl WaitService for WaitApi {
         &self,
         _: Request<pb::ListWaitsRequest>,
     ) -> Result<Response<pb::ListWaitsResponse>, Status> {
-        let waits = Wait::ALL.iter().map(|wait| pb::Wait {
-            name: wait.name().to_owned(),
-            bound_ms: u64::try_from(wait.bound().as_millis()).unwrap_or(u64::MAX),
-            silenced: silenced(wait.name()),
+        let waits = Wait::ALL.iter().map(|wait| {
+            let Met { silenced, ended } = met(wait.name());
+            let bound_ms = u64::try_from(wait.bound().as_millis()).unwrap_or(u64::MAX);
+            pb::Wait { name: wait.name().to_owned(), bound_ms, silenced, ended }
         });
         Ok(Response::new(pb::ListWaitsResponse { waits: waits.collect() }))
     }

@@ -17,7 +17,9 @@ use crate::observed::Observed;
 use crate::options::{CoordinatorArgs, Profile};
 use crate::proposer::Proposer;
 use crate::readiness::Readiness;
+use crate::wait::Wait;
 use migrations::state::FEATURE_LEVEL;
+use process::wait::bounded;
 use process::{ListenError, Signals};
 use proto::agent::v1::agent_service_server::AgentServiceServer;
 use std::net::SocketAddr;
@@ -214,7 +216,10 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
     stop.cancel();
     ending.cancel();
     tasks.close();
-    tasks.wait().await;
+    let ended = bounded(Wait::UnderWay, Wait::UnderWay.bound(), tasks.wait()).await;
+    if let Err(overdue) = ended {
+        tracing::warn!(%overdue, "what is under way does not end; nothing acknowledged is lost");
+    }
     shut_down(&group0).await;
     serve_raft.abort();
     served

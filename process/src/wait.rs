@@ -1,8 +1,8 @@
 //! Waits by name: whoever waits for another process, or for a disk, says for what and for how long.
 //!
-//! Each server has one enum of its waits; every one of them goes through [`bounded`], or through
-//! [`watched`] where a machine keeps the bound. With the feature `faults` each can be told never to
-//! be answered, by its name.
+//! Each server has one enum of its waits, made by [`waits`](crate::waits); every one of them goes
+//! through [`bounded`], or through [`watched`] where a machine keeps the bound. With the feature
+//! `faults` each can be told never to be answered, by its name, and how it ended then is counted.
 //!
 //! Not here: how long each may last (the servers' own `wait` modules).
 
@@ -13,6 +13,31 @@ use tokio::time::timeout;
 pub trait Named: Copy {
     /// Lower case, with underscores: as it stands in logs and in fault switches.
     fn name(self) -> &'static str;
+}
+
+/// One enum of waits, with the name of each and `ALL` of them: none can be left out of the list.
+#[macro_export]
+macro_rules! waits {
+    (
+        $(#[$outer:meta])*
+        $seen:vis enum $Wait:ident { $($(#[$inner:meta])* $Variant:ident = $name:literal,)+ }
+    ) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        $seen enum $Wait { $($(#[$inner])* $Variant,)+ }
+
+        impl $Wait {
+            /// All of them.
+            #[cfg(feature = "faults")]
+            $seen const ALL: &[$Wait] = &[$($Wait::$Variant),+];
+        }
+
+        impl $crate::wait::Named for $Wait {
+            fn name(self) -> &'static str {
+                match self { $($Wait::$Variant => $name,)+ }
+            }
+        }
+    };
 }
 
 /// What was waited for did not come.
@@ -37,26 +62,33 @@ pub async fn bounded<T>(
     bound: Duration,
     future: impl Future<Output = T>,
 ) -> Result<T, Overdue> {
-    let overdue = |_| Overdue { wait: wait.name(), bound };
-    timeout(bound, watched(wait, future)).await.map_err(overdue)
+    let asked = async {
+        let answer = future.await;
+        // What was asked for has been done; the answer to it never comes.
+        #[cfg(feature = "faults")]
+        if faults::takes_away(wait.name()) {
+            std::future::pending::<()>().await;
+        }
+        answer
+    };
+    timeout(bound, asked).await.map_err(|_| {
+        #[cfg(feature = "faults")]
+        faults::ends(wait.name());
+        Overdue { wait: wait.name(), bound }
+    })
 }
 
 /// Waits under a bound that somebody else keeps: a machine's deadline, beside it in a `select`. As
 /// cancel safe as the future is.
-#[cfg(not(feature = "faults"))]
-pub async fn watched<T>(_wait: impl Named, future: impl Future<Output = T>) -> T {
-    future.await
-}
-
-/// Waits under a bound that somebody else keeps: a machine's deadline, beside it in a `select`. As
-/// cancel safe as the future is.
-#[cfg(feature = "faults")]
 pub async fn watched<T>(wait: impl Named, future: impl Future<Output = T>) -> T {
     let answer = future.await;
-    // What was asked for has been done; the answer to it never comes.
+    #[cfg(feature = "faults")]
     if faults::takes_away(wait.name()) {
+        let _given_up = faults::GivenUp(wait.name());
         std::future::pending::<()>().await;
     }
+    #[cfg(not(feature = "faults"))]
+    let _unused = wait;
     answer
 }
 
@@ -69,7 +101,16 @@ pub mod faults {
     #[derive(Debug)]
     struct Silence {
         names: BTreeSet<String>,
-        met: BTreeMap<&'static str, u64>,
+        met: BTreeMap<&'static str, Met>,
+    }
+
+    /// What became of waits of one name.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Met {
+        /// So many had their answer taken away.
+        pub silenced: u64,
+        /// So many of these are over: by their bound, or given up by who keeps it.
+        pub ended: u64,
     }
 
     static SILENCE: Mutex<Silence> =
@@ -88,9 +129,9 @@ pub mod faults {
         };
     }
 
-    /// How often the wait of this name has had its answer taken away.
-    pub fn silenced(name: &str) -> u64 {
-        silence_now().met.get(name).copied().unwrap_or(0)
+    /// What became of the waits of this name.
+    pub fn met(name: &str) -> Met {
+        silence_now().met.get(name).copied().unwrap_or_default()
     }
 
     /// Whether this answer is taken away; counts it.
@@ -98,8 +139,25 @@ pub mod faults {
         let mut silence = silence_now();
         let is_silenced = silence.names.contains(name);
         if is_silenced {
-            *silence.met.entry(name).or_default() += 1;
+            silence.met.entry(name).or_default().silenced += 1;
         }
         is_silenced
+    }
+
+    /// One that had its answer taken away is over.
+    pub(super) fn ends(name: &'static str) {
+        if let Some(met) = silence_now().met.get_mut(name) {
+            met.ended = met.silenced.min(met.ended + 1);
+        }
+    }
+
+    /// Goes when whoever watches a wait goes on.
+    #[derive(Debug)]
+    pub(super) struct GivenUp(pub(super) &'static str);
+
+    impl Drop for GivenUp {
+        fn drop(&mut self) {
+            ends(self.0);
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::stream::Puller;
 use crate::wait::Wait;
 use migrations::id::TabletId;
 use process::wait::Named;
-use process::wait::faults::{silence, silenced};
+use process::wait::faults::{Met, met, silence};
 use proto::convert;
 use proto::faults::v1 as pb;
 use proto::faults::v1::fault_service_server::{FaultService, FaultServiceServer};
@@ -232,10 +232,10 @@ impl WaitService for WaitApi {
         _: Request<pb::ListWaitsRequest>,
     ) -> Result<Response<pb::ListWaitsResponse>, Status> {
         let settings = self.agent.settings();
-        let waits = Wait::ALL.iter().map(|wait| pb::Wait {
-            name: wait.name().to_owned(),
-            bound_ms: u64::try_from(wait.bound(&settings).as_millis()).unwrap_or(u64::MAX),
-            silenced: silenced(wait.name()),
+        let waits = Wait::ALL.iter().map(|wait| {
+            let Met { silenced, ended } = met(wait.name());
+            let bound_ms = u64::try_from(wait.bound(&settings).as_millis()).unwrap_or(u64::MAX);
+            pb::Wait { name: wait.name().to_owned(), bound_ms, silenced, ended }
         });
         Ok(Response::new(pb::ListWaitsResponse { waits: waits.collect() }))
     }

@@ -81,6 +81,8 @@ pub const NOTE_PATIENCE: Duration = Duration::from_secs(1);
 const _: () = assert!(2 * NOTE_PATIENCE.as_millis() <= 2_000);
 /// A receiver says within this how a stream stands.
 pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(2);
+/// How long calls, and then streams and the last sync, may take at the end.
+pub const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a barrier that waits says who holds it up.
 pub const WAITING_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// A request with a newer version than the tablet's here waits for it no longer than this, and no

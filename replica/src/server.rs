@@ -5,13 +5,14 @@ use crate::attach::{self, Attachments};
 use crate::clock::NodeClock;
 use crate::data::DataApi;
 use crate::lease::Lease;
-use crate::limits::{CONNECTIONS, EVENTS_QUEUED, PORTS};
+use crate::limits::{CONNECTIONS, EVENTS_QUEUED, PORTS, SHUTDOWN_PATIENCE};
 use crate::metrics::Syncs;
 use crate::options::ReplicaArgs;
 use crate::sessions::Sessions;
 use crate::store::{Directory, SledStore, StoreError, StoreOptions, TabletStore};
 use crate::stream::{Puller, Standing, StreamApi, transport};
 use crate::tablets::Tablets;
+use crate::wait::{Wait, bounded};
 use migrations::node::NodeLocation;
 use migrations::state::FEATURE_LEVEL;
 use process::{ListenError, Signals};
@@ -19,15 +20,11 @@ use proto::data::v1::data_service_server::DataServiceServer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tls::{Kind, Tls, TlsError, incoming};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// How long calls that are under way may take at the end.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why an agent could not be started, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -153,11 +150,20 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
     stop.cancel();
     expiry.abort();
     reporting.abort();
-    puller.stop_all().await;
     tasks.close();
-    tasks.wait().await;
-    if let Err(error) = agent.tablets.store().durable().wait().await {
-        tracing::warn!(%error, "the last sync failed; nothing acknowledged is lost");
+    let settled = async {
+        puller.stop_all().await;
+        tasks.wait().await;
+        agent.tablets.store().durable().wait().await
+    };
+    match bounded(Wait::Stop, &agent.settings(), settled).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the last sync failed; nothing acknowledged is lost");
+        }
+        Err(overdue) => {
+            tracing::warn!(%overdue, "what is under way does not end; nothing acknowledged is lost");
+        }
     }
     Ok(ended?)
 }

@@ -16,7 +16,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Seen {
     /// How often somebody else began to lead, or the same one anew.
     pub(super) failovers: u64,
-    /// How often an incarnation of a node was put out.
+    /// How many incarnations were seen to be fenced. One that a later process of its node has
+    /// followed without a fence is none of these.
     pub(super) fences: u64,
     term: u64,
     nodes: BTreeMap<u64, (Incarnation, bool)>,
@@ -67,11 +68,8 @@ impl Seen {
             let incarnation = node.incarnation.map(|version| (version.era, version.counter));
             let is_fenced = node.state() == pb::NodeState::Fenced;
             let before = self.nodes.insert(node.id, (incarnation, is_fenced));
-            // A new incarnation puts the one before it out, if nothing else has.
-            let (was, was_fenced) = before.unwrap_or((incarnation, false));
-            let is_new = was != incarnation;
-            self.fences += u64::from(is_new && !was_fenced);
-            self.fences += u64::from(is_fenced && (is_new || !was_fenced));
+            let is_known = before == Some((incarnation, true));
+            self.fences += u64::from(is_fenced && !is_known);
         }
     }
 }
@@ -101,7 +99,8 @@ mod tests {
         assert_eq!(take(4, 1, Fenced), (1, 1));
         assert_eq!(take(4, 1, Fenced), (1, 1));
         assert_eq!(take(4, 2, Admitted), (1, 1), "it was fenced before");
-        assert_eq!(take(4, 3, Admitted), (1, 2), "the one before was not seen to be fenced");
-        assert_eq!(take(6, 3, Admitted), (2, 2));
+        assert_eq!(take(4, 3, Admitted), (1, 1), "nobody was fenced");
+        assert_eq!(take(4, 4, Fenced), (1, 2));
+        assert_eq!(take(6, 4, Admitted), (2, 2));
     }
 }

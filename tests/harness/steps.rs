@@ -97,18 +97,25 @@ impl Cluster {
 
     /// Waits until so many answers of a wait were taken away.
     pub(crate) async fn met(&self, name: &str, wait: &str, times: u64) {
-        let mut silences = self.silences(name);
-        let met = async {
-            loop {
-                let all = silences.list_waits(pb::ListWaitsRequest {}).await;
-                let all = all.expect("a list").into_inner().waits;
-                let found = all.iter().find(|one| one.name == wait).expect("there is such a wait");
-                if found.silenced >= times {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
+        let met = self.until_wait(name, wait, |one| one.silenced >= times);
         soon(&format!("{wait} of {name} to be met {times} times"), met).await;
+    }
+
+    /// Waits until one whose answer was taken away is over, without one.
+    pub(crate) async fn over(&self, name: &str, wait: &str) {
+        let over = self.until_wait(name, wait, |one| one.ended > 0);
+        soon(&format!("{wait} of {name} to be over"), over).await;
+    }
+
+    async fn until_wait(&self, name: &str, wait: &str, is_so: impl Fn(&pb::Wait) -> bool) {
+        let mut silences = self.silences(name);
+        loop {
+            let all = silences.list_waits(pb::ListWaitsRequest {}).await;
+            let all = all.expect("a list").into_inner().waits;
+            if is_so(all.iter().find(|one| one.name == wait).expect("there is such a wait")) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -4,6 +4,7 @@
 use crate::harness::middle::{Beat, Middle};
 use crate::harness::steps::{Switch, step};
 use crate::harness::{Cluster, Shape, soon};
+use crate::streams::failures;
 use client::Router;
 use proto::admin::v1 as pb;
 use proto::faults::v1::Step;
@@ -32,12 +33,6 @@ async fn fill(router: &Router, keys: u32) {
     for key in 0..keys {
         router.put("orders", &key.to_be_bytes(), b"value").await.expect("a put");
     }
-}
-
-/// Why the attempts of a migration failed.
-fn failures(migration: &pb::Migration) -> Vec<&str> {
-    let failures = migration.stages.iter().map(|stage| stage.failure.as_str());
-    failures.filter(|failure| !failure.is_empty()).collect()
 }
 
 /// D1: the source has heard the last message, and in that moment the connection is gone. Play it

@@ -285,9 +285,9 @@ async fn d6_slow_goes_on_stalled_is_named_and_half_open_is_gone() {
 }
 
 /// D10: the receiver is killed when 60 % are on its disk. The same source goes on from there: less
-/// than 5 % is sent again.
+/// than 5 % is sent again. Where it is the source that is killed, the others begin at the start.
 #[tokio::test(flavor = "multi_thread")]
-async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
+async fn d10_the_same_source_goes_on_at_60_percent_and_others_begin_at_the_start() {
     const VALUES: u32 = 128;
     const VALUE: usize = 256 << 10;
     // A receiver that takes longer to come back than its lease lasts is fenced, and the move ends.
@@ -348,4 +348,29 @@ async fn d10_a_receiver_that_was_killed_at_60_percent_goes_on_from_there() {
     // Beside what was on its way when it was killed: a window of 4 MiB, and chunks around it.
     assert!(again < (5 << 20) + total / 20, "{first} and {second} of {total}: {again} again");
     cluster.replicas_agree(&tablet).await;
+
+    let passed = |node: &str| sent(cluster.links().streams(node));
+    let id = cluster.migrate(&tablet, "n4", "n1").await;
+    let most = async {
+        while passed("n4") < total / 10 * 6 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("60 %", most).await;
+    cluster.kill("n4");
+    set_rate(&cluster, 0).await;
+    let passed = |node: &str| sent(cluster.links().streams(node));
+    let all = async {
+        let mut most = [0; 2];
+        loop {
+            most = [most[0].max(passed("n2")), most[1].max(passed("n3"))];
+            let migration = cluster.admin().migration(&id).await.expect("it is known");
+            if migration.state() != pb::MigrationState::Running {
+                return (most, migration);
+            }
+        }
+    };
+    let (others, ended) = soon("the end", all).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert!(others.iter().all(|sent| *sent >= total), "{others:?} of {total}: {ended:#?}");
 }

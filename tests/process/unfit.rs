@@ -4,38 +4,86 @@ use crate::harness::steps::{acknowledge, step};
 use crate::harness::{Cluster, soon};
 use crate::workload::Workload;
 use proto::admin::v1 as pb;
-use proto::faults::v1::Step;
+use proto::faults::v1::{DiskFault, SetDiskFaultRequest, Step};
 use proto::types::v1::Stage;
 
-/// The handler of a bystander's orders is wedged while its renewals flow; and the leaving
-/// replica never drops its copy. Each is unfit, and fenced; its data goes on being served; the
-/// move ends as done, and the node is admitted anew.
+/// How a node renews its lease and does not do what a move needs.
+#[derive(Debug, Clone, Copy)]
+enum Wedged {
+    /// The handler of a bystander's orders never acknowledges.
+    Acknowledge,
+    /// The handler of the leaving replica's orders never drops its copy.
+    Drop,
+    /// A bystander's disk takes nothing, floors neither.
+    Full,
+    /// The leaving replica's disk fails to drop.
+    Drops,
+}
+
+impl Wedged {
+    /// What the disk does.
+    fn fault(self) -> Option<DiskFault> {
+        match self {
+            Wedged::Acknowledge | Wedged::Drop => None,
+            Wedged::Full => Some(DiskFault::Full),
+            Wedged::Drops => Some(DiskFault::Drops),
+        }
+    }
+}
+
+/// Has the disk do it, if it is the disk; or work again.
+async fn set(cluster: &Cluster, node: &str, wedged: Wedged, on: bool) {
+    let Some(fault) = wedged.fault() else { return };
+    let request = SetDiskFaultRequest { fault: fault.into(), on };
+    cluster.faults(node).set_disk_fault(request).await.expect("set");
+}
+
+/// Whatever it is, the node is unfit, and fenced; its data goes on being served; the move ends, and
+/// the node is admitted anew once it can do again what it has to.
 #[tokio::test(flavor = "multi_thread")]
 async fn h12_an_agent_that_renews_and_does_nothing_is_fenced_and_the_move_ends() {
     let mut cluster = Cluster::start(4).await;
-    let tablets = cluster.create_table("orders", 2).await;
+    let tablets = cluster.create_table("orders", 4).await;
     let router = cluster.router();
     let writing = Workload::start(&router, "orders", 3, 40);
     soon("writes", writing.proceed(100)).await;
-    for (tablet, is_drop) in tablets.iter().zip([false, true]) {
+    // A disk that was full is no target for a while: it comes last.
+    let all = [Wedged::Acknowledge, Wedged::Drop, Wedged::Drops, Wedged::Full];
+    for (tablet, wedged) in tablets.iter().zip(all) {
         let (from, stays) = (&tablet.replicas[0].node, &tablet.replicas[1].node);
         let has = |node: &str| tablet.replicas.iter().any(|replica| replica.node == node);
         let to = (1..=4).map(|number| format!("n{number}")).find(|node| !has(node));
-        let (at, wedged) = match is_drop {
-            true => (step(from, tablet.id, Step::Drop), from),
-            false => (acknowledge(stays, tablet.id, Stage::WriteBothReadNew), stays),
+        let node = match wedged {
+            Wedged::Drop | Wedged::Drops => from,
+            Wedged::Acknowledge | Wedged::Full => stays,
         };
-        cluster.hold(&at).await;
+        let at = match wedged {
+            Wedged::Drop => Some(step(node, tablet.id, Step::Drop)),
+            Wedged::Acknowledge => Some(acknowledge(node, tablet.id, Stage::WriteBothReadNew)),
+            Wedged::Full | Wedged::Drops => None,
+        };
+        if let Some(at) = &at {
+            cluster.hold(at).await;
+        }
+        set(&cluster, node, wedged, true).await;
         let id = cluster.migrate(tablet, from, &to.expect("one has no replica")).await;
-        cluster.held(&at).await;
+        if let Some(at) = &at {
+            cluster.held(at).await;
+        }
         cluster
             .nodes("the wedged one to be fenced", |nodes| {
-                let is_it = |node: &pb::Node| node.name == *wedged;
-                nodes.iter().any(|node| is_it(node) && node.state() == pb::NodeState::Fenced)
+                let is_it = |found: &pb::Node| found.name == *node;
+                nodes.iter().any(|found| is_it(found) && found.state() == pb::NodeState::Fenced)
             })
             .await;
         let ended = cluster.ended(&id).await;
-        assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+        // A disk that is full says so in the barrier, and the move goes back.
+        let expected = match wedged {
+            Wedged::Full => pb::MigrationState::Reverted,
+            _ => pb::MigrationState::Done,
+        };
+        assert_eq!(ended.state(), expected, "{wedged:?}: {ended:#?}");
+        set(&cluster, node, wedged, false).await;
         cluster.admitted(4).await;
     }
     cluster.said("c1", "unfit: its lease is left to run out").await;

@@ -8,6 +8,7 @@
 use crate::harness::proxy::Mode;
 use crate::harness::steps::{Switch, step};
 use crate::harness::{Cluster, Shape, soon};
+use crate::streams::failures;
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
@@ -16,17 +17,19 @@ use proto::faults::v1::Step;
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use proto::types::v1::Settings;
+use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 /// What a busy machine may add to a bound.
 pub(crate) const SLACK: Duration = Duration::from_secs(15);
 
-/// Which of the three clusters a wait of an agent is tried on.
+/// Which of the clusters a wait of an agent is tried on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     Attachments,
     Steps,
     Streams,
+    Ending,
 }
 
 fn group(wait: &str) -> Group {
@@ -37,7 +40,19 @@ fn group(wait: &str) -> Group {
         "floor" | "drop" | "drain" | "forced" => Group::Steps,
         "stream_open" | "stream_next" | "stream_heard" | "stream_record" | "stream_note"
         | "stream_last_word" | "stream_goodbye" | "outcome" => Group::Streams,
+        "stop" => Group::Ending,
         new => panic!("the wait {new} has no story here: give it one"),
+    }
+}
+
+/// What the attempt says that a wait of a stream has ended; those that come after its outcome
+/// change nothing any more.
+fn reason(wait: &str) -> Option<&'static str> {
+    match wait {
+        "stream_open" | "stream_next" | "stream_heard" => Some("PEER_CLOSED"),
+        "stream_record" => Some("DISK_ERROR"),
+        "stream_note" => Some("CHECKSUM_MISMATCH"),
+        _ => None,
     }
 }
 
@@ -69,6 +84,7 @@ impl Stage {
     async fn met(&self, node: &str, wait: &str, bound: Duration, times: u64) {
         let since = Instant::now();
         self.cluster.met(node, wait, times).await;
+        self.cluster.over(node, wait).await;
         let within = bound * u32::try_from(times).expect("few") + SLACK;
         assert!(since.elapsed() < within, "{wait}: {times} times in {:?}", since.elapsed());
         self.cluster.silence(node, wait, false).await;
@@ -185,6 +201,7 @@ impl Stage {
             self.leave(tablet).await;
         }
         self.cluster.met(node, wait, 1).await;
+        self.cluster.over(node, wait).await;
         // What it can't do makes it unfit, and it is fenced; or it is forced, and goes on.
         if wait == "floor" || wait == "drop" || wait == "forced" {
             self.cluster.said(node, "this node is unfit").await;
@@ -235,6 +252,18 @@ impl Stage {
         self.cluster.faults("n1").release_data(release).await.expect("released");
     }
 
+    /// Nothing that is under way comes to its end: the process ends all the same.
+    async fn stopped(&mut self, wait: &str, bound: Duration) {
+        self.cluster.silence("n4", wait, true).await;
+        let since = Instant::now();
+        self.cluster.agent("n4").signal(Signal::TERM);
+        assert!(self.cluster.ends("n4").await, "{}", self.cluster.logged("n4"));
+        let took = since.elapsed();
+        assert!(bound <= took && took < bound + SLACK, "{wait}: {took:?}");
+        self.cluster.said("n4", &format!("{wait}: nothing came within")).await;
+        self.cluster.restart("n4");
+    }
+
     async fn stream(&self, wait: &str, bound: Duration, tablet: &pb::Tablet) {
         let is_sources = matches!(wait, "stream_heard" | "stream_last_word" | "outcome");
         let node = if is_sources { "n1" } else { "n4" };
@@ -270,12 +299,17 @@ impl Stage {
         }
         let since = Instant::now();
         self.cluster.met(node, wait, 1).await;
+        self.cluster.over(node, wait).await;
+        assert!(since.elapsed() < bound + SLACK, "{wait}: {:?}", since.elapsed());
         self.cluster.silence(node, wait, false).await;
         bend(false).await;
         self.cluster.admin().resume(pb::ResumeRequest::default()).await.expect("resumed");
         let ended = self.cluster.ended(&id).await;
-        let most = 8 * bound + 2 * SLACK;
-        assert!(since.elapsed() < most, "{wait}: {:?}: {ended:#?}", since.elapsed());
+        let failures = failures(&ended);
+        let is_named = |reason: &str| failures.iter().any(|failure| failure.contains(reason));
+        if let Some(reason) = reason(wait) {
+            assert!(is_named(reason), "{wait}: {reason} is not in {failures:?}");
+        }
         self.cluster.links().streams("n1").set(Mode::Pass);
     }
 }
@@ -296,6 +330,17 @@ async fn e5_an_agents_waits_for_its_disk_and_its_guards_end_within_their_bounds(
     assert!(!stage.waits.is_empty());
     for (wait, bound, tablet) in &stage.waits {
         stage.step(wait, *bound, tablet).await;
+        stage.mended(wait, tablet).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_an_agents_waits_at_its_end_end_within_their_bounds() {
+    let mut stage = Stage::set(Group::Ending).await;
+    let waits = std::mem::take(&mut stage.waits);
+    assert!(!waits.is_empty());
+    for (wait, bound, tablet) in &waits {
+        stage.stopped(wait, *bound).await;
         stage.mended(wait, tablet).await;
     }
 }

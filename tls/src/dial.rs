@@ -27,8 +27,15 @@ pub struct Dial {
 
 /// An error and what caused it, in one line.
 pub fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<String>>().join(": ")
+    let mut told = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()) {
+        let cause = cause.to_string();
+        // Some tell their cause themselves.
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// A connection that was not made.

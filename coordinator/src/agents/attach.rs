@@ -164,8 +164,10 @@ fn protocol(message: &str) -> Status {
 }
 
 async fn send(outbox: &Outbox, order: Order) -> Result<(), Status> {
-    let sent = outbox.send(Ok(AttachResponse { order: Some(order) })).await;
-    sent.map_err(|_| protocol("the agent is gone"))
+    let sent = outbox.send(Ok(AttachResponse { order: Some(order) }));
+    let sent = bounded(Wait::FullState, Wait::FullState.bound(), sent).await;
+    let gone = |_| protocol("the agent is gone");
+    sent.map_err(|overdue| protocol(&overdue.to_string()))?.map_err(gone)
 }
 
 async fn admit(

@@ -113,8 +113,8 @@ impl AgentService for AgentApi {
             if let Err(status) =
                 attach::serve(api, leadership, caller, request.into_inner(), &outbox).await
             {
-                // An agent that is gone needs no reason.
-                let _ = outbox.send(Err(status)).await;
+                // An agent that is gone, or takes nothing, needs no reason.
+                let _ = outbox.try_send(Err(status));
             }
         });
         Ok(Response::new(ReceiverStream::new(orders)))

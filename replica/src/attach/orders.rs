@@ -12,6 +12,7 @@ use crate::store::{PurgeError, StepError, StoreError};
 use crate::stream::Own;
 use crate::stream::{PullOrder, Puller};
 use crate::tablets::{CopyState, DropError, TakenOn};
+use crate::wait::Wait;
 use migrations::clock::HybridTime;
 use migrations::id::TabletId;
 use migrations::record::TabletRecord;
@@ -242,7 +243,7 @@ impl One {
             removed += slice.removed;
             after = slice.after;
             if after.is_none() {
-                let synced = self.agent.tablets.store().durable().wait().await;
+                let synced = self.agent.tablets.synced(Wait::Floor).await;
                 synced.map_err(|error| (error.reason(), error.to_string()))?;
                 return Ok(pb::answer::Outcome::Purged(pb::Purged { removed }));
             }
@@ -292,7 +293,7 @@ impl One {
         if !dropped.map_err(|error| (error.reason(), error.to_string()))? {
             return Err((Reason::NotFound, format!("no copy {copy} of {tablet} is set aside")));
         }
-        let synced = self.agent.tablets.store().durable().wait().await;
+        let synced = self.agent.tablets.synced(Wait::Floor).await;
         synced.map_err(|error| (error.reason(), error.to_string()))?;
         tracing::warn!(audit = true, %tablet, %copy, "what was set aside is dropped by order");
         self.copies().await

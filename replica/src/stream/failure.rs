@@ -59,11 +59,6 @@ impl Failure {
         Failure::new(FailureReason::NodeFenced, Origin::Session, detail)
     }
 
-    /// This node's disk doesn't do what it should.
-    pub(super) fn disk(detail: impl Into<String>) -> Failure {
-        Failure::new(FailureReason::DiskError, Origin::LocalDisk, detail)
-    }
-
     /// The drain that waited for this work has lost its patience.
     pub(super) fn forced() -> Failure {
         let reason = FailureReason::SessionClosing;

@@ -10,7 +10,6 @@ use crate::store::{Begun, Call, Progress, StreamOnRecord, StreamState};
 use crate::wait::{Wait, bounded};
 use migrations::evidence::{FailureReason, StreamReport};
 use migrations::pull::Totals;
-use process::wait::Overdue;
 use std::sync::Arc;
 
 impl Pull {
@@ -61,10 +60,7 @@ impl Pull {
     /// Returns once all that was written is durable; a disk that takes too long has failed this
     /// stream, and nothing else of it.
     async fn durable(&self) -> Result<(), Failure> {
-        let synced = self.tablets.store().durable().wait();
-        let synced = bounded(Wait::StreamRecord, &self.tablets.settings(), synced).await;
-        let late = |overdue: Overdue| Failure::disk(overdue.to_string());
-        Ok(synced.map_err(late)??)
+        Ok(self.tablets.synced(Wait::StreamRecord).await?)
     }
 
     async fn end_call(

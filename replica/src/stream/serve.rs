@@ -290,8 +290,8 @@ impl StreamApi {
         let Some(stream) = stream.filter(|stream| stream.session == session) else {
             return Ok(unknown);
         };
-        let durable = self.tablets.store().durable().wait().await;
-        durable.map_err(|error| Failure::from(error).refusal())?;
+        let synced = self.tablets.synced(Wait::StreamRecord).await;
+        synced.map_err(|error| Failure::from(error).refusal())?;
         let state = match stream.state {
             StreamState::Running => pb::StreamState::Running,
             StreamState::Complete => pb::StreamState::Complete,

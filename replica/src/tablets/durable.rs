@@ -15,6 +15,16 @@ impl Tablets {
         self.found_out(Wait::Floor, "a floor is not durable", synced).await
     }
 
+    /// Returns once all that was written is durable. A disk that takes too long has failed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Disk`], and what the disk says.
+    pub async fn synced(&self, wait: Wait) -> Result<(), StoreError> {
+        let synced = bounded(wait, &self.settings(), self.store.durable().wait()).await;
+        synced.map_err(|overdue| StoreError::Disk { detail: overdue.to_string() })?
+    }
+
     /// Waits for something that the disk does, and finds out if it fails or takes too long.
     pub(super) async fn found_out<T>(
         &self,
@@ -65,8 +75,7 @@ impl Tablets {
         let Some(unfit) = self.fitness.unfit() else { return Ok(()) };
         self.store.probe(&StepPermit::new())?;
         // It may hang again: nobody is kept waiting by a probe.
-        let synced = bounded(Wait::Floor, &self.settings(), self.store.durable().wait()).await;
-        synced.map_err(|overdue| StoreError::Disk { detail: overdue.to_string() })??;
+        self.synced(Wait::Floor).await?;
         if self.all().iter().any(|tablet| tablet.is_stuck()) {
             // Admitted it would be asked for a drain that it can't give.
             return Err(StoreError::Disk { detail: unfit.to_string() });

@@ -17,12 +17,14 @@ pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
     let tablet = tablets.first().context("the table has no tablet")?;
     // Neither source nor target, but asked in every barrier.
     let bystander = tablet.replicas.last().context("a tablet has replicas")?.node.clone();
+    let before = of(demo, &bystander).await?.incarnation;
     demo.cluster.hold_up(&bystander)?;
     let began = Instant::now();
     let begun = demo.begin_move(tablet, 0).await?;
     demo.screen.say(&format!("{bystander} is stopped, and {} begins to move", tablet.name));
     let ended = demo.ended(&begun).await;
     let took = began.elapsed();
+    let is_fenced = of(demo, &bystander).await?.state() == pb::NodeState::Fenced;
     demo.cluster.let_go_on(&bystander)?;
     let how = match ended?.state() {
         pb::MigrationState::Done => "is done",
@@ -33,7 +35,19 @@ pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
     if took > lease + BEYOND_LEASE {
         bail!("the move waited for {bystander} beyond its lease");
     }
+    if !is_fenced {
+        bail!("the move went on without {bystander}, which was not fenced");
+    }
     demo.all_attached().await?;
+    if of(demo, &bystander).await?.incarnation == before {
+        bail!("{bystander} goes on as who was fenced");
+    }
     demo.screen.say(&format!("{bystander} goes on, and is admitted anew"));
     Ok(())
+}
+
+/// A node as group0 has it.
+async fn of(demo: &Demo, name: &str) -> anyhow::Result<pb::Node> {
+    let nodes = demo.admin.list_nodes().await?;
+    nodes.into_iter().find(|node| node.name == name).context("the node is known")
 }
