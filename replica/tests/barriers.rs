@@ -13,6 +13,7 @@ use palisade_replica::tablets::{CopyState, DropError, Refused, Unlisted};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn a1_enter_is_refused_by_name_when_unknown_closing_and_closed() {
@@ -303,8 +304,17 @@ async fn a_full_state_ends_what_it_does_not_list_up_to_its_version() {
     assert_eq!(agent.store.copies(), []);
     assert_eq!(agent.store.aside(), [(numbered(8), copy(8))]);
     assert_eq!(agent.store.highest_floor(), version(11));
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(8)), Ok(true));
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(8)), Ok(false));
+    let (request, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(9), request), Ok(false));
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(true));
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(true), "done before");
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), other), Ok(false), "it is gone");
+    assert_eq!(agent.store.aside(), []);
+    let durable = agent.store.durable();
+    durable.wait().await.expect("the disk works");
+    drop(agent);
+    let agent = Agent::open(dir.path());
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(true), "once and for all");
     assert_eq!(agent.store.aside(), []);
 }
 

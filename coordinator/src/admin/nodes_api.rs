@@ -327,7 +327,7 @@ impl NodeService for AdminApi {
     ) -> Result<Response<pb::DropOrphanResponse>, Status> {
         let mut request = request.into_inner();
         let is_trial = std::mem::take(&mut request.validate_only);
-        checked_stamp(&mut request, is_trial)?;
+        let stamp = checked_stamp(&mut request, is_trial)?;
         let pb::DropOrphanRequest { node, tablet, copy, .. } = request;
         let found = self.read_leading(|topology| names::node(topology, &node)).await;
         let id = found.and_then(std::convert::identity).map_err(not_applied)?;
@@ -338,7 +338,11 @@ impl NodeService for AdminApi {
             return Ok(answered(ChangeOutcome::NotApplied, pb::DropOrphanResponse {}));
         }
         call::proposes();
-        let question = ask::Question::DropAside(AskDropAside { tablet, copy });
+        let question = ask::Question::DropAside(AskDropAside {
+            tablet,
+            copy,
+            request_id: proto::convert::bytes(stamp.id.as_uuid()),
+        });
         let told = |reason: Reason, detail: String, outcome| {
             let message = format!("{node}: {detail}");
             Err(marked(Refusal::new(reason, message).into(), outcome))

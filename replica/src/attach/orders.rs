@@ -22,6 +22,7 @@ use proto::agent::v1::attach_request::Event;
 use proto::convert;
 use proto::reasons::Reason;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Who performs an order.
 pub(super) struct One {
@@ -287,7 +288,10 @@ impl One {
     async fn drop_aside(&self, orphan: pb::AskDropAside) -> Answered {
         let (tablet, copy) = asked(orphan.tablet, orphan.copy)?;
         let store = Arc::clone(self.agent.tablets.store());
-        let dropping = tokio::task::spawn_blocking(move || store.drop_aside(tablet, CopyId(copy)));
+        // Of none: then no later one is the same.
+        let request = Uuid::from_slice(&orphan.request_id).unwrap_or_else(|_| Uuid::new_v4());
+        let drop = move || store.drop_aside(tablet, CopyId(copy), request);
+        let dropping = tokio::task::spawn_blocking(drop);
         let dropped = dropping.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
         let copy = CopyId(copy);
         if !dropped.map_err(|error| (error.reason(), error.to_string()))? {

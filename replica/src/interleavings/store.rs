@@ -15,6 +15,7 @@ use migrations::record::TabletRecord;
 use migrations::row::{RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// One tablet's floor, record and copies; what of the floor is durable.
 #[derive(Debug, Default)]
@@ -124,7 +125,7 @@ impl TabletStore for SlowDisk {
         no_rows()
     }
 
-    fn drop_aside(&self, _: TabletId, _: CopyId) -> Result<bool, StoreError> {
+    fn drop_aside(&self, _: TabletId, _: CopyId, _: Uuid) -> Result<bool, StoreError> {
         no_rows()
     }
 

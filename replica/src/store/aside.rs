@@ -12,8 +12,13 @@ use crate::lock::locked;
 use migrations::id::TabletId;
 use migrations::version::CopyId;
 use std::collections::BTreeSet;
+use uuid::Uuid;
 
 const ASIDE: &str = "aside";
+/// What was dropped, with the request for it: keys as in `aside`.
+const DROPPED: &str = "aside-dropped";
+/// As many are remembered, so that a request that is made again is known.
+const DROPPED_MAX: usize = 1_024;
 
 pub(super) type Asides = BTreeSet<(TabletId, CopyId)>;
 
@@ -59,9 +64,17 @@ impl SledStore {
         &self,
         tablet: TabletId,
         copy: CopyId,
+        request: Uuid,
     ) -> Result<bool, StoreError> {
+        let dropped = self.db.open_tree(DROPPED)?;
         if !locked(&self.aside).contains(&(tablet, copy)) {
-            return Ok(false);
+            let by = dropped.get(key(tablet, copy))?;
+            return Ok(by.is_some_and(|by| by == request.as_bytes()));
+        }
+        // Before it is gone: what is listed as set aside is dropped again.
+        dropped.insert(key(tablet, copy), request.as_bytes())?;
+        if dropped.len() > DROPPED_MAX {
+            dropped.pop_min()?;
         }
         // The tree first: one that is listed and gone is nothing, one that is there and not
         // listed would be a copy again.

@@ -66,6 +66,7 @@ use migrations::record::TabletRecord;
 use migrations::row::{RowSum, RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What the store knows of one tablet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,8 +251,10 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
     /// The copies that were set aside.
     fn aside(&self) -> Vec<(TabletId, CopyId)>;
 
-    /// Drops a copy that was set aside, for somebody who has decided so; whether it was there.
-    fn drop_aside(&self, tablet: TabletId, copy: CopyId) -> Result<bool, StoreError>;
+    /// Drops a copy that was set aside, for somebody who has decided so by this request; whether it
+    /// was there, now or when the same request was made before.
+    fn drop_aside(&self, tablet: TabletId, copy: CopyId, request: Uuid)
+    -> Result<bool, StoreError>;
 
     /// All copies on the disk, but for those that were set aside.
     fn copies(&self) -> Vec<(TabletId, CopyId)>;

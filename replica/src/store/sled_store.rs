@@ -33,6 +33,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use uuid::Uuid;
 
 /// What can be chosen of a store.
 #[derive(Debug, Clone)]
@@ -415,8 +416,13 @@ impl TabletStore for SledStore {
         locked(&self.aside).iter().copied().collect()
     }
 
-    fn drop_aside(&self, tablet: TabletId, copy: CopyId) -> Result<bool, StoreError> {
-        self.drop_copy_aside(tablet, copy)
+    fn drop_aside(
+        &self,
+        tablet: TabletId,
+        copy: CopyId,
+        request: Uuid,
+    ) -> Result<bool, StoreError> {
+        self.drop_copy_aside(tablet, copy, request)
     }
 
     fn copies(&self) -> Vec<(TabletId, CopyId)> {

@@ -15,6 +15,7 @@ use palisade_replica::store::{
 use palisade_replica::tablets::StepPermit;
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 #[derive(Debug)]
 struct Wait {
@@ -207,8 +208,13 @@ impl TabletStore for GatedStore {
         self.inner.aside()
     }
 
-    fn drop_aside(&self, tablet: TabletId, copy: CopyId) -> Result<bool, StoreError> {
-        self.inner.drop_aside(tablet, copy)
+    fn drop_aside(
+        &self,
+        tablet: TabletId,
+        copy: CopyId,
+        request: Uuid,
+    ) -> Result<bool, StoreError> {
+        self.inner.drop_aside(tablet, copy, request)
     }
 
     fn copies(&self) -> Vec<(TabletId, CopyId)> {
