@@ -9,13 +9,17 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
+
+/// What is read from a connection at a time before it is decrypted: rustls itself reads 4 KiB at a
+/// time, and bulk comes to those who dial.
+const READ_BYTES: usize = 64 << 10;
 
 /// Dials servers of one kind, with TLS or without. For tonic's `connect_with_connector`.
 #[derive(Debug, Clone)]
@@ -93,6 +97,7 @@ impl Dial {
         let Some(tls) = self.tls else { return Ok(TokioIo::new(Dialled::Plain(stream))) };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Address(uri))?;
         let connector = TlsConnector::from(tls.client(self.kind, self.name)?);
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
         let stream = connector.connect(name, stream).await;
         let stream = stream.map_err(|source| DialError::Handshake { address, source })?;
         Ok(TokioIo::new(Dialled::Tls(Box::new(stream))))
@@ -151,7 +156,7 @@ pub enum Dialled {
     /// Without TLS.
     Plain(TcpStream),
     /// With it.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
 }
 
 impl AsyncRead for Dialled {
