@@ -123,6 +123,23 @@ pub(super) fn members(seen: &Seen) -> Finding {
     }
 }
 
+pub(super) fn clocks(seen: &Seen) -> Finding {
+    let status = match &seen.status {
+        Ok(status) => status,
+        Err(why) => return Finding::unknown(why),
+    };
+    let odd = |one: &pb::Coordinator| {
+        let ahead = one.clock_ahead_ms?;
+        let (by, how) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
+        Some(format!("{}'s clock is {by} ms {how} the leader's, or more", one.name))
+    };
+    let found: Vec<String> = status.coordinators.iter().filter_map(odd).collect();
+    match found.is_empty() {
+        true => Finding::ok("no member's clock is known to be off"),
+        false => Finding::fail(named(&found), page("ClocksApart")),
+    }
+}
+
 pub(super) fn states(seen: &Seen) -> Finding {
     let status = match &seen.status {
         Ok(status) => status,

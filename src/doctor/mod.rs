@@ -122,6 +122,7 @@ const CHECKS: &[(&str, Examine)] = &[
     ("quorum", group0::quorum),
     ("members", group0::members),
     ("states", group0::states),
+    ("clocks", group0::clocks),
     ("nodes", nodes::nodes),
     ("fitness", nodes::fitness),
     ("disks", nodes::disks),

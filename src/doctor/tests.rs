@@ -186,6 +186,9 @@ const BAD: &[Bad] = &[
     ("states", Fail, "c2 has another state than the leader as of entry 8192", |seen| {
         status(seen).coordinators[1].state_differs_at = Some(8_192);
     }),
+    ("clocks", Fail, "c2's clock is 1800 ms behind the leader's, or more", |seen| {
+        status(seen).coordinators[1].clock_ahead_ms = Some(-1_800);
+    }),
     ("nodes", Fail, "2 of 3 are up; n2 is fenced", |seen| {
         status(seen).nodes[1].set_state(pb::NodeState::Fenced);
     }),

@@ -9,9 +9,11 @@
 mod calls;
 mod cluster;
 mod links;
+mod nodes;
 mod papers;
 mod seed;
 mod server;
+mod shape;
 
 pub(crate) mod load;
 pub(crate) mod middle;
@@ -19,11 +21,12 @@ pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod steps;
 
-pub(crate) use cluster::{Cluster, Shape};
+pub(crate) use cluster::Cluster;
 pub(crate) use links::Loss;
 pub(crate) use papers::Papers;
 pub(crate) use seed::{Seed, rounds};
 pub(crate) use server::Server;
+pub(crate) use shape::Shape;
 
 use std::time::Duration;
 

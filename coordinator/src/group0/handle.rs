@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::storage::RaftLogStorage;
 use proto::raft::v1::raft_service_server::RaftServiceServer;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,17 +19,14 @@ use super::StateMachine;
 use super::apply::{Applier, State};
 use super::blocking::blocking;
 use super::clocks::Clocks;
-use super::directory::{self, Lock};
-use super::error::{BootstrapError, FatalReason, OpenError, ProposeError, ReadError};
+use super::error::{BootstrapError, FatalReason, ProposeError, ReadError};
 use super::follow::{self, Leadership, Standing, Status};
 use super::identity::{BindError, Identity};
-use super::log::LogStore;
-use super::options::Options;
+use super::open::Files;
 use super::propose::Proposals;
-use super::quorum;
-use super::read::{Confirmations, Following};
-use super::snapshot::{self, Snapshots};
-use super::transport::{Dialler, Links, Pace, Peers, RaftApi};
+use super::read::Confirmations;
+use super::snapshot;
+use super::transport::{Dialler, RaftApi};
 use super::types::{Group0Types, Member};
 
 /// A member of group0. Cheap to clone; all clones are the same member.
@@ -50,139 +46,25 @@ pub(super) struct Inner<S: StateMachine> {
     pub(super) raft: openraft::Raft<Group0Types, Applier<S>>,
     pub(super) state: Arc<State<S>>,
     pub(super) files: Files,
-    member: Member,
+    pub(super) member: Member,
     pub(super) heartbeat: Duration,
     pub(super) election_max: Duration,
     pub(super) feature_level: u32,
     /// One change of the members at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
-    proposals: Proposals<S>,
-    confirmations: Confirmations,
-    following: Confirmations,
-    leadership: watch::Receiver<Option<Leadership>>,
-    stop: CancellationToken,
-    clocks: Arc<Clocks>,
+    pub(super) proposals: Proposals<S>,
+    pub(super) confirmations: Confirmations,
+    pub(super) following: Confirmations,
+    pub(super) leadership: watch::Receiver<Option<Leadership>>,
+    pub(super) stop: CancellationToken,
+    pub(super) clocks: Arc<Clocks>,
     /// Dials other members, and who would be one.
     pub(super) dialler: Dialler,
     /// Ends the following of Raft with the last handle.
-    _stop_on_drop: DropGuard,
-}
-
-/// Everything that is open in the data directory.
-pub(super) struct Files {
-    lock: Arc<Lock>,
-    pub(super) identity: Arc<Identity>,
-    pub(super) log: LogStore,
-    snapshots: Arc<Snapshots>,
+    pub(super) _stop_on_drop: DropGuard,
 }
 
 impl<S: StateMachine> Group0<S> {
-    /// Opens this member's directory and starts Raft. `empty` is the state before any entry.
-    ///
-    /// When it returns, what was known to be committed is applied. A leader is elected afterwards.
-    ///
-    /// # Errors
-    ///
-    /// Every [`OpenError`]. The directory is free again.
-    pub async fn open(options: Options, empty: S) -> Result<Self, OpenError> {
-        let asked = options.clone();
-        let (files, state) = blocking(move || open_files(&asked, &empty))
-            .await
-            .map_err(|e| OpenError::Raft(e.to_string()))??;
-        let log = files.log.clone();
-        Self::start(options, files, state, log).await
-    }
-
-    /// Starts Raft over what was opened, and this log.
-    async fn start(
-        options: Options,
-        files: Files,
-        state: State<S>,
-        log: impl RaftLogStorage<Group0Types>,
-    ) -> Result<Self, OpenError> {
-        let config = Arc::new(options.raft_config()?);
-        let state = Arc::new(state);
-        let raft_id = files.identity.raft_id();
-        let dialler = Dialler::new(options.dial);
-        let pace = Pace {
-            heartbeat: options.heartbeat,
-            connect: options.election_min,
-            append: options.election_max,
-        };
-        let clocks = Arc::new(Clocks::default());
-        let links = Arc::new(Links::new(
-            Arc::clone(&files.identity),
-            pace,
-            Arc::clone(state.digests()),
-            Arc::clone(&clocks),
-            dialler.clone(),
-        ));
-        let peers = Peers::new(Arc::clone(&links));
-        let applier = Applier::new(
-            Arc::clone(&state),
-            Arc::clone(&files.snapshots),
-            Arc::clone(&files.identity),
-        );
-        let raft =
-            openraft::Raft::new(raft_id, config, peers, log, applier).await.map_err(|fatal| {
-                match state.fatal().borrow().clone() {
-                    Some(FatalReason::FormatTooNew(source)) => {
-                        OpenError::FormatTooNew { path: options.data_dir.join("log"), source }
-                    }
-                    Some(FatalReason::Storage(reason) | FatalReason::Panicked(reason)) => {
-                        OpenError::Raft(reason)
-                    }
-                    Some(removed @ FatalReason::Removed { .. }) => {
-                        OpenError::Raft(removed.to_string())
-                    }
-                    None => OpenError::Raft(fatal.to_string()),
-                }
-            })?;
-        let stop = CancellationToken::new();
-        let (leadership_sender, leadership) = watch::channel(None);
-        tokio::spawn(follow::follow(
-            raft.metrics(),
-            leadership_sender,
-            Arc::clone(&state),
-            Arc::clone(&links),
-            stop.clone(),
-        ));
-        if options.checks_quorum {
-            let (metrics, stop) = (raft.metrics(), stop.clone());
-            tokio::spawn(quorum::watch(metrics, links, options.election_max, stop));
-        }
-        Ok(Self {
-            inner: Arc::new(Inner {
-                clocks,
-                proposals: Proposals::new(raft.clone(), Arc::clone(&state)),
-                confirmations: Confirmations::start(
-                    raft.clone(),
-                    Arc::clone(&state),
-                    options.election_max,
-                ),
-                following: Confirmations::of(Following::new(
-                    raft.clone(),
-                    Arc::clone(&state),
-                    Arc::clone(&files.identity),
-                    options.election_max,
-                    dialler.clone(),
-                )),
-                dialler,
-                raft,
-                state,
-                files,
-                member: options.member,
-                heartbeat: options.heartbeat,
-                changes: tokio::sync::Mutex::default(),
-                election_max: options.election_max,
-                feature_level: options.feature_level,
-                leadership,
-                _stop_on_drop: stop.clone().drop_guard(),
-                stop,
-            }),
-        })
-    }
-
     /// Whether this member belongs to a group: it has a log, or a vote.
     ///
     /// # Errors
@@ -491,44 +373,4 @@ impl<S: StateMachine> Group0<S> {
     pub fn expect(&self, expected: &BTreeMap<String, String>) {
         self.inner.files.identity.expect(expected.keys().cloned().collect());
     }
-}
-
-#[cfg(test)]
-impl<S: StateMachine> Group0<S> {
-    /// As [`open`](Self::open), with a log that is not in the directory.
-    pub(super) async fn open_with(
-        options: Options,
-        empty: S,
-        log: impl RaftLogStorage<Group0Types>,
-    ) -> Result<Self, OpenError> {
-        let (files, state) = open_files(&options, &empty)?;
-        Self::start(options, files, state, log).await
-    }
-}
-
-pub(super) fn open_files<S: StateMachine>(
-    options: &Options,
-    empty: &S,
-) -> Result<(Files, State<S>), OpenError> {
-    let dir = &options.data_dir;
-    let (lock, format) = directory::open(dir)?;
-    let lock = Arc::new(lock);
-    let (raft_id, name) = (options.raft_id, &options.member.name);
-    let identity = Identity::open(dir.clone(), Arc::clone(&lock), format, raft_id, name)?;
-    let log = LogStore::open(&dir.join("log"), Arc::clone(&lock), identity.cluster().is_none())?;
-    let (snapshots, restored) =
-        Snapshots::open(dir.join("snapshots"), Arc::clone(&lock), log.purged(), |body| {
-            let mut machine = empty.clone();
-            machine.restore(body)?;
-            Ok(machine)
-        })?;
-    let state = match restored {
-        Some((meta, machine)) => State::new(machine, meta, options.digest_every),
-        None => State::new(empty.clone(), Default::default(), options.digest_every),
-    };
-    if state.membership().membership().get_node(&identity.raft_id()).is_some() {
-        identity.is_member().map_err(|error| OpenError::Raft(error.to_string()))?;
-    }
-    let (identity, snapshots) = (Arc::new(identity), Arc::new(snapshots));
-    Ok((Files { lock, identity, log, snapshots }, state))
 }

@@ -31,6 +31,7 @@ mod identity;
 mod levels;
 mod log;
 mod members;
+mod open;
 mod options;
 mod propose;
 mod quorum;

@@ -17,7 +17,7 @@ use openraft::{EntryPayload, RaftLogReader as _};
 use tempfile::{TempDir, tempdir};
 
 use super::super::OpenError;
-use super::super::handle::open_files;
+use super::super::open::open_files;
 use super::*;
 
 const POWER_CUTS: usize = 300;
