@@ -18,8 +18,9 @@ use migrations::driver::{Driver, Effect, Event, Unfit};
 use migrations::id::{MigrationId, NodeId, SessionId, TabletId};
 use migrations::lease::Instant;
 use migrations::node::Node;
+use migrations::topology::Topology;
 use migrations::version::{Incarnation, TopologyVersion};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -203,7 +204,10 @@ impl DriverLoop {
         tracing::info!(term = leadership.term, "leads group0; drives the topology");
         let (driver, seen, told) = self.group0.read(|machine| {
             let topology = &machine.topology;
-            (Driver::new(topology, boot_instant()), topology.version(), Everywhere::of(topology))
+            let driver = Driver::new(topology, boot_instant());
+            // Also where nobody is left who could say a word.
+            self.show_waits(&driver, topology, topology.in_transition());
+            (driver, topology.version(), Everywhere::of(topology))
         });
         let (proposals, fencing) = Default::default();
         Some(Leading { leadership, driver, seen, told, proposals, fencing })
@@ -225,6 +229,19 @@ impl DriverLoop {
             self.observed.clear();
         }
         self.begin(now)
+    }
+
+    /// Shows whom these tablets wait for now.
+    fn show_waits(
+        &self,
+        driver: &Driver,
+        topology: &Topology,
+        tablets: impl IntoIterator<Item = TabletId>,
+    ) {
+        for tablet in tablets {
+            let waiting_for = driver.waiting_for(topology, tablet);
+            self.observed.waits(topology, tablet, waiting_for);
+        }
     }
 
     fn take(&self, leading: &mut Leading, input: Input) {
@@ -290,12 +307,9 @@ impl DriverLoop {
         let mut orders = Orders::default();
         let proposals = self.group0.read(|machine| {
             let topology = &machine.topology;
-            let concerned = concerned(&event);
+            let concerned = concerned(topology, &event);
             leading.driver.handle(topology, event, &mut fresh_session, &mut effects);
-            for tablet in concerned {
-                let waiting_for = leading.driver.waiting_for(topology, tablet);
-                self.observed.waits(topology, tablet, waiting_for);
-            }
+            self.show_waits(&leading.driver, topology, concerned);
             let proposals = std::mem::take(&mut effects).into_iter();
             proposals.filter_map(|effect| orders.take(effect, topology)).collect::<Vec<_>>()
         });
@@ -362,12 +376,20 @@ fn ended(command: &Command) -> Option<Event> {
     }
 }
 
-/// The tablets that an event speaks of.
-fn concerned(event: &Event) -> Vec<TabletId> {
+/// The tablets that may wait for others after an event.
+fn concerned(topology: &Topology, event: &Event) -> BTreeSet<TabletId> {
     match event {
-        Event::Committed { touched, .. } => touched.iter().copied().collect(),
-        Event::Acknowledged { tablet, .. } => vec![*tablet],
-        _ => Vec::new(),
+        Event::Committed { touched, nodes, is_for_all } => {
+            // A fence or an admission touches no tablet, and changes who is waited for.
+            let on_nodes = nodes.iter().flat_map(|node| topology.in_transition_on(*node));
+            let all = is_for_all.then(|| topology.in_transition());
+            touched.iter().copied().chain(on_nodes).chain(all.into_iter().flatten()).collect()
+        }
+        Event::Acknowledged { tablet, .. }
+        | Event::Streamed { tablet, .. }
+        | Event::StreamFailed { tablet, .. }
+        | Event::Dropped { tablet, .. } => BTreeSet::from([*tablet]),
+        _ => BTreeSet::new(),
     }
 }
 

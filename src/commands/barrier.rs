@@ -1,6 +1,6 @@
 //! `palisade barrier`.
 
-use super::{Session, print};
+use super::Session;
 use crate::args::BarrierCommand;
 use crate::exit::{Exit, Failure};
 use proto::admin::v1 as pb;
@@ -24,17 +24,10 @@ pub(super) async fn run(session: &Session, command: BarrierCommand) -> Result<Ex
                 None => 0,
             };
             let barriers = session.admin.list_barriers(only).await?;
-            let held = barriers.iter().flat_map(|barrier| barrier.holders.iter().cloned());
+            let held = barriers.into_iter().flat_map(|barrier| barrier.holders);
             let held: Vec<_> = held.collect();
             if held.is_empty() && session.output.is_for_people() {
-                let waiting: Vec<&str> = barriers
-                    .iter()
-                    .flat_map(|barrier| barrier.waiting_for.iter().map(String::as_str))
-                    .collect();
-                print(&match waiting.as_slice() {
-                    [] => "no barrier waits\n".to_owned(),
-                    nodes => format!("no guard is known; silent: {}\n", nodes.join(" ")),
-                });
+                super::print("no barrier waits\n");
             } else {
                 session.show_all(&held);
             }

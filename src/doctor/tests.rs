@@ -139,7 +139,11 @@ fn waits(waiting_ms: u64) -> pb::Barrier {
         tablet_name: "orders/1".to_owned(),
         waiting_ms,
         waiting_for: vec!["n3".to_owned()],
-        holders: vec![pb::BarrierHolder { node: "n3".to_owned(), holder: Some(holder) }],
+        holders: vec![pb::BarrierHolder {
+            node: "n3".to_owned(),
+            holder: Some(holder),
+            ..Default::default()
+        }],
         ..Default::default()
     }
 }

@@ -322,7 +322,8 @@ migration 9f2c61aa  orders/17  migrate  n1 (rack a) → n4 (rack c)   request 01
             held_ms: 11_600,
             ..Default::default()
         };
-        let held = pb::BarrierHolder { node: "n4".to_owned(), holder: Some(holder) };
+        let held =
+            pb::BarrierHolder { node: "n4".to_owned(), holder: Some(holder), ..Default::default() };
         migration.holders = vec![held];
         let known = Board { drain_deadline_ms: Some(30_000), ..Board::default() };
         let expected = "\

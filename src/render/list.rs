@@ -250,22 +250,27 @@ impl Row for pb::Barrier {
 
 impl Row for pb::BarrierHolder {
     const LIST: &'static str = "holders";
-    const HEADER: &'static [&'static str] = &["node", "operation", "for", "held", "bytes", "of"];
+    const HEADER: &'static [&'static str] =
+        &["tablet", "node", "waits", "operation", "for", "held", "bytes", "of"];
 
     fn cells(&self) -> Vec<String> {
-        let holder = self.holder.clone().unwrap_or_default();
+        let mut cells = vec![self.tablet_name.clone(), self.node.clone(), millis(self.waiting_ms)];
+        let Some(holder) = &self.holder else {
+            cells.extend(["silent", "-", "-", "-", "-"].map(str::to_owned));
+            return cells;
+        };
         let of = match &holder.session {
             Some(session) => format!("session {}", super::json::uuid(session)),
             None => format!("version {}", version(holder.version)),
         };
-        vec![
-            self.node.clone(),
+        cells.extend([
             or_dash(&holder.operation),
             or_dash(&holder.peer),
             millis(holder.held_ms),
             bytes(holder.bytes),
             of,
-        ]
+        ]);
+        cells
     }
 
     fn name(&self) -> String {

@@ -224,7 +224,8 @@ mod tests {
             held_ms: 11_600,
             ..Default::default()
         };
-        let holder = pb::BarrierHolder { node: "n4".to_owned(), holder: Some(holder) };
+        let holder =
+            pb::BarrierHolder { node: "n4".to_owned(), holder: Some(holder), ..Default::default() };
         waits.holders = vec![holder];
         let said = Progress::waiting(&waits, 13_000);
         assert!(said[0].ends_with("12.0 s   waiting for n4"), "{said:?}");

@@ -3,12 +3,14 @@
 
 use crate::harness::steps::{acknowledge, step};
 use crate::harness::{Cluster, Shape, soon};
+use crate::restore::palisade;
 use crate::workload::Workload;
 use client::{Router, RouterOptions};
 use proto::admin::v1 as pb;
 use proto::faults::v1 as faults;
 use proto::faults::v1::Step;
 use proto::types::v1::{LeaseTerms, Settings, Stage};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// What a busy machine may add to a bound.
@@ -225,4 +227,93 @@ async fn c13_h15_data_is_served_while_all_coordinators_are_away() {
     cluster.replicas_agree(&tablet).await;
     let (found, given) = cluster.copies_on_disk().await;
     assert_eq!(found, given);
+}
+
+/// INV-14: all replicas of a tablet are dead in the middle of a move, and the leader starts anew:
+/// nobody says a word to it. It names whom the tablet waits for all the same, and since when.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_names_the_dead_that_a_tablet_waits_for() {
+    let mut cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let all = ["n1", "n2", "n3", "n4"];
+    for node in all {
+        cluster.hold(&acknowledge(node, tablet.id, Stage::AllowWriteBothReadOld)).await;
+    }
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    for node in all {
+        cluster.held(&acknowledge(node, tablet.id, Stage::AllowWriteBothReadOld)).await;
+    }
+    let begun = cluster.admin().migration(&id).await.expect("it runs");
+    for node in all {
+        cluster.kill(node);
+    }
+    cluster.kill_and_restart("c1");
+    let coordinators = cluster.admin_addresses().join(",");
+    let of = format!("orders/{}", tablet.id);
+    let held = async {
+        loop {
+            let args = ["barrier", "holders", "--tablet", &of, "--coordinators", &coordinators];
+            let (code, said, _) = palisade(&[&args[..], &["-o", "json"]].concat());
+            if code == Some(0) && said.contains("n1") {
+                break serde_json::from_str::<Value>(&said).expect("JSON");
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let held = soon("the new leader to name them", held).await;
+    let held = held["holders"].as_array().expect("a list");
+    let mut named: Vec<&str> = held.iter().filter_map(|one| one["node"].as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, all, "{held:#?}");
+    let entered_ms = begun.stages.last().expect("a stage").entered_ms;
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_millis();
+    for one in held {
+        assert_eq!(one["tabletName"], of.as_str());
+        assert_eq!(one["holder"], Value::Null, "it is silent");
+        let waited = one["waitingMs"].as_str().expect("a number");
+        let waited: u128 = waited.parse().expect("a number");
+        assert!(waited > 0 && waited <= now - u128::from(entered_ms), "{held:#?}");
+    }
+    let explain = ["tablet", "explain", &of, "--coordinators", &coordinators];
+    let (code, said, error) = palisade(&explain);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(said.contains("it waits for the word of n"), "{said}");
+    assert!(!said.contains("nobody"), "{said}");
+    // All are fenced in the end: no stage is left by that, and the same are named.
+    for node in all {
+        cluster.fenced(node).await;
+    }
+    let now = cluster.admin().migration(&id).await.expect("it runs");
+    let mut waits = now.waiting_for.clone();
+    waits.sort_unstable();
+    assert_eq!(waits, all, "{now:#?}");
+}
+
+/// INV-14: who has acknowledged and is fenced then is waited for again, beside the one that has
+/// said nothing so far: both are named.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_fenced_after_their_word_are_named_beside_the_silent() {
+    let mut cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let silent = acknowledge("n3", tablet.id, Stage::AllowWriteBothReadOld);
+    cluster.hold(&silent).await;
+    let id = cluster.migrate(&tablet, "n1", "n4").await;
+    cluster.held(&silent).await;
+    let admin = cluster.admin();
+    let waits_for = async |nodes: &[&str]| {
+        loop {
+            let mut now = admin.migration(&id).await.expect("it runs").waiting_for;
+            now.sort_unstable();
+            if now == nodes {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("all but n3 to acknowledge", waits_for(&["n3"])).await;
+    for node in ["n1", "n2"] {
+        cluster.kill(node);
+        cluster.fenced(node).await;
+    }
+    soon("the fenced to be named", waits_for(&["n1", "n2", "n3"])).await;
 }

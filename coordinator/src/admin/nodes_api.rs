@@ -198,7 +198,7 @@ impl AdminApi {
             return None;
         }
         let waiting_for = view.waiting_for.iter().map(|node| views::node_name(topology, *node));
-        let waiting_ms = u64::try_from(view.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let waiting_ms = views::in_stage_ms(transition);
         Some(pb::Barrier {
             tablet: id.as_u64(),
             tablet_name: views::tablet_shown(topology, id),
@@ -206,7 +206,7 @@ impl AdminApi {
             stage: types::Stage::from(transition.record.stage).into(),
             waiting_ms,
             waiting_for: waiting_for.collect(),
-            holders: views::holders(topology, &view),
+            holders: views::holders(topology, id, &view, waiting_ms),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The topology as people see it: names instead of ids, all about a thing in one message.
 
 use crate::group0::{Standing, is_too_far};
+use crate::now::wall_millis;
 use crate::observed::{DiskTrouble, Observed, TabletView, Unfit};
 use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
@@ -147,7 +148,10 @@ pub(super) fn running(
     shown.reason = reason(topology, transition.reason);
     shown.cancelled = transition.is_cancelled;
     shown.waiting_for = names(topology, waiting_for);
-    shown.holders = view.as_ref().map_or_else(Vec::new, |view| holders(topology, view));
+    let held = view.map(|view| holders(topology, id, &view, in_stage_ms(transition)));
+    // Who is silent is among those that it waits for.
+    let held = held.into_iter().flatten().filter(|held| held.holder.is_some());
+    shown.holders = held.collect();
     shown.note = transition.note.clone();
     shown.by_balancer = transition.origin == Origin::Balancer;
     shown.started_ms = transition.started_ms;
@@ -274,14 +278,32 @@ fn stages(topology: &Topology, stages: &[StageRecord]) -> Vec<pb::StageHistory> 
     stages.iter().map(stage).collect()
 }
 
-pub(super) fn holders(topology: &Topology, view: &TabletView) -> Vec<pb::BarrierHolder> {
-    let held = view.holders.iter();
-    held.flat_map(|(node, holders)| {
-        let node = node_name(topology, *node);
-        let shown = holders.iter().cloned();
-        shown.map(move |holder| pb::BarrierHolder { node: node.clone(), holder: Some(holder) })
-    })
-    .collect()
+/// Who holds up a tablet that waits for so long: what each node that it waits for says, or
+/// that it says nothing.
+pub(super) fn holders(
+    topology: &Topology,
+    id: TabletId,
+    view: &TabletView,
+    waiting_ms: u64,
+) -> Vec<pb::BarrierHolder> {
+    let shown = |node: &NodeId, holder| pb::BarrierHolder {
+        node: node_name(topology, *node),
+        holder,
+        tablet_name: tablet_shown(topology, id),
+        waiting_ms,
+    };
+    let of = |node| match view.holders.get(node).map_or(&[][..], Vec::as_slice) {
+        [] => vec![shown(node, None)],
+        holders => holders.iter().map(|holder| shown(node, Some(holder.clone()))).collect(),
+    };
+    view.waiting_for.iter().flat_map(of).collect()
+}
+
+/// For how long a transition has been in its stage. All that it waits for were asked when it came
+/// there, by whichever leader.
+pub(super) fn in_stage_ms(transition: &Transition) -> u64 {
+    let entered_ms = transition.stages.last().map(|stage| stage.entered_ms);
+    entered_ms.map_or(0, |entered| wall_millis().saturating_sub(entered))
 }
 
 fn reason(topology: &Topology, reason: Option<EndReason>) -> String {
