@@ -48,13 +48,11 @@ pub(super) async fn keep(
 ) -> Ended {
     let mut silent_since = tokio::time::Instant::now();
     loop {
-        if agent.tablets.fitness().unfit().is_some() {
-            // It has given its lease up: no more is asked for until it is admitted anew. That it is
-            // fenced is heard on the attachment.
+        // It has given its lease up until it is admitted anew, and no answer brings that back. It
+        // goes on asking: only so it learns that the leader hears nobody, and goes to another one.
+        let is_unfit = agent.tablets.fitness().unfit().is_some();
+        if is_unfit {
             is_settled.send_replace(true);
-            let mut changes = agent.tablets.fitness().changes();
-            let _gone = changes.wait_for(Option::is_none).await;
-            silent_since = tokio::time::Instant::now();
         }
         let terms = agent.settings().lease;
         let length = Duration::from_millis(u64::from(terms.length_ms));
@@ -79,6 +77,9 @@ pub(super) async fn keep(
                 agent.sessions().lease().give_up();
                 agent.sessions().fire_all();
                 return Ended::Fenced;
+            }
+            Ok(Err(status)) if is_unfit && says_unfit(&status) => {
+                silent_since = tokio::time::Instant::now();
             }
             Ok(Err(status)) => tracing::debug!(error = %status.message(), "no renewal"),
             Err(error) => tracing::debug!(%error, "a renewal was not answered in time"),
@@ -111,6 +112,11 @@ fn request(agent: &Agent, admitted: Own) -> RenewLeaseRequest {
 
 fn is_fenced(status: &Status) -> bool {
     Refusal::from_status(status).is_some_and(|refusal| refusal.reason == Reason::NodeFenced)
+}
+
+/// Whether the leader leaves the lease to run out: said only after it has heard a majority.
+fn says_unfit(status: &Status) -> bool {
+    Refusal::from_status(status).is_some_and(|refusal| refusal.reason == Reason::NodeNotReady)
 }
 
 /// Fires what runs under the lease when it runs out, also while no coordinator is attached to.

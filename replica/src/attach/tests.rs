@@ -120,14 +120,12 @@ impl AgentService for Coordinator {
     }
 }
 
-/// What leads to a pull comes after the lease: the leader orders nothing before the full state is
-/// said to be worked off.
-#[tokio::test]
-async fn an_agent_is_ready_for_orders_once_it_holds_its_lease() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (agent, puller, admitted) = agent(dir.path());
-    let ((said, mut heard), (renewals, mut asked)) = (mpsc::channel(64), mpsc::channel(64));
-    let (answer, answers) = mpsc::channel(64);
+/// Serves as a coordinator: what the agent says, its renewals, and where it serves.
+async fn coordinator(
+    admitted: Own,
+    answers: mpsc::Receiver<()>,
+) -> (mpsc::Receiver<Event>, mpsc::Receiver<()>, String) {
+    let ((said, heard), (renewals, asked)) = (mpsc::channel(64), mpsc::channel(64));
     let answers = Mutex::new(answers);
     let coordinator = Coordinator { admitted, said, renewals, answers };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -136,6 +134,17 @@ async fn an_agent_is_ready_for_orders_once_it_holds_its_lease() {
         .add_service(AgentServiceServer::new(coordinator))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(serving);
+    (heard, asked, address)
+}
+
+/// What leads to a pull comes after the lease: the leader orders nothing before the full state is
+/// said to be worked off.
+#[tokio::test]
+async fn an_agent_is_ready_for_orders_once_it_holds_its_lease() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (agent, puller, admitted) = agent(dir.path());
+    let (answer, answers) = mpsc::channel(64);
+    let (mut heard, mut asked, address) = coordinator(admitted, answers).await;
     let stop = CancellationToken::new();
     let attachments = Attachments::new(Arc::clone(&agent), puller, vec![address]);
     let attached = tokio::spawn(attachments.run(stop.clone()));
@@ -150,4 +159,29 @@ async fn an_agent_is_ready_for_orders_once_it_holds_its_lease() {
     assert!(agent.sessions().lease().is_held());
     stop.cancel();
     attached.await.expect("no panic");
+}
+
+/// A leader that hears nobody keeps its connections, and answers no renewal. Also who is unfit,
+/// and asks for no lease, leaves it for another one.
+#[tokio::test]
+async fn an_unfit_agent_leaves_a_coordinator_that_is_silent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (agent, puller, admitted) = agent(dir.path());
+    // The first answers nothing.
+    let ((_silent, answers), (other, others)) = (mpsc::channel(1), mpsc::channel(64));
+    let (mut heard, mut asked, first) = coordinator(admitted, answers).await;
+    let (mut elsewhere, _asked, second) = coordinator(admitted, others).await;
+    agent.tablets.fitness().found_unfit(Reason::DiskError, "a probe has failed");
+    let stop = CancellationToken::new();
+    let attachments = Attachments::new(Arc::clone(&agent), puller, vec![first, second]);
+    let attached = tokio::spawn(attachments.run(stop.clone()));
+    let said = heard.recv().await.expect("it attaches");
+    assert!(matches!(said, Event::Hello(_)), "{said:?}");
+    asked.recv().await.expect("it asks");
+    let said = elsewhere.recv().await.expect("it goes to the other one");
+    assert!(matches!(said, Event::Hello(_)), "{said:?}");
+    other.send(()).await.expect("it is served");
+    stop.cancel();
+    attached.await.expect("no panic");
+    assert!(!agent.sessions().lease().is_held());
 }
