@@ -7,6 +7,7 @@
 
 use crate::apply::{check_pending, disabled};
 use crate::barrier::asked;
+use crate::evidence::FailureReason;
 use crate::id::{NodeId, TabletId};
 use crate::replica_set::ReplicaSet;
 use crate::stage::TransitionKind;
@@ -396,14 +397,29 @@ fn has_dead_majority(topology: &Topology, tablet: &Tablet) -> bool {
     is_dead(&tablet.replicas) || next.is_some_and(is_dead)
 }
 
-/// Tablets of which a move has gone back a short time ago, and the nodes that those did not reach.
+/// Tablets of which a move has gone back a short time ago, and the nodes that those did not reach, by
+/// what may be a fault of theirs.
 fn passed_over(topology: &Topology, now_ms: u64) -> (BTreeSet<TabletId>, BTreeSet<NodeId>) {
     let (mut tablets, mut nodes) = (BTreeSet::new(), BTreeSet::new());
     for over in &topology.state().finished {
         let is_new = now_ms < over.ended_ms.saturating_add(PASS_OVER_MS);
+        let Some(reason) =
+            over.reason.filter(|reason| is_new && *reason != EndReason::TableDropped)
+        else {
+            continue;
+        };
         // Whatever took it back, somebody's wish included, would do so again.
-        if is_new && over.reason.is_some_and(|reason| reason != EndReason::TableDropped) {
-            tablets.insert(over.tablet);
+        tablets.insert(over.tablet);
+        let is_of_target = match reason {
+            EndReason::Cancelled => false,
+            // Its own or a source's: whoever's it is says so with each renewal, and is passed over
+            // for that.
+            EndReason::Failed(failure) => {
+                !matches!(failure, FailureReason::DiskError | FailureReason::DiskFull)
+            }
+            _ => true,
+        };
+        if is_of_target {
             nodes.extend(over.next.minus(&over.replicas).map(|pending| pending.node));
         }
     }

@@ -291,8 +291,15 @@ impl Driver {
         tablet: TabletId,
         (node, incarnation): (NodeId, Incarnation),
         order: Ordered,
-        reason: FailureReason,
+        reason: Option<FailureReason>,
     ) {
+        // One of the two is wrong about what is given, and no other try tells which: the drop is
+        // not repeated, and the bound of a drop does the rest.
+        if reason.is_none() && order == Ordered::Drop {
+            return;
+        }
+        // For the others it is no reason to give up.
+        let reason = reason.unwrap_or(FailureReason::StaleVersion);
         let gathered = self.gathered.entry(tablet).or_default();
         gathered.told.retain(|order| !order.is_to(node));
         // Where there is no way back the order is repeated until it is obeyed.

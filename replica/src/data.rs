@@ -318,23 +318,18 @@ fn refused(refused: Refused) -> Status {
 }
 
 fn data_error(tablets: &Tablets, error: DataError, record: &TabletRecord) -> Status {
-    let message = error.to_string();
+    let (reason, message) = (error.reason(), error.to_string());
+    tablets.fitness().met_in(&error, Instant::now());
     match error {
-        DataError::StaleVersion { .. } => {
-            Refusal::new(Reason::StaleVersion, message).with_record(Some(record)).into()
+        DataError::StaleVersion { .. } | DataError::NoCopy { .. } => {
+            Refusal::new(reason, message).with_record(Some(record)).into()
         }
         DataError::TimestampBehind(behind) => {
-            let refusal = Refusal::new(Reason::TimestampBehind, message);
+            let refusal = Refusal::new(reason, message);
             refusal.with("highest", behind.highest.0.to_string()).into()
-        }
-        DataError::NoCopy { .. } => {
-            Refusal::new(Reason::NotReplica, message).with_record(Some(record)).into()
         }
         DataError::OutOfRange => Refusal::invalid_field("position", message).into(),
         DataError::TooLarge(_) => Refusal::invalid_field("value", message).into(),
-        DataError::Store(error) => {
-            tablets.fitness().met(&error, Instant::now());
-            Refusal::new(error.reason(), message).into()
-        }
+        DataError::Store(_) => Refusal::new(reason, message).into(),
     }
 }

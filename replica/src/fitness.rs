@@ -12,7 +12,7 @@
 use crate::limits::DISK_TROUBLE_LASTS;
 use crate::lock::{Mutex, locked};
 use crate::sessions::Sessions;
-use crate::store::StoreError;
+use crate::store::{DataError, StoreError};
 use proto::reasons::Reason;
 use std::sync::Arc;
 use std::time::Instant;
@@ -89,6 +89,13 @@ impl Fitness {
         }
     }
 
+    /// The same for whatever a request for rows has failed by.
+    pub(crate) fn met_in(&self, error: &DataError, now: Instant) {
+        if let DataError::Store(error) = error {
+            self.met(error, now);
+        }
+    }
+
     /// The same for a failure that has its reason already.
     pub(crate) fn met_as(&self, reason: Reason, detail: &str, now: Instant) {
         self.is_in_trouble(reason, detail, now, Some(now));
@@ -141,6 +148,7 @@ impl Fitness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::PurgeError;
     use std::time::Duration;
 
     fn fitness() -> Fitness {
@@ -171,6 +179,26 @@ mod tests {
         let later = began + 2 * DISK_TROUBLE_LASTS;
         assert_eq!(fitness.disk_trouble(&Ok(0), later).map(|known| known.since), Some(began));
         assert_eq!(fitness.disk_trouble(&Ok(1), later), None);
+    }
+
+    /// What a digest or a purge has failed by is told apart, and what the disk did is the disk's.
+    #[test]
+    fn a_request_that_fails_says_by_what() {
+        let (fitness, now) = (fitness(), Instant::now());
+        let stale = DataError::StaleVersion { current: Default::default() };
+        let damaged = DataError::Store(StoreError::Damaged { detail: "a row".into() });
+        let failed = DataError::Store(StoreError::Disk { detail: "EIO".into() });
+        for (error, reason, trouble) in [
+            (stale, Reason::StaleVersion, None),
+            (damaged, Reason::DataDamaged, None),
+            (failed, Reason::DiskError, Some(Reason::DiskError)),
+        ] {
+            fitness.met_in(&error, now);
+            let known = fitness.disk_trouble(&Ok(1), now).map(|known| known.reason);
+            assert_eq!((error.reason(), known), (reason, trouble), "{error}");
+            assert_eq!(PurgeError::Data(error).reason(), reason);
+        }
+        assert_eq!(PurgeError::NotNow.reason(), Reason::StaleVersion);
     }
 
     #[test]

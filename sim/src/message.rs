@@ -241,7 +241,10 @@ fn said_name(said: &Said) -> String {
         }
         Said::Dropped { tablet, report } => format!("t{tablet}: dropped copy {}", report.copy),
         Said::Refused { tablet, version, reason, .. } => {
-            format!("t{tablet}: refused at {version}, {reason}")
+            format!(
+                "t{tablet}: refused at {version}, {}",
+                reason.map_or("UNKNOWN", FailureReason::name)
+            )
         }
         other => format!("{other:?}"),
     }

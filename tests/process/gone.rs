@@ -3,6 +3,7 @@
 
 use crate::harness::steps::step;
 use crate::harness::{Cluster, Shape, soon};
+use crate::streams::{failures, set_rate};
 use proto::admin::v1 as pb;
 use proto::faults::v1::Step;
 use proto::reasons::Reason;
@@ -128,4 +129,34 @@ async fn what_runs_between_two_nodes_is_cut() {
     check(&cluster, 20).await;
     let refused = admin.kill_connection(&has[0], "n9").await.expect_err("no such node");
     assert_eq!(refused.reason(), Some(Reason::NotFound), "{refused}");
+}
+
+/// The receiver is told to cut: the attempt has failed as when the peer goes, and not as if the node
+/// were out; the next one is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_receiver_cuts_has_failed_as_a_connection_that_goes() {
+    let cluster = Cluster::start(4).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    let router = cluster.router();
+    for key in 0..64u32 {
+        router.put("orders", &key.to_be_bytes(), &[7; 32 << 10]).await.expect("a put");
+    }
+    let has: Vec<String> = tablet.replicas.iter().map(|one| one.node.clone()).collect();
+    let free = (1..=4).map(|n| format!("n{n}")).find(|n| !has.contains(n)).expect("one is free");
+    let admin = cluster.admin();
+    // So slow that it runs until it is cut.
+    set_rate(&cluster, 1_000).await;
+    let id = cluster.migrate(&tablet, &has[0], &free).await;
+    let cut = async {
+        while admin.kill_connection(&free, &has[0]).await.expect("it is attached") == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a stream that is cut", cut).await;
+    cluster.said(&free, "PEER_CLOSED: cut by order").await;
+    set_rate(&cluster, 0).await;
+    let ended = cluster.ended(&id).await;
+    assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
+    assert_eq!(failures(&ended), ["PEER_CLOSED"], "{ended:#?}");
+    cluster.replicas_agree(&tablet).await;
 }

@@ -41,7 +41,7 @@ pub(crate) async fn cancel(cluster: &Cluster, id: &str) {
     cluster.admin().cancel_migration(request).await.expect("before the point of no return");
 }
 
-async fn set_rate(cluster: &Cluster, bytes_per_second: u64) {
+pub(crate) async fn set_rate(cluster: &Cluster, bytes_per_second: u64) {
     let admin = cluster.admin();
     let now = admin.settings().await.expect("the settings");
     let request = pb::SetSettingsRequest {

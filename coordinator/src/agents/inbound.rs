@@ -185,11 +185,14 @@ impl Inbound<'_> {
     async fn refused(&self, said: pb::Refused) -> Result<(), Status> {
         let tablet = convert::tablet_id("tablet", said.tablet)?;
         let version = convert::version("version", said.version)?;
-        tracing::info!(%tablet, %version, peer = %self.node, reason = said.reason,
-            detail = said.detail, "an order was refused");
-        // What is not on the list is no reason to give up.
         let reason = FailureReason::from_name(&said.reason);
-        let reason = reason.unwrap_or(FailureReason::StaleVersion);
+        if reason.is_some() {
+            tracing::info!(%tablet, %version, peer = %self.node, reason = said.reason,
+                detail = said.detail, "an order was refused");
+        } else {
+            tracing::error!(%tablet, %version, peer = %self.node, reason = said.reason,
+                detail = said.detail, "an order was refused for what is no reason to refuse one");
+        }
         let order = match said.order() {
             pb::OrderKind::Drop => Ordered::Drop,
             pb::OrderKind::Pull => Ordered::Pull,

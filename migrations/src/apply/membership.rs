@@ -177,7 +177,6 @@ impl Work<'_> {
         Applied::Done
     }
 
-    /// A node that was to go holds nothing any more.
     /// Raises the feature level. Coordinators have been asked by whoever proposes it; who is admitted
     /// here has said it with his admission.
     pub(super) fn raise(&mut self, level: u32) -> Outcome {
@@ -194,6 +193,7 @@ impl Work<'_> {
         Ok(Applied::Done)
     }
 
+    /// A node that was to go holds nothing any more.
     pub(super) fn forget(&mut self, id: NodeId) -> Outcome {
         let node = self.topology.node(id).ok_or(Rejected::NotFound(Missing::Node(id)))?;
         if !node.is_leaving || holds_something(self.topology, id) {

@@ -163,8 +163,8 @@ pub enum Event {
         incarnation: Incarnation,
         /// What it was told.
         order: Ordered,
-        /// Why.
-        reason: FailureReason,
+        /// Why; `None` where it names what is no reason to refuse an order.
+        reason: Option<FailureReason>,
     },
     /// A proposal has come to an end, in whatever way.
     ProposalEnded {

@@ -2,12 +2,14 @@
 
 use super::cluster::{Cluster, node, tablet};
 use migrations::balancer::{Held, Limits, Move, PASS_OVER_MS, Plan, Why, loads, plan, plan_except};
-use migrations::command::{Change, Command, CreateTable};
+use migrations::command::{Advance, Change, Command, CreateTable};
+use migrations::evidence::FailureReason;
 use migrations::id::NodeId;
 use migrations::placement::{place, place_except};
 use migrations::position::Partitioning;
 use migrations::stage::{Stage, TransitionKind};
 use migrations::switch::{BalanceScope, BalanceSwitch};
+use migrations::tablet::EndReason;
 use proptest::prelude::*;
 
 /// Later than whatever the cluster has seen fail.
@@ -186,16 +188,35 @@ fn what_runs_counts_against_the_limits_and_is_not_moved_again() {
     assert!(third.moves.iter().all(|step| !running.contains(&step.tablet)));
 }
 
-/// B4: a target that has just failed is passed over, for a while.
-#[test]
-fn b4_a_node_on_which_a_move_has_failed_is_passed_over() {
+/// A move of tablet 1 to n4 that has gone back for this reason.
+fn gone_back(reason: EndReason) -> Cluster {
     let mut cluster = grown(&["", "", "", "", ""], 3, 3, 6);
-    let ended_ms = 1;
     let (why, kind) = (Why::Level, TransitionKind::Migrate);
     begin(&mut cluster, &Move { tablet: tablet(1), from: node(1), to: node(4), why, kind });
     cluster.forward_until(tablet(1), Stage::Streaming);
-    cluster.back(tablet(1)).expect("DISK_FULL");
+    let back = Advance { reason: Some(reason), ..cluster.back_command(tablet(1)) };
+    cluster.advance(back).expect("it can go back");
     cluster.forward_to_end(tablet(1));
+    cluster
+}
+
+/// B4: a move that somebody has cancelled, or that a disk has failed, which may be a source's, says
+/// nothing of its target. (Whoever's disk it is says so.) The tablet is left alone for a while.
+#[test]
+fn b4_a_target_that_nothing_is_held_against_is_not_passed_over() {
+    for reason in [EndReason::Cancelled, EndReason::Failed(FailureReason::DiskError)] {
+        let cluster = gone_back(reason);
+        let planned = plan(&cluster.topology, Limits::NONE, PASS_OVER_MS);
+        assert!(planned.moves.iter().any(|step| step.to == node(4)), "{reason:?}");
+        assert!(planned.moves.iter().all(|step| step.tablet != tablet(1)), "{reason:?}");
+    }
+}
+
+/// B4: a target that has just failed is passed over, for a while.
+#[test]
+fn b4_a_node_on_which_a_move_has_failed_is_passed_over() {
+    let ended_ms = 1;
+    let cluster = gone_back(EndReason::Failed(FailureReason::NodeFull));
     let soon = plan(&cluster.topology, Limits::NONE, ended_ms + PASS_OVER_MS - 1);
     assert!(!soon.moves.is_empty());
     assert!(soon.moves.iter().all(|step| step.to == node(5) && step.tablet != tablet(1)));

@@ -184,7 +184,7 @@ fn the_late_end_of_an_earlier_attachment_is_not_the_end_of_the_newest() {
 fn refused(cluster: &Cluster, n: u64, reason: FailureReason) -> Event {
     let (tablet, node, incarnation) = (tablet(1), node(n), cluster.incarnation(n));
     let (version, order) = (cluster.version(tablet), Ordered::Barrier);
-    Event::Refused { tablet, version, node, incarnation, order, reason }
+    Event::Refused { tablet, version, node, incarnation, order, reason: Some(reason) }
 }
 
 /// A refusal that another try can't mend takes the transition back, while it can go back.

@@ -189,7 +189,14 @@ fn h12_a_node_that_can_not_drop_a_copy_is_fenced() {
             let (order, reason) = (Ordered::Drop, FailureReason::DiskError);
             let incarnation = run.cluster.incarnation(1);
             let node = node(1);
-            run.give(Event::Refused { tablet, version, node, incarnation, order, reason });
+            run.give(Event::Refused {
+                tablet,
+                version,
+                node,
+                incarnation,
+                order,
+                reason: Some(reason),
+            });
             assert_eq!(run.why(1), Some(Unfit::CannotDrop(tablet, reason)));
         }
         run.pass(if is_refused { 2 * LEASE } else { DRAIN + 4 * LEASE });
@@ -197,6 +204,27 @@ fn h12_a_node_that_can_not_drop_a_copy_is_fenced() {
         let waits = run.leader.driver.waiting_for(&run.cluster.topology, tablet(1));
         assert!(waits.is_empty(), "its admission pays the debt: {waits:?}");
     }
+}
+
+/// A drop that is refused for what is no reason to: it is told of once, and not again and again until
+/// the bound of a drop is over.
+#[test]
+fn h12_a_drop_that_is_refused_for_no_known_reason_is_not_repeated() {
+    let mut run = Run::new(Cluster::in_stage(Stage::Cleanup));
+    run.attach();
+    let (tablet, version) = (tablet(1), run.cluster.version(tablet(1)));
+    let (node, incarnation, order) = (node(1), run.cluster.incarnation(1), Ordered::Drop);
+    let refused = Event::Refused { tablet, version, node, incarnation, order, reason: None };
+    let mut leader = Leader::of(&run.cluster);
+    leader.attach_all(&run.cluster);
+    let is_drop = |effect: &Effect| matches!(effect, Effect::Drop { .. });
+    let mut told = leader.handle(&run.cluster, refused.clone());
+    told.extend(leader.handle(&run.cluster, Event::Tick(Instant(1_000 * MILLI))));
+    assert!(!told.iter().any(is_drop), "{told:?}");
+    run.give(refused);
+    assert_eq!(run.why(1), None);
+    run.pass(DRAIN + 4 * LEASE);
+    assert_eq!(run.fenced, [1]);
 }
 
 /// n1 could not drop its copy, and died. Its word comes in when the next process of n1 is admitted
@@ -210,7 +238,7 @@ fn a_refusal_of_a_process_that_is_out_says_nothing_of_the_next_one() {
     run.cluster.fence(1).expect("admitted");
     run.cluster.admit(1).expect("fenced");
     let (order, reason) = (Ordered::Drop, FailureReason::DiskError);
-    run.give(Event::Refused { tablet, version, node, incarnation, order, reason });
+    run.give(Event::Refused { tablet, version, node, incarnation, order, reason: Some(reason) });
     assert_eq!(run.why(1), None);
     run.pass(3 * LEASE);
     assert_eq!(run.fenced, []);
@@ -229,7 +257,14 @@ fn a_refusal_that_can_pass_leaves_a_node_fit() {
         run.attach();
         let (tablet, version) = (tablet(1), run.cluster.version(tablet(1)));
         let (node, incarnation) = (node(1), run.cluster.incarnation(1));
-        run.give(Event::Refused { tablet, version, node, incarnation, order, reason });
+        run.give(Event::Refused {
+            tablet,
+            version,
+            node,
+            incarnation,
+            order,
+            reason: Some(reason),
+        });
         assert_eq!(run.why(1), None, "{order:?} {reason}");
     }
 }
@@ -280,7 +315,8 @@ fn one_question_is_out_at_a_time() {
     let (tablet, version) = (tablet(1), cluster.version(tablet(1)));
     let (order, reason) = (Ordered::Barrier, FailureReason::StaleVersion);
     let incarnation = cluster.incarnation(2);
-    let refused = Event::Refused { tablet, version, node: node(2), incarnation, order, reason };
+    let refused =
+        Event::Refused { tablet, version, node: node(2), incarnation, order, reason: Some(reason) };
     leader.handle(&cluster, refused);
     let again = leader.handle(&cluster, Event::Tick(Instant(1_000 * MILLI)));
     assert_eq!(asked(&again), []);

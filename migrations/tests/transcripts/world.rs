@@ -453,7 +453,8 @@ impl World {
             }
             let (tablet, version) = (id, record.version);
             let incarnation = self.agent(node).incarnation;
-            let refused = Event::Refused { tablet, version, node, incarnation, order, reason };
+            let refused =
+                Event::Refused { tablet, version, node, incarnation, order, reason: Some(reason) };
             self.report(node, refused);
             return;
         }

@@ -22,6 +22,7 @@ use proto::agent::v1::attach_request::Event;
 use proto::convert;
 use proto::reasons::Reason;
 use std::sync::Arc;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// Who performs an order.
@@ -240,12 +241,16 @@ impl One {
             let slice =
                 tokio::task::spawn_blocking(move || store.purge(&guard, promise, after.as_deref()));
             let slice = slice.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
-            let slice = slice.map_err(|error| (purge_reason(&error), error.to_string()))?;
+            let slice = slice.map_err(|error| {
+                if let PurgeError::Data(error) = &error {
+                    self.agent.tablets.fitness().met_in(error, Instant::now());
+                }
+                (error.reason(), error.to_string())
+            })?;
             removed += slice.removed;
             after = slice.after;
             if after.is_none() {
-                let synced = self.agent.tablets.synced(Wait::Floor).await;
-                synced.map_err(|error| (error.reason(), error.to_string()))?;
+                self.synced().await?;
                 return Ok(pb::answer::Outcome::Purged(pb::Purged { removed }));
             }
             tokio::time::sleep(PURGE_PAUSE).await;
@@ -258,7 +263,10 @@ impl One {
         let store = Arc::clone(self.agent.tablets.store());
         let digest = tokio::task::spawn_blocking(move || store.digest(&guard));
         let digest = digest.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
-        let digest = digest.map_err(|error| (Reason::DataDamaged, error.to_string()))?;
+        let digest = digest.map_err(|error| {
+            self.agent.tablets.fitness().met_in(&error, Instant::now());
+            (error.reason(), error.to_string())
+        })?;
         Ok(pb::answer::Outcome::Digest(pb::Digest {
             rows: digest.rows,
             tombstones: digest.tombstones,
@@ -294,20 +302,31 @@ impl One {
         let dropping = tokio::task::spawn_blocking(drop);
         let dropped = dropping.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
         let copy = CopyId(copy);
-        if !dropped.map_err(|error| (error.reason(), error.to_string()))? {
+        if !dropped.map_err(|error| self.met(&error))? {
             return Err((Reason::NotFound, format!("no copy {copy} of {tablet} is set aside")));
         }
-        let synced = self.agent.tablets.synced(Wait::Floor).await;
-        synced.map_err(|error| (error.reason(), error.to_string()))?;
+        self.synced().await?;
         tracing::warn!(audit = true, %tablet, %copy, "what was set aside is dropped by order");
         self.copies().await
+    }
+
+    /// Waits until what was done is durable.
+    async fn synced(&self) -> Result<(), (Reason, String)> {
+        let synced = self.agent.tablets.synced(Wait::Floor).await;
+        synced.map_err(|error| self.met(&error))
+    }
+
+    /// A failure of the store, as an answer; it is the disk's, too.
+    fn met(&self, error: &StoreError) -> (Reason, String) {
+        self.agent.tablets.fitness().met(error, Instant::now());
+        (error.reason(), error.to_string())
     }
 
     /// Cuts the streams from and to a peer.
     async fn cut(&self, peer: u64) -> Answered {
         let invalid = |error: proto::Malformed| (Reason::InvalidField, error.to_string());
         let peer = convert::node_id("peer", peer).map_err(invalid)?;
-        let pulled = self.puller.stop_from(peer);
+        let pulled = self.puller.cut_from(peer);
         let served = self.agent.tablets.cuts().cut(peer);
         let streams = u32::try_from(pulled + served).unwrap_or(u32::MAX);
         tracing::warn!(%peer, streams, "streams are cut by order");
@@ -333,14 +352,6 @@ fn asked(
     let invalid = |error: proto::Malformed| (Reason::InvalidField, error.to_string());
     let tablet = convert::tablet_id("tablet", tablet).map_err(invalid)?;
     Ok((tablet, convert::version("version", version).map_err(invalid)?))
-}
-
-fn purge_reason(error: &PurgeError) -> Reason {
-    match error {
-        PurgeError::NotNow => Reason::StaleVersion,
-        PurgeError::LeaseExpired => Reason::LeaseExpired,
-        PurgeError::Data(_) => Reason::DiskError,
-    }
 }
 
 fn holder(holder: Holder) -> pb::Holder {

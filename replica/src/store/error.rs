@@ -177,6 +177,19 @@ pub enum DataError {
     Store(#[from] StoreError),
 }
 
+impl DataError {
+    /// The reason on the closed list.
+    pub fn reason(&self) -> Reason {
+        match self {
+            DataError::StaleVersion { .. } => Reason::StaleVersion,
+            DataError::NoCopy { .. } => Reason::NotReplica,
+            DataError::OutOfRange | DataError::TooLarge(_) => Reason::InvalidField,
+            DataError::TimestampBehind(_) => Reason::TimestampBehind,
+            DataError::Store(error) => error.reason(),
+        }
+    }
+}
+
 /// Why a purge was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeError {
@@ -190,6 +203,17 @@ pub enum PurgeError {
     /// As for a put.
     #[error("{0}")]
     Data(#[from] DataError),
+}
+
+impl PurgeError {
+    /// The reason on the closed list.
+    pub fn reason(&self) -> Reason {
+        match self {
+            PurgeError::NotNow => Reason::StaleVersion,
+            PurgeError::LeaseExpired => Reason::LeaseExpired,
+            PurgeError::Data(error) => error.reason(),
+        }
+    }
 }
 
 impl From<migrations::agent::admit::PurgeRefused> for PurgeError {

@@ -182,7 +182,7 @@ impl Pull {
         let mut responses = tokio::select! {
             biased;
             () = token.cancelled() => return Err(revoked(guard)),
-            () = self.live.stop.cancelled() => return Err(stopped()),
+            () = self.live.stop.cancelled() => return Err(self.live.stopped()),
             called = watched(Wait::StreamOpen, client.pull(ReceiverStream::new(outbox))) => {
                 called.map_err(|status| Failure::of_status(&status))?.into_inner()
             }
@@ -278,7 +278,7 @@ impl Pull {
             };
             let event = match happened {
                 Happened::Revoked => return Err(revoked(guard)),
-                Happened::Stopped => return Err(stopped()),
+                Happened::Stopped => return Err(self.live.stopped()),
                 Happened::Wrote(wrote) => {
                     self.wrote(pipe, wrote?, work);
                     if !is_listening {
@@ -410,8 +410,4 @@ pub(super) async fn blocking<T: Send + 'static>(
 fn revoked(guard: &TopologyGuard) -> Failure {
     let said = guard.check().err();
     said.map_or_else(|| Failure::fenced("the session's work was told to stop"), Failure::from)
-}
-
-fn stopped() -> Failure {
-    Failure::fenced("this node's streams were told to stop")
 }

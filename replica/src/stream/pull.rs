@@ -97,6 +97,8 @@ pub(super) struct Live {
     events: mpsc::Sender<StreamEvent>,
     /// Ends it.
     pub(super) stop: CancellationToken,
+    /// It is ended by an operator's order, and the order to pull still holds.
+    is_cut: AtomicBool,
     /// Fires when its task is over.
     over: CancellationToken,
     rows: AtomicU64,
@@ -113,6 +115,7 @@ impl Live {
             stream,
             events,
             stop: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
             over: CancellationToken::new(),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -120,6 +123,14 @@ impl Live {
             is_paused: AtomicBool::new(false),
             told: Mutex::new(None),
             outcome: OnceLock::new(),
+        }
+    }
+
+    /// Why it was told to stop.
+    pub(super) fn stopped(&self) -> Failure {
+        match self.is_cut.load(Ordering::Acquire) {
+            true => Failure::closed("cut by order"),
+            false => Failure::fenced("this node's streams were told to stop"),
         }
     }
 
@@ -255,12 +266,16 @@ impl Puller {
         }
     }
 
-    /// Tells all calls to this source to end; how many there are.
-    pub fn stop_from(&self, source: NodeId) -> usize {
+    /// Cuts all calls to this source; how many there are.
+    pub fn cut_from(&self, source: NodeId) -> usize {
         let calls = locked(&self.inner.calls);
         let from = calls.values().filter(|live| live.stream.pair.source == source);
         let from = from.filter(|live| !live.over.is_cancelled());
-        from.inspect(|live| live.stop.cancel()).count()
+        let cut = |live: &&Arc<Live>| {
+            live.is_cut.store(true, Ordering::Release);
+            live.stop.cancel();
+        };
+        from.inspect(cut).count()
     }
 
     fn stream_of(&self, order: &PullOrder) -> Option<(StreamId, super::Own)> {
@@ -309,7 +324,7 @@ impl Inner {
         let metrics = self.tablets.sessions().metrics();
         let running = slot.is_some().then(|| metrics.stream_runs(Direction::In));
         let pulled = match (slot.is_some(), self.channel(order.source, &order.source_address)) {
-            (false, _) => Err(Failure::fenced("this node's streams were told to stop")),
+            (false, _) => Err(live.stopped()),
             (true, Err(failure)) => Err(failure),
             (true, Ok(channel)) => {
                 let pull = Pull {

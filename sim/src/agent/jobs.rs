@@ -450,7 +450,8 @@ impl World {
         let Some((node, incarnation)) = self.process(at).and_then(|p| p.admitted) else { return };
         self.mark("an order is refused");
         let (tablet, version) = (record.tablet, record.version);
-        let said = Said::Refused { tablet, version, node, incarnation, order, reason };
+        let said =
+            Said::Refused { tablet, version, node, incarnation, order, reason: Some(reason) };
         self.report_event(at, said);
     }
 }
