@@ -192,8 +192,16 @@ impl Row for pb::Node {
     const LIST: &'static str = "nodes";
     const HEADER: &'static [&'static str] =
         &["name", "state", "attached", "rack", "replicas", "draining"];
-    const WIDE: &'static [&'static str] =
-        &["data", "stream", "incarnation", "drained because", "goes", "unfit", "disk"];
+    const WIDE: &'static [&'static str] = &[
+        "data",
+        "stream",
+        "incarnation",
+        "drained because",
+        "goes",
+        "unfit",
+        "disk",
+        "repair owed",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -221,6 +229,7 @@ impl Row for pb::Node {
                 "" => "-".to_owned(),
                 why => format!("for {}: {why}", millis(self.disk_trouble_ms)),
             },
+            yes_no(self.repair_owed),
         ]
     }
 

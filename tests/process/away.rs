@@ -111,6 +111,8 @@ async fn c5_a_node_that_sleeps_through_its_lease_wakes_with_a_chunk_that_is_refu
     let refusals = ["SESSION_UNKNOWN", "SESSION_CLOSING", "LEASE_EXPIRED", "NODE_FENCED"];
     assert!(refusals.contains(&released.refused.as_str()), "{released:?}");
     cluster.admitted_after("n4", before).await;
+    let node = cluster.admin().node("n4").await.expect("it is known");
+    assert!(node.repair_owed, "{node:#?}");
     cluster.everybody().await;
     assert_eq!(cluster.copies("n4").await, [], "what the full state does not give it is gone");
     cluster.moved(&tablet, "n1", "n4").await;

@@ -81,6 +81,7 @@ pub(super) fn node(
         drain_reason: node.drain.as_ref().map_or_else(String::new, |drain| drain.reason.clone()),
         replica_count,
         leaving: node.is_leaving,
+        repair_owed: node.is_repair_owed,
         unfit: unfit.map_or_else(String::new, |unfit| unfit.why.to_string()),
         disk_trouble: disk
             .map_or_else(String::new, |disk| format!("{}: {}", disk.reason, disk.detail)),
