@@ -107,15 +107,22 @@ impl Cluster {
         soon(&format!("{wait} of {name} to be over"), over).await;
     }
 
+    /// Whether one whose answer was taken away is over.
+    pub(crate) async fn is_over(&self, name: &str, wait: &str) -> bool {
+        found(&mut self.silences(name), wait).await.ended > 0
+    }
+
     async fn until_wait(&self, name: &str, wait: &str, is_so: impl Fn(&pb::Wait) -> bool) {
         let mut silences = self.silences(name);
-        loop {
-            let all = silences.list_waits(pb::ListWaitsRequest {}).await;
-            let all = all.expect("a list").into_inner().waits;
-            if is_so(all.iter().find(|one| one.name == wait).expect("there is such a wait")) {
-                return;
-            }
+        while !is_so(&found(&mut silences, wait).await) {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// What became of a wait.
+async fn found(silences: &mut WaitServiceClient<Channel>, wait: &str) -> pb::Wait {
+    let all = silences.list_waits(pb::ListWaitsRequest {}).await;
+    let mut all = all.expect("a list").into_inner().waits.into_iter();
+    all.find(|one| one.name == wait).expect("there is such a wait")
 }
