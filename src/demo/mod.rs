@@ -82,6 +82,9 @@ struct Facts {
     stale_chunks_refused: u64,
     /// When the first fault was about to be played: milliseconds since 1970.
     first_fault_ms: Option<u64>,
+    /// Fences that a step has seen itself: who comes back at once is fenced for too short a time for
+    /// whoever only looks now and then.
+    fences: u64,
 }
 
 /// A demonstration that goes on.
@@ -197,11 +200,12 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
     let migrations = finish::run(&demo).await?;
     let seen = monitor.seen();
     let guard_is_off = demo.args.without_guard;
-    let Facts { faults, stale_chunks_refused, first_fault_ms } = demo.facts.clone();
+    let Facts { faults, stale_chunks_refused, first_fault_ms, fences } = demo.facts.clone();
+    let fences = fences.max(seen.fences);
     let verdict = judged(demo, recording).await?;
     let was_refused = stale_chunks_refused > 0;
     let was_led_on = !steps.contains(&Step::LeaderKilled) || seen.failovers > 0;
-    let was_fenced = !steps.contains(&Step::AgentHeldUp) || seen.fences > 0;
+    let was_fenced = !steps.contains(&Step::AgentHeldUp) || fences > 0;
     Ok(Report {
         seed,
         duration_s: began.elapsed().as_secs_f64(),
@@ -213,7 +217,7 @@ async fn whole(args: DemoArgs, path: &Path, screen: &Screen) -> anyhow::Result<R
         moves: Moves::of(&migrations, first_fault_ms.unwrap_or(u64::MAX)),
         stale_chunks_refused,
         failovers: seen.failovers,
-        fences: seen.fences,
+        fences,
         as_played: (was_refused || guard_is_off) && was_led_on && was_fenced,
     })
 }

@@ -38,6 +38,7 @@ pub(super) async fn run(demo: &mut Demo) -> anyhow::Result<()> {
     if !is_fenced {
         bail!("the move went on without {bystander}, which was not fenced");
     }
+    demo.facts.fences += 1;
     demo.all_attached().await?;
     if of(demo, &bystander).await?.incarnation == before {
         bail!("{bystander} goes on as who was fenced");
