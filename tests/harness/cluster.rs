@@ -3,7 +3,7 @@
 
 use super::links::{self, Links};
 use super::papers::Papers;
-use super::{Server, Shape, soon};
+use super::{Server, Shape, look_again, soon};
 use client::{AdminClient, AdminOptions, Router, RouterOptions, Tls};
 use proto::admin::v1 as pb;
 use proto::faults::v1::fault_service_client::FaultServiceClient;
@@ -11,12 +11,8 @@ use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tls::{Dial, Kind};
 use tonic::transport::{Channel, Endpoint};
-
-/// How long it takes to ask a coordinator again that was not there.
-pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Where a coordinator listens, over all its restarts.
 #[derive(Debug, Clone)]
@@ -126,7 +122,7 @@ impl Cluster {
     pub(crate) async fn said(&self, name: &str, what: &str) {
         let said = async {
             while !self.logged(name).contains(what) {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon(&format!("{what:?} in the log of {name}"), said).await;
@@ -225,7 +221,7 @@ impl Cluster {
                 if let Some(status) = server.ended() {
                     return status.success();
                 }
-                tokio::time::sleep(ASK_AGAIN).await;
+                look_again().await;
             }
         };
         soon(&format!("the end of {name}"), ended).await
@@ -330,7 +326,7 @@ impl Cluster {
                     return leader.name;
                 }
                 // Nothing to wait for tells when another one leads.
-                tokio::time::sleep(ASK_AGAIN).await;
+                look_again().await;
             }
         };
         soon("a leader", leader).await

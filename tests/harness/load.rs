@@ -1,6 +1,7 @@
 //! Clients that change and read what group0 holds, all the time, and how long each answer took.
 
 use super::Cluster;
+use super::look_again;
 use client::{AdminClient, AdminOptions, ClientError};
 use proto::admin::v1 as pb;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl Load {
     pub(crate) async fn proceed(&self, more: u64) {
         let goal = self.made.load(Ordering::Relaxed) + more;
         while self.made.load(Ordering::Relaxed) < goal {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            look_again().await;
         }
     }
 

@@ -33,6 +33,14 @@ use std::time::Duration;
 /// Nothing that a test waits for takes this long unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The pause between two looks at something that nothing tells of. Without one the look takes the
+/// processor from those who are looked at.
+pub(crate) async fn look_again() {
+    tokio::time::sleep(LOOK_AGAIN).await;
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A future that must not take longer than [`PATIENCE`].
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(PATIENCE, future).await;

@@ -1,7 +1,6 @@
 //! What the nodes of a cluster come to: attached, admitted, fenced; and what lies on their disks.
 
-use super::cluster::ASK_AGAIN;
-use super::{Cluster, soon};
+use super::{Cluster, look_again, soon};
 use proto::admin::v1 as pb;
 use proto::admin::v1::topology_service_client::TopologyServiceClient;
 use proto::types::v1::TopologyVersion;
@@ -21,7 +20,7 @@ impl Cluster {
                 if is_there && last.contains("\"message\":\"attached\"") {
                     return;
                 }
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon(&format!("{agent} to attach to one of {among:?}"), attached).await;
@@ -46,7 +45,7 @@ impl Cluster {
                 if nodes.iter().all(is_in) {
                     return;
                 }
-                tokio::time::sleep(ASK_AGAIN).await;
+                look_again().await;
             }
         };
         soon("everybody to be there", all).await;
@@ -90,7 +89,7 @@ impl Cluster {
                     return;
                 }
                 // Nothing to wait for tells when a coordinator is back.
-                tokio::time::sleep(ASK_AGAIN).await;
+                look_again().await;
             }
         };
         soon(what, watch).await;

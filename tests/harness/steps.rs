@@ -1,6 +1,6 @@
 //! The fault switches of agents, in a test's words. A fault that can't be put in place is no pass.
 
-use super::{Cluster, soon};
+use super::{Cluster, look_again, soon};
 use proto::faults::v1 as pb;
 use proto::faults::v1::wait_service_client::WaitServiceClient;
 use proto::types::v1::Stage;
@@ -115,7 +115,7 @@ impl Cluster {
     async fn until_wait(&self, name: &str, wait: &str, is_so: impl Fn(&pb::Wait) -> bool) {
         let mut silences = self.silences(name);
         while !is_so(&found(&mut silences, wait).await) {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //! come back; and all coordinators at once.
 
 use crate::harness::steps::{acknowledge, step};
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::restore::palisade;
 use crate::workload::Workload;
 use client::{Router, RouterOptions};
@@ -70,7 +70,7 @@ async fn c4_a_dead_participant_is_waited_for_until_its_fence() {
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     let waits = async {
         while cluster.admin().migration(&id).await.expect("it runs").waiting_for != ["n2"] {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("the move to wait for n2", waits).await;
@@ -259,7 +259,7 @@ async fn a_new_leader_names_the_dead_that_a_tablet_waits_for() {
             if code == Some(0) && said.contains("n1") {
                 break serde_json::from_str::<Value>(&said).expect("JSON");
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     let held = soon("the new leader to name them", held).await;
@@ -309,7 +309,7 @@ async fn those_who_are_fenced_after_their_word_are_named_beside_the_silent() {
             if now == nodes {
                 break;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("all but n3 to acknowledge", waits_for(&["n3"])).await;

@@ -3,7 +3,7 @@
 //! drawn. `PALISADE_SEED` repeats a run, `PALISADE_ROUNDS=20` makes all of them, one after the other.
 
 use crate::harness::steps::{At, acknowledge, step};
-use crate::harness::{Cluster, Loss, Seed, Shape, rounds, soon};
+use crate::harness::{Cluster, Loss, Seed, Shape, look_again, rounds, soon};
 use crate::workload::Workload;
 use client::{Router, RouterOptions};
 use migrations::id::TabletId;
@@ -321,7 +321,7 @@ async fn settled(cluster: &Cluster, tablet: &pb::Tablet, cast: &Cast, is_moved: 
     let clean = async {
         // One that was out owes what it has, and pays when it is admitted.
         while !cluster.copies(left_out).await.is_empty() {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon(&format!("{left_out} to have no copy"), clean).await;

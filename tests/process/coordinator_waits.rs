@@ -3,7 +3,7 @@
 //!
 //! Not here: those of an agent (`waits.rs`).
 
-use crate::harness::{Cluster, Server, Shape, soon};
+use crate::harness::{Cluster, Server, Shape, look_again, soon};
 use crate::waits::SLACK;
 use proto::admin::v1 as pb;
 use proto::admin::v1::table_service_client::TableServiceClient;
@@ -20,9 +20,6 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Endpoint;
-
-/// How long it takes to look again.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// Where a wait of a coordinator is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +119,7 @@ async fn e5_the_waits_of_a_leader_and_of_who_follows_end_within_their_bounds() {
         cluster.create_table_of(&table, 1, 1).await;
         let running = async {
             while !cluster.admin().list_migrations(true).await.expect("a list").is_empty() {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon(&format!("what stood still for {wait}"), running).await;
@@ -199,7 +196,7 @@ async fn e5_the_long_waits_of_a_coordinator_end_within_their_bounds() {
 async fn attached(cluster: &Cluster) {
     let is_in = |n: &pb::Node| n.attached && n.state() == pb::NodeState::Admitted;
     while !cluster.admin().list_nodes().await.expect("a list").iter().all(is_in) {
-        tokio::time::sleep(AGAIN).await;
+        look_again().await;
     }
 }
 
@@ -268,7 +265,7 @@ async fn e5_the_waits_of_a_beginning_end_within_their_bounds() {
                 if now.ended > 0 && said.contains(&overdue) {
                     return;
                 }
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon(&format!("{} to end", wait.name), over).await;

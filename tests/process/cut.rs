@@ -1,16 +1,12 @@
 //! Coordinators that are cut from one another, and agents from coordinators, in one direction or in
 //! both: what a leader can't confirm it doesn't do, and everybody else goes on.
 
-use crate::harness::{Cluster, Loss, Shape, soon};
+use crate::harness::{Cluster, Loss, Shape, look_again, soon};
 use migrations::retry::ChangeOutcome;
 use proto::admin::v1 as pb;
 use proto::admin::v1::table_service_client::TableServiceClient;
 use proto::reasons::Reason;
 use proto::status::{Refusal, outcome_of};
-use std::time::Duration;
-
-/// How long it takes to look again who leads.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// Coordinators that are three, and all on ways that can fail. With long leases where nobody is to
 /// be fenced, however busy the machine is.
@@ -32,7 +28,7 @@ async fn caught_up(cluster: &Cluster) {
             if !status.coordinators.iter().any(behind) {
                 return;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("equal logs", caught_up).await;
@@ -118,7 +114,7 @@ async fn an_agent_that_is_cut_off_is_fenced_whatever_others_tell_it() {
     let parting = async {
         loop {
             cluster.links().part("n4", &cluster.leader(&names).await);
-            tokio::time::sleep(AGAIN).await;
+            look_again().await;
         }
     };
     tokio::select! {

@@ -1,6 +1,6 @@
 //! Requests of routers on real agents: versions, malformed messages, wrong sessions.
 
-use crate::harness::{Cluster, soon};
+use crate::harness::{Cluster, look_again, soon};
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
@@ -90,7 +90,7 @@ async fn c1_a_slow_read_of_the_old_version_is_waited_for_and_named() {
                 assert_eq!(barriers[0].waiting_for, ["n2"]);
                 return;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("the holder to be named", named).await;

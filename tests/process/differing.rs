@@ -1,13 +1,11 @@
 //! INV-16: a coordinator that has applied the same and holds something else is found out.
 
 use crate::harness::load::Load;
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::signals;
 use proto::faults::v1::BendStateRequest;
 use proto::faults::v1::state_service_client::StateServiceClient;
 use std::time::Duration;
-
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Who leads, and who has another state than that one.
 async fn differing(cluster: &Cluster) -> (String, Vec<String>) {
@@ -38,7 +36,7 @@ async fn inv_16_a_coordinator_with_another_state_is_an_alarm() {
             if !found.is_empty() {
                 return (leader, found);
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            look_again().await;
         }
     };
     let (leader, found) = soon("the bent one to be found out", found).await;
@@ -48,7 +46,7 @@ async fn inv_16_a_coordinator_with_another_state_is_an_alarm() {
     let seen = async {
         let series = "palisade_states_differing";
         while signals::value(&signals::samples(cluster.agent(&leader)).await, series) < 1.0 {
-            tokio::time::sleep(ASK_AGAIN).await;
+            look_again().await;
         }
     };
     soon("the metric", seen).await;

@@ -1,7 +1,7 @@
 //! H3: data directories that are not what they were when their process stopped: a copy in them is
 //! gone, the whole of one is an older copy of itself, or two processes have the same one.
 
-use crate::harness::{Cluster, Server, soon};
+use crate::harness::{Cluster, Server, look_again, soon};
 use client::Router;
 use migrations::id::TabletId;
 use proto::admin::v1 as pb;
@@ -140,7 +140,7 @@ async fn h3_a_second_process_on_a_copied_directory_is_not_let_in() {
     let refused = async {
         let said = || std::fs::read_to_string(&log).expect("a log");
         while said().matches("the attachment ended").count() < 3 {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
         said()
     };

@@ -1,7 +1,7 @@
 //! `palisade doctor` and `palisade debug bundle` on a cluster with certificates: well, with balancing
 //! off, without an agent, without a coordinator, without a majority, gone.
 
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use flate2::read::GzDecoder;
 use proto::admin::v1 as pb;
 use serde_json::Value;
@@ -50,7 +50,7 @@ async fn says(contexts: &Path, check: &str, verdict: &str, words: &str) -> i32 {
                 assert_ne!(found["remedy"], "", "{found}");
                 return code;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon(&format!("{check}: {verdict}, {words}"), asked).await
@@ -184,7 +184,7 @@ async fn what_is_wrong_with_a_cluster_is_named_with_its_remedy() {
             if (code, is_well) == (0, true) {
                 return;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     })
     .await;

@@ -4,7 +4,7 @@
 use crate::harness::middle::Beat;
 use crate::harness::proxy::Mode;
 use crate::harness::steps::{Switch, acknowledge, step};
-use crate::harness::{Cluster, soon};
+use crate::harness::{Cluster, look_again, soon};
 use crate::streams::{A_SECOND, cancel, failures, fill, with_proxies};
 use proto::admin::v1 as pb;
 use proto::faults::v1 as faults;
@@ -164,7 +164,7 @@ async fn a6_a_table_is_dropped_in_the_middle_of_a_stream() {
             .iter()
             .all(|t| t.id == stays.id)
         {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("the drop", is_gone).await;

@@ -2,7 +2,7 @@
 //! a tablet's replicas, given up.
 
 use crate::harness::steps::step;
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::streams::{failures, set_rate};
 use proto::admin::v1 as pb;
 use proto::faults::v1::Step;
@@ -149,7 +149,7 @@ async fn what_a_receiver_cuts_has_failed_as_a_connection_that_goes() {
     let id = cluster.migrate(&tablet, &has[0], &free).await;
     let cut = async {
         while admin.kill_connection(&free, &has[0]).await.expect("it is attached") == 0 {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("a stream that is cut", cut).await;

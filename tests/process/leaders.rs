@@ -1,6 +1,6 @@
 //! F1 and F2: leadership is lost while a move is asked for, and comes back to who had it.
 
-use crate::harness::{Cluster, Loss, Shape, soon};
+use crate::harness::{Cluster, Loss, Shape, look_again, soon};
 use crate::signals;
 use client::{AdminClient, new_request_id};
 use migrations::retry::ChangeOutcome;
@@ -12,12 +12,8 @@ use proto::reasons::Reason;
 use proto::status::{Refusal, outcome_of};
 use proto::types::v1::Stage;
 use std::collections::BTreeSet;
-use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::{Response, Status};
-
-/// How long it takes to look again where nothing tells of a change.
-const AGAIN: Duration = Duration::from_millis(10);
 
 async fn of_three() -> Cluster {
     let profile = "standard";
@@ -37,7 +33,7 @@ async fn logged(cluster: &Cluster, name: &str, before: u64) {
             if signals::value(&samples, "palisade_log_last_index") > before as f64 {
                 return;
             }
-            tokio::time::sleep(AGAIN).await;
+            look_again().await;
         }
     };
     soon(&format!("an entry at {name}"), longer).await;
@@ -100,7 +96,7 @@ async fn elected(cluster: &Cluster, among: &[String]) -> String {
                     return name.clone();
                 }
             }
-            tokio::time::sleep(AGAIN).await;
+            look_again().await;
         }
     };
     soon("an election", leads).await

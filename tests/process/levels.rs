@@ -1,10 +1,9 @@
 //! A rolling upgrade between two builds of differing feature level: nobody writes what an older
 //! member can't read, and once all are of the new build an older one is refused by name.
 
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use proto::admin::v1 as pb;
 use proto::reasons::Reason;
-use std::time::Duration;
 
 /// A process of the new build; without it, one of the old.
 const NEW: &[&str] = &["--feature-level", "2"];
@@ -34,7 +33,7 @@ async fn the_level_rises_with_the_last_process_and_older_ones_are_refused() {
     cluster.readmitted("n2").await;
     let raised = async {
         while !is_raised(&cluster) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            look_again().await;
         }
     };
     soon("the level to rise", raised).await;

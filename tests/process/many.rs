@@ -1,7 +1,7 @@
 //! Many tablets: one that can't move among a hundred, and moves at random under inserts.
 
 use crate::harness::steps::Switch;
-use crate::harness::{Cluster, Seed, rounds, soon};
+use crate::harness::{Cluster, Seed, look_again, rounds, soon};
 use client::Router;
 use proto::admin::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ impl Inserting {
     async fn proceed(&self, more: u64) {
         let goal = self.acknowledged.load(Ordering::Relaxed) + more;
         while self.acknowledged.load(Ordering::Relaxed) < goal {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     }
 

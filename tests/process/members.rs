@@ -1,16 +1,13 @@
 //! Coordinators that come and go while rows are written and tablets move; all of them show
 //! certificates.
 
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::workload::Workload;
 use client::AdminClient;
 use proto::admin::v1 as pb;
 use proto::admin::v1::table_service_client::TableServiceClient;
 use proto::reasons::Reason;
 use std::time::Duration;
-
-/// How long it takes to ask again where nothing tells of a change.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 async fn of(coordinators: u8) -> Cluster {
     let profile = "standard";
@@ -44,7 +41,7 @@ async fn votes(cluster: &Cluster, names: &[&str]) {
             if all.len() == names.len() && all.iter().all(is_there) {
                 return;
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            look_again().await;
         }
     };
     soon(&format!("{names:?} to vote"), voting).await;
@@ -95,7 +92,7 @@ async fn every_coordinator_is_replaced_under_writes_and_moves() {
             if nodes.iter().filter(|node| node.attached).count() == 4 {
                 return;
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            look_again().await;
         }
     };
     soon("all agents to attach to the new ones", attached).await;
@@ -163,7 +160,7 @@ async fn a_coordinator_that_has_moved_is_found_where_it_is() {
             if known.raft_address == moved {
                 return;
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            look_again().await;
         }
     };
     soon("its new address to be known", known).await;
@@ -219,7 +216,7 @@ async fn each_coordinator_reads_what_was_committed_before() {
                             assert_eq!(reason, Some(Reason::NoLeader), "{name}: {status}");
                         }
                     }
-                    tokio::time::sleep(ASK_AGAIN).await;
+                    look_again().await;
                 }
             };
             let read = soon("what is newest", read).await;

@@ -2,7 +2,7 @@
 //! takes effect once at most, and says what became of it.
 
 use crate::harness::proxy::{Mode, Proxy};
-use crate::harness::{Cluster, Seed, Shape, soon};
+use crate::harness::{Cluster, Seed, Shape, look_again, soon};
 use crate::signals;
 use crate::workload::Workload;
 use client::{AdminClient, AdminOptions, ClientError, new_request_id};
@@ -99,7 +99,7 @@ async fn repairs(cluster: &Cluster) -> BTreeMap<u64, usize> {
     let admin = cluster.admin();
     let over = async {
         while !admin.list_migrations(true).await.expect("those that run").is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            look_again().await;
         }
     };
     soon("all repairs to end", over).await;
@@ -200,7 +200,7 @@ async fn f6_a_leader_that_is_told_to_stop_is_not_missed() {
     let more = async |more: u64| {
         let goal = made.load(Ordering::Relaxed) + more;
         while made.load(Ordering::Relaxed) < goal {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            look_again().await;
         }
     };
     soon("some changes", more(20)).await;

@@ -3,7 +3,7 @@
 //! have.
 
 use crate::harness::steps::acknowledge;
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
@@ -118,7 +118,7 @@ async fn orphans(cluster: &Cluster, count: usize) -> Vec<pb::OrphanCopy> {
             if listed.unknown.is_empty() && aside.len() == count {
                 return aside;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon(&format!("{count} orphans"), listed).await
@@ -133,7 +133,7 @@ pub(crate) async fn lost(cluster: &Cluster, node: &str) {
             if replicas.any(|replica| replica.node == node && replica.lost) {
                 return;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon(&format!("the lost replica of {node}"), marked).await;

@@ -3,7 +3,7 @@
 //!
 //! Not here: a client's clock (`outcomes.rs`).
 
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::leaders::{one_move, others};
 use crate::signals;
 use client::{ClientError, new_request_id};
@@ -12,9 +12,7 @@ use proto::faults::v1 as faults;
 use proto::faults::v1::clock_service_client::ClockServiceClient;
 use proto::faults::v1::memory_service_client::MemoryServiceClient;
 use proto::reasons::Reason;
-use std::time::Duration;
 
-const AGAIN: Duration = Duration::from_millis(20);
 const THIRTY_HOURS_MS: i64 = 30 * 3_600_000;
 
 async fn set_clock(cluster: &Cluster, name: &str, ahead_ms: i64) {
@@ -32,7 +30,7 @@ async fn alarm(cluster: &Cluster, what: &str, is_so: impl Fn(&[(String, i64)]) -
             if is_so(&apart) {
                 return;
             }
-            tokio::time::sleep(AGAIN).await;
+            look_again().await;
         }
     };
     soon(what, seen).await;

@@ -2,7 +2,7 @@
 //! an error. All of them show certificates.
 
 use crate::harness::load::{Load, share};
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::workload::Workload;
 use client::{Router, RouterOptions};
 use proto::admin::v1 as pb;
@@ -77,6 +77,6 @@ async fn whole(cluster: &Cluster) {
         if status.coordinators.iter().filter(alive).filter(has).count() == 3 {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        look_again().await;
     }
 }

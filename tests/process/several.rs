@@ -1,7 +1,7 @@
 //! Three coordinators: leaders that step down while they are watched, and any one process that is
 //! killed at any moment.
 
-use crate::harness::{Cluster, Seed, Shape, rounds, soon};
+use crate::harness::{Cluster, Seed, Shape, look_again, rounds, soon};
 use crate::workload::Workload;
 use client::{Router, RouterOptions};
 use proto::admin::v1 as pb;
@@ -13,9 +13,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
-
-/// How long a watcher waits before it opens its watch anew.
-const OPEN_AGAIN: Duration = Duration::from_millis(20);
 
 async fn of_three() -> Cluster {
     // Long leases: a busy machine is not to fence whom nobody has killed.
@@ -91,7 +88,7 @@ async fn follow(
         }
         seen.resumed += 1;
         at += 1;
-        tokio::time::sleep(OPEN_AGAIN).await;
+        look_again().await;
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::harness::middle::Beat;
 use crate::harness::proxy::{Direction, Mode};
 use crate::harness::steps::step;
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use client::Router;
 use proto::admin::v1 as pb;
 use proto::faults::v1 as faults;
@@ -110,7 +110,7 @@ async fn d3_a_connection_that_goes_is_not_the_disks() {
         cluster.let_go(&pull).await;
         let goes = async {
             while failed() == before {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon(&format!("a stream to fail by {form:?}"), goes).await;
@@ -174,7 +174,7 @@ async fn d4_a_stream_that_fails_while_its_last_word_is_blocked_ends_all_the_same
             .iter()
             .all(|connection| connection.passed(Direction::ToClient) < 1 << 20)
         {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("some rows", begun).await;
@@ -309,7 +309,7 @@ async fn d10_the_same_source_goes_on_at_60_percent_and_others_begin_at_the_start
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     let most = async {
         while sent(streams) - before_it < total / 10 * 6 {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("60 %", most).await;
@@ -325,7 +325,7 @@ async fn d10_the_same_source_goes_on_at_60_percent_and_others_begin_at_the_start
     cluster.kill("n4");
     let gone = async {
         while !cluster.links().streams("n1").connections().is_empty() {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("its connection to go", gone).await;
@@ -353,7 +353,7 @@ async fn d10_the_same_source_goes_on_at_60_percent_and_others_begin_at_the_start
     let id = cluster.migrate(&tablet, "n4", "n1").await;
     let most = async {
         while passed("n4") < total / 10 * 6 {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("60 %", most).await;

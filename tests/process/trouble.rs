@@ -1,10 +1,9 @@
 //! Starts that can't be: each ends with a sentence that says what to do, and harms nothing.
 
-use crate::harness::{Cluster, Server};
+use crate::harness::{Cluster, Server, look_again};
 use proto::admin::v1 as pb;
 use proto::faults::v1 as faults;
 use proto::reasons::Reason;
-use std::time::Duration;
 
 fn replica_args<'a>(name: &'a str, data: &'a str, coordinators: &'a str) -> Vec<&'a str> {
     vec![
@@ -90,7 +89,7 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
             if said.contains("belongs to cluster") {
                 return;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     crate::harness::soon("the refusal in its log", said).await;
@@ -134,7 +133,7 @@ async fn shown(cluster: &Cluster, node: &str) {
     let shown = async {
         while !has_disk_trouble(cluster, node).await {
             // It says so with its next renewal.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            look_again().await;
         }
     };
     crate::harness::soon("what a node says of its disk", shown).await;
@@ -190,7 +189,7 @@ async fn b4_a_full_node_is_refused_as_a_target_before_anything_is_done() {
     cluster.start_agent("n4");
     let well = async {
         while has_disk_trouble(&cluster, "n4").await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            look_again().await;
         }
     };
     crate::harness::soon("room", well).await;

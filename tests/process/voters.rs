@@ -1,6 +1,6 @@
 //! Coordinators that go: one that is told to stop, and as many as five can lose.
 
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use client::AdminClient;
 use proto::admin::v1 as pb;
 use proto::admin::v1::topology_service_client::TopologyServiceClient;
@@ -69,7 +69,7 @@ async fn five_voters_bear_the_loss_of_two() {
             if !status.coordinators.iter().any(|one| behind(&one)) {
                 return status;
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     let status = soon("five equal logs", caught_up).await;

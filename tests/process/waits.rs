@@ -7,7 +7,7 @@
 
 use crate::harness::proxy::Mode;
 use crate::harness::steps::{Switch, step};
-use crate::harness::{Cluster, Shape, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::streams::failures;
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
@@ -114,7 +114,7 @@ impl Stage {
         let is_fine = |nodes: &[pb::Node]| nodes.iter().all(|node| node.disk_trouble.is_empty());
         let fine = async {
             while !is_fine(&self.cluster.admin().list_nodes().await.expect("the nodes")) {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon("a disk that answers", fine).await;
@@ -142,7 +142,7 @@ impl Stage {
         self.met("n4", wait, bound, 2).await;
         let again = async {
             while self.attachments("n4") == before {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon("a new attachment", again).await;
@@ -212,7 +212,7 @@ impl Stage {
             // Fenced, found fit again, and admitted anew.
             let again = async {
                 while self.attachments(node) == before {
-                    tokio::task::yield_now().await;
+                    look_again().await;
                 }
             };
             soon("a new attachment", again).await;
@@ -246,7 +246,7 @@ impl Stage {
                 held.any(|held| held.node == "n1" && held.holder.is_some())
             };
             while !is_there(admin.list_barriers(tablet.id).await.expect("the barriers")) {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         };
         soon("the read to be waited for", named).await;
@@ -292,7 +292,7 @@ impl Stage {
             // This one, not one of those before it.
             let began = async {
                 while begun() == before {
-                    tokio::task::yield_now().await;
+                    look_again().await;
                 }
             };
             soon("a stream to begin", began).await;

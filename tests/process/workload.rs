@@ -1,6 +1,7 @@
 //! Writers with a memory: each key is written by one writer, in turn, so that it is known what a
 //! read may find. Unknown outcomes stay open.
 
+use crate::harness::look_again;
 use client::Router;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl Workload {
     pub(crate) async fn proceed(&self, more: u64) {
         let goal = self.acknowledged.load(Ordering::Relaxed) + more;
         while self.acknowledged.load(Ordering::Relaxed) < goal {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     }
 
