@@ -11,7 +11,7 @@ use crate::store::DataError;
 use crate::tablets::{Refused, Tablets};
 use migrations::agent::admit::is_addressed;
 use migrations::clock::{HybridTime, Timestamp, TimestampAhead};
-use migrations::id::{ClusterId, RouterId, TabletId};
+use migrations::id::{ClusterId, NodeId, RouterId, TabletId};
 use migrations::record::TabletRecord;
 use migrations::router::Access;
 use migrations::row::RowVersion;
@@ -34,6 +34,7 @@ pub struct DataApi {
 /// A request's header, checked in form.
 struct Header {
     cluster: ClusterId,
+    node: NodeId,
     tablet: TabletId,
     version: TopologyVersion,
     clock: HybridTime,
@@ -42,9 +43,10 @@ struct Header {
 impl Header {
     fn parse(header: Option<pb::RequestHeader>) -> Result<Header, Status> {
         let header = header.ok_or_else(|| Refusal::invalid_field("header", "is missing"))?;
-        let pb::RequestHeader { cluster_id, tablet, version, clock } = header;
+        let pb::RequestHeader { cluster_id, tablet, version, clock, node } = header;
         Ok(Header {
             cluster: convert::cluster_id("header.cluster_id", &cluster_id)?,
+            node: convert::node_id("header.node", node)?,
             tablet: convert::tablet_id("header.tablet", tablet)?,
             version: convert::version("header.version", version)?,
             clock: HybridTime(clock),
@@ -58,7 +60,7 @@ impl DataApi {
         DataApi { agent }
     }
 
-    /// Admits a request: its cluster is this one, its clock not too far ahead, and its version
+    /// Admits a request: its cluster is this one, its node too, its clock not too far ahead, and its version
     /// the tablet's. For a newer version the agent first catches up.
     async fn admit(
         &self,
@@ -72,6 +74,11 @@ impl DataApi {
             let own = own.map_or_else(|| "none yet".to_owned(), |own| own.to_string());
             let message = format!("this agent belongs to cluster {own}");
             return Err(Refusal::new(Reason::ClusterMismatch, message).into());
+        }
+        // Who is not admitted has no id, and refuses below.
+        if let Some(own) = self.agent.own().filter(|own| *own != header.node) {
+            let message = format!("this is node {own}, and node {} is meant", header.node);
+            return Err(Refusal::new(Reason::NodeMismatch, message).into());
         }
         self.observe(header.clock)?;
         let (tablet, version) = (header.tablet, header.version);

@@ -38,10 +38,11 @@ impl Demo {
     pub(super) async fn record_rows(&self, tablets: &[pb::Tablet]) -> anyhow::Result<()> {
         let cluster = self.admin.status().await?.cluster_id;
         let cluster = Bytes::copy_from_slice(uuid::Uuid::parse_str(&cluster)?.as_bytes());
+        let known = self.admin.list_nodes().await?;
         for tablet in tablets {
             let nodes: Vec<String> = tablet.replicas.iter().map(|r| r.node.clone()).collect();
-            for node in &nodes {
-                let what = || format!("reading {} on {node}", tablet.name);
+            for node in known.iter().filter(|node| nodes.contains(&node.name)) {
+                let what = || format!("reading {} on {}", tablet.name, node.name);
                 self.record_replica(&cluster, tablet, node).await.with_context(what)?;
             }
             self.recorder.add(Line::Replicas(tablet.id, nodes)).await?;
@@ -53,9 +54,9 @@ impl Demo {
         &self,
         cluster: &Bytes,
         tablet: &pb::Tablet,
-        node: &str,
+        node: &pb::Node,
     ) -> anyhow::Result<()> {
-        let address = self.cluster.agent(node)?.address("data")?;
+        let address = self.cluster.agent(&node.name)?.address("data")?;
         let mut agent = DataServiceClient::new(self.channel(&address)?)
             .max_decoding_message_size(2 * PAGE_BYTES as usize);
         let mut start = Bytes::new();
@@ -65,6 +66,7 @@ impl Demo {
                 tablet: tablet.id,
                 version: tablet.version,
                 clock: 0,
+                node: node.id,
             };
             let mut request = tonic::Request::new(ScanRequest {
                 header: Some(header),
@@ -82,7 +84,7 @@ impl Demo {
                 let router: String = version.router.iter().map(|b| format!("{b:02x}")).collect();
                 let copy = Copy {
                     tablet: tablet.id,
-                    node: node.to_owned(),
+                    node: node.name.clone(),
                     key: String::from_utf8_lossy(key).into_owned(),
                     timestamp: (version.time, router),
                     value: version.value.as_deref().map(mark),
@@ -93,7 +95,7 @@ impl Demo {
                 break;
             }
         }
-        self.recorder.add(Line::Read(tablet.id, node.to_owned())).await
+        self.recorder.add(Line::Read(tablet.id, node.name.clone())).await
     }
 
     /// Records what the replicas of a tablet say of themselves.

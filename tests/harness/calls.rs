@@ -104,7 +104,7 @@ impl Cluster {
         let mut faults = self.faults(node);
         let hold = faults::HoldNextDataRequest { tablet: tablet.id };
         faults.hold_next_data(hold).await.expect("wanted");
-        let header = self.header(tablet, tablet.version).await;
+        let header = self.header(node, tablet, tablet.version).await;
         let position = b"12345678key".to_vec().into();
         let get = data::GetRequest { header: Some(header), position };
         let mut direct = DataServiceClient::new(self.channel(node, "data"));
@@ -114,15 +114,18 @@ impl Cluster {
         stuck
     }
 
-    /// The header of a request by hand, for a tablet at some version.
+    /// The header of a request by hand to a node, for a tablet at some version.
     pub(crate) async fn header(
         &self,
+        node: &str,
         tablet: &pb::Tablet,
         version: Option<TopologyVersion>,
     ) -> data::RequestHeader {
         let status = self.admin().status().await.expect("a status");
         let cluster_id = uuid::Uuid::parse_str(&status.cluster_id).expect("a UUID");
         let cluster_id = bytes::Bytes::copy_from_slice(cluster_id.as_bytes());
-        data::RequestHeader { cluster_id, tablet: tablet.id, version, clock: 0 }
+        let nodes = self.admin().list_nodes().await.expect("the nodes");
+        let node = nodes.iter().find(|one| one.name == node).expect("it was admitted").id;
+        data::RequestHeader { cluster_id, tablet: tablet.id, version, clock: 0, node }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests of routers on real agents: versions, malformed messages, wrong sessions.
 
-use crate::harness::{Cluster, look_again, soon};
+use crate::harness::{Cluster, Shape, look_again, soon};
+use client::{Router, RouterOptions};
 use proto::admin::v1 as pb;
 use proto::data::v1 as data;
 use proto::data::v1::data_service_client::DataServiceClient;
@@ -9,6 +10,7 @@ use proto::reasons::Reason;
 use proto::status::Refusal;
 use proto::stream::v1 as stream;
 use proto::stream::v1::stream_service_client::StreamServiceClient;
+use std::time::Duration;
 use tonic::Status;
 
 fn reason(status: &Status) -> Option<Reason> {
@@ -29,6 +31,8 @@ fn put(cluster_id: bytes::Bytes, tablet: &pb::Tablet, position: &[u8]) -> data::
             tablet: tablet.id,
             version: tablet.version,
             clock: (millis as u64) << 16,
+            // Nodes are numbered as they are admitted: n1 is the first.
+            node: 1,
         }),
         position: position.to_vec().into(),
         time: (millis as u64) << 16,
@@ -48,7 +52,8 @@ async fn g4_a_write_with_an_old_map_is_refused_and_retried_inside() {
     let id = cluster.migrate(&before, "n1", "n4").await;
     assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Done);
     let mut direct = DataServiceClient::new(cluster.channel("n2", "data"));
-    let old = put(cluster_id(&cluster).await, &before, b"12345678key");
+    let mut old = put(cluster_id(&cluster).await, &before, b"12345678key");
+    old.header.as_mut().expect("it has one").node = 2;
     let refused = direct.put(old).await.expect_err("the map is old");
     assert_eq!(reason(&refused), Some(Reason::StaleVersion));
     let refusal = Refusal::from_status(&refused).expect("ours");
@@ -67,15 +72,7 @@ async fn c1_a_slow_read_of_the_old_version_is_waited_for_and_named() {
     let tablet = cluster.create_table("orders", 1).await.remove(0);
     let router = cluster.router();
     router.put("orders", b"key", b"value").await.expect("a put");
-    let mut faults = cluster.faults("n2");
-    let hold = faults::HoldNextDataRequest { tablet: tablet.id };
-    faults.hold_next_data(hold).await.expect("wanted");
-    let mut direct = DataServiceClient::new(cluster.channel("n2", "data"));
-    let header = put(cluster_id(&cluster).await, &tablet, b"12345678key").header;
-    let get = data::GetRequest { header, position: b"12345678key".to_vec().into() };
-    let slow = tokio::spawn(async move { direct.get(get).await });
-    let held = faults::AwaitDataHeldRequest { tablet: tablet.id };
-    soon("the read", faults.await_data_held(held)).await.expect("held");
+    let slow = cluster.stuck_read("n2", &tablet).await;
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     let admin = cluster.admin();
     let named = async {
@@ -97,7 +94,7 @@ async fn c1_a_slow_read_of_the_old_version_is_waited_for_and_named() {
     let waiting = admin.migration(&id).await.expect("it runs");
     assert_eq!(waiting.stage(), proto::types::v1::Stage::AllowWriteBothReadOld);
     let release = faults::ReleaseDataRequest { tablet: tablet.id };
-    faults.release_data(release).await.expect("released");
+    cluster.faults("n2").release_data(release).await.expect("released");
     slow.await.expect("no panic").expect("the read is served, under the version it came with");
     assert_eq!(cluster.ended(&id).await.state(), pb::MigrationState::Done);
 }
@@ -140,6 +137,12 @@ async fn malformed_and_foreign_requests_are_refused_typed() {
             with(data::RequestHeader { cluster_id: vec![9; 16].into(), ..header.clone() }),
             Reason::ClusterMismatch,
         ),
+        (
+            "another node",
+            with(data::RequestHeader { node: 2, ..header.clone() }),
+            Reason::NodeMismatch,
+        ),
+        ("no node", with(data::RequestHeader { node: 0, ..header.clone() }), Reason::InvalidField),
         (
             "tablet 0",
             with(data::RequestHeader { tablet: 0, ..header.clone() }),
@@ -211,4 +214,25 @@ async fn a4_a_stream_without_its_session_is_refused() {
         };
         assert_eq!(reason(&refused), Some(expected), "{refused}");
     }
+}
+
+/// INV-6: an address that has come to lead to another node does not make one replica's answer count
+/// twice. Two of three are gone, the address of one of them leads to the third: no majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_replica_under_two_addresses_is_no_majority() {
+    let shape = Shape { agents: 3, has_proxies: true, ..Shape::default() };
+    let mut cluster = Cluster::start_as(shape).await;
+    cluster.create_table("orders", 1).await;
+    let router = cluster.router();
+    router.put("orders", b"key", b"1").await.expect("a put");
+    cluster.kill("n2");
+    cluster.kill("n3");
+    let n1 = cluster.agent("n1").port("data");
+    cluster.links().data("n2").set_upstream(&n1);
+    let options = RouterOptions { deadline: Duration::from_secs(3), ..RouterOptions::default() };
+    let router = Router::connect(cluster.admin(), options);
+    let put = router.put("orders", b"key", b"2").await.expect_err("one replica has it");
+    assert!(put.to_string().contains("NODE_MISMATCH"), "{put}");
+    let read = router.get("orders", b"key").await.expect_err("one replica answers");
+    assert!(read.to_string().contains("NODE_MISMATCH"), "{read}");
 }

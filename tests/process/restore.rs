@@ -159,6 +159,7 @@ async fn serves_nothing_of_before(
         tablet: tablet.id,
         version: tablet.version,
         clock: 0,
+        node: 2,
     };
     let position = b"12345678key".to_vec().into();
     let get = data::GetRequest { header: Some(header), position };

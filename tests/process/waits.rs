@@ -171,7 +171,7 @@ impl Stage {
         self.cluster.silence("n1", "catch_up", true).await;
         let mut version = tablet.version.expect("a version");
         version.counter += 1_000;
-        let header = self.cluster.header(tablet, Some(version)).await;
+        let header = self.cluster.header("n1", tablet, Some(version)).await;
         let position = b"12345678key".to_vec().into();
         let get = data::GetRequest { header: Some(header), position };
         let mut n1 = DataServiceClient::new(self.cluster.channel("n1", "data"));

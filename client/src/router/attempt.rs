@@ -149,18 +149,19 @@ pub(crate) async fn attempt(
     within: Duration,
 ) -> Option<Ended> {
     let mut operation = Operation::begin(record, ask.access())?;
-    let header = pb::RequestHeader {
+    let (version, clock) = (operation.version(), shared.reading().0);
+    let header = |node: NodeId| pb::RequestHeader {
         cluster_id: convert::bytes(cluster.as_uuid()),
         tablet: record.tablet.as_u64(),
-        version: Some(operation.version().into()),
-        clock: shared.reading().0,
+        version: Some(version.into()),
+        clock,
+        node: node.as_u64(),
     };
-    let ask = ask.clone().addressed(header, timestamp);
     let mut asked: FuturesUnordered<_> = operation
         .targets()
         .into_iter()
         .map(|node| {
-            let ask = ask.clone();
+            let ask = ask.clone().addressed(header(node), timestamp);
             async move { (node, ask_one(shared, node, ask, within).await) }
         })
         .collect();

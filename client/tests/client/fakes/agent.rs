@@ -88,6 +88,7 @@ impl Agent {
 fn call(kind: Kind, header: Option<pb::RequestHeader>, start: &[u8]) -> Call {
     let header = header.expect("a router always says it");
     assert_eq!(header.cluster_id.as_ref(), super::CLUSTER.as_bytes());
+    assert_ne!(header.node, 0, "a router says whom it means");
     let version = convert::version("version", header.version).expect("a router always says it");
     let (time, limit) = (HybridTime::ZERO, 0);
     Call { kind, tablet: header.tablet, version, time, start: start.to_vec(), limit }
