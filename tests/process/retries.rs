@@ -6,18 +6,24 @@
 use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::leaders::{one_move, others};
 use crate::signals;
-use client::{ClientError, new_request_id};
+use client::{AdminClient, AdminOptions, ClientError, new_request_id};
 use proto::admin::v1 as pb;
 use proto::faults::v1 as faults;
 use proto::faults::v1::clock_service_client::ClockServiceClient;
 use proto::faults::v1::memory_service_client::MemoryServiceClient;
 use proto::reasons::Reason;
+use tls::{Kind, Role};
 
 const THIRTY_HOURS_MS: i64 = 30 * 3_600_000;
 
 async fn set_clock(cluster: &Cluster, name: &str, ahead_ms: i64) {
     let mut clock = ClockServiceClient::new(cluster.agents_channel(name));
     clock.set_clock(faults::SetClockRequest { ahead_ms }).await.expect("set");
+}
+
+async fn limit_memory(cluster: &Cluster, name: &str, requests: u32) {
+    let mut memory = MemoryServiceClient::new(cluster.agents_channel(name));
+    memory.limit_memory(faults::LimitMemoryRequest { requests }).await.expect("fewer");
 }
 
 /// Whose clocks are not the leader's, and by how much, once that is so.
@@ -36,18 +42,15 @@ async fn alarm(cluster: &Cluster, what: &str, is_so: impl Fn(&[(String, i64)]) -
     soon(what, seen).await;
 }
 
-/// Another change, of somebody whose clock is right.
-async fn another(cluster: &Cluster, name: String) {
+fn table(name: String) -> pb::CreateTableRequest {
     let request_id = new_request_id().to_string();
     let (replication_factor, tablets) = (1, 1);
-    let table = pb::CreateTableRequest {
-        request_id,
-        name,
-        replication_factor,
-        tablets,
-        ..Default::default()
-    };
-    cluster.admin().create_table(table).await.expect("nobody is shut out");
+    pb::CreateTableRequest { request_id, name, replication_factor, tablets, ..Default::default() }
+}
+
+/// Another change, of somebody whose clock is right.
+async fn another(cluster: &Cluster, name: String) {
+    cluster.admin().create_table(table(name)).await.expect("nobody is shut out");
 }
 
 async fn id_of(cluster: &Cluster, asked: &pb::MigrateRequest) -> String {
@@ -98,9 +101,7 @@ async fn h14_a_retry_is_answered_under_clocks_that_are_off_until_its_id_is_evict
     }
 
     for name in &names {
-        let mut memory = MemoryServiceClient::new(cluster.agents_channel(name));
-        let limit = faults::LimitMemoryRequest { requests: 10 };
-        memory.limit_memory(limit).await.expect("fewer");
+        limit_memory(&cluster, name, 10).await;
     }
     for number in 0..12 {
         another(&cluster, format!("later{number}")).await;
@@ -117,4 +118,34 @@ async fn h14_a_retry_is_answered_under_clocks_that_are_off_until_its_id_is_evict
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
     assert_eq!(cluster.admin().list_migrations(false).await.expect("all").len(), 1, "once");
+}
+
+/// Who asks more than a tenth of what is remembered loses his own ids, by the name that his certificate
+/// has; nobody else's. And an id is its caller's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn h14_who_asks_too_much_shuts_out_nobody_but_himself() {
+    let shape = Shape { agents: 1, has_tls: true, ..Shape::default() };
+    let cluster = Cluster::start_as(shape).await;
+    limit_memory(&cluster, "c1", 20).await;
+    let operator = |name: &str| {
+        let tls = cluster.papers().of(Kind::User(Role::Operator), name);
+        AdminClient::connect_as(cluster.admin_addresses(), AdminOptions::default(), Some(tls))
+    };
+    let (quiet, greedy) = (operator("quiet"), operator("greedy"));
+    let asked = table("quiet".into());
+    let made = quiet.create_table(asked.clone()).await.expect("made");
+    let first = table("greedy".into());
+    greedy.create_table(first.clone()).await.expect("made");
+    for number in 0..4 {
+        greedy.create_table(table(format!("greedy{number}"))).await.expect("made");
+    }
+    let refused = greedy.create_table(first).await.expect_err("nobody knows of it any more");
+    assert!(refused.is_outcome_unknown(), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(why) if why.reason == Reason::RequestIdExpired)
+    );
+    let again = quiet.create_table(asked.clone()).await.expect("it is remembered");
+    assert_eq!(again.table, made.table);
+    let stolen = greedy.create_table(asked).await.expect_err("it is another's");
+    assert_eq!(stolen.reason(), Some(Reason::RequestIdReused), "{stolen}");
 }

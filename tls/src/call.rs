@@ -82,6 +82,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// By what it is told from everybody else, over all its connections.
+    pub fn name(&self) -> String {
+        self.identity.to_string()
+    }
+
     /// Refuses an agent that would act for another node than its own; one line of the audit log
     /// then. Callers of other kinds are not agents, and are refused like it.
     ///

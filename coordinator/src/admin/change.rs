@@ -222,7 +222,8 @@ fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestSta
     #[cfg(feature = "faults")]
     let id = RequestId::from_uuid(crate::faults_api::remembered_as(id.as_uuid())).unwrap_or(id);
     let digest = xxh3_128(&request.encode_to_vec());
-    Ok(RequestStamp { id, digest, caller: ANYBODY.to_owned() })
+    let caller = tls::caller().map_or_else(|| ANYBODY.to_owned(), |caller| caller.name());
+    Ok(RequestStamp { id, digest, caller })
 }
 
 /// Ids are kept in order of time; one from the far future would push out all others.
