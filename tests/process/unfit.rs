@@ -4,7 +4,11 @@ use crate::harness::steps::{acknowledge, step};
 use crate::harness::{Cluster, soon};
 use crate::workload::Workload;
 use proto::admin::v1 as pb;
+use proto::agent::v1 as agent;
+use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::faults::v1::{DiskFault, SetDiskFaultRequest, Step};
+use proto::reasons::Reason;
+use proto::status::Refusal;
 use proto::types::v1::Stage;
 
 /// How a node renews its lease and does not do what a move needs.
@@ -100,4 +104,36 @@ async fn h12_an_agent_that_renews_and_does_nothing_is_fenced_and_the_move_ends()
     }
     let (found, given) = cluster.copies_on_disk().await;
     assert_eq!(found, given);
+}
+
+/// An agent whose word that it is unfit was for a leader that leads no more, or was cut off: its
+/// renewals say it too, and are not counted. Its fence comes, and after it an admission.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewals_of_an_unfit_agent_are_not_counted_whoever_has_heard_of_it() {
+    let cluster = Cluster::start(1).await;
+    let admin = cluster.admin();
+    let before = admin.node("n1").await.expect("it is known");
+    let cluster_id = admin.status().await.expect("its state").cluster_id;
+    let cluster_id = uuid::Uuid::parse_str(&cluster_id).expect("a UUID");
+    let unfit =
+        agent::Unfit { reason: Reason::DiskError.name().to_owned(), detail: "said so".to_owned() };
+    let renewal = agent::RenewLeaseRequest {
+        cluster_id: bytes::Bytes::copy_from_slice(cluster_id.as_bytes()),
+        node_id: before.id,
+        incarnation: before.incarnation,
+        unfit: Some(unfit),
+        ..Default::default()
+    };
+    let mut agents = AgentServiceClient::new(cluster.agents_channel("c1"));
+    let refused = agents.renew_lease(renewal).await.expect_err("it is to run out");
+    let reason = Refusal::from_status(&refused).map(|refusal| refusal.reason);
+    assert_eq!(reason, Some(Reason::NodeNotReady), "{refused}");
+    // The agent itself goes on renewing, which doesn't bring it back.
+    cluster
+        .nodes("a new incarnation", |nodes| {
+            nodes.iter().any(|node| {
+                node.incarnation != before.incarnation && node.state() == pb::NodeState::Admitted
+            })
+        })
+        .await;
 }

@@ -225,8 +225,7 @@ impl Inbound<'_> {
     pub(super) async fn unfit(&self, said: pb::Unfit) {
         tracing::error!(peer = %self.node, reason = said.reason, detail = said.detail,
             "an agent finds itself unfit");
-        let reason = FailureReason::from_name(&said.reason).unwrap_or(FailureReason::DiskError);
-        let (node, incarnation, why) = (self.node, self.incarnation, Unfit::Says(reason));
+        let (node, incarnation, why) = (self.node, self.incarnation, unfit_as(&said));
         self.api.driver.report(Event::Unfit { node, incarnation, why }).await;
     }
 
@@ -248,4 +247,9 @@ impl Inbound<'_> {
         });
         Ok(())
     }
+}
+
+/// Why an agent finds itself unfit.
+pub(super) fn unfit_as(said: &pb::Unfit) -> Unfit {
+    Unfit::Says(FailureReason::from_name(&said.reason).unwrap_or(FailureReason::DiskError))
 }

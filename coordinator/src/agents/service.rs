@@ -1,6 +1,7 @@
 //! The service that agents call. Only the coordinator that leads answers, and only after it has
 //! applied an entry of its own leadership.
 
+use super::inbound::unfit_as;
 use super::{Agents, attach};
 use crate::driving::{self, DriverHandle};
 use crate::group0::{Group0, Leadership, ReadError};
@@ -11,6 +12,7 @@ use crate::now::boot_instant;
 use crate::observed::{DiskTrouble, Observed};
 use crate::proposer::Proposer;
 use crate::status::{Port, fenced, not_leader, read_error};
+use migrations::driver::Event;
 use migrations::node::Node;
 use migrations::version::Incarnation;
 use proto::agent::v1::agent_service_server::AgentService;
@@ -56,7 +58,7 @@ impl AgentApi {
     async fn renew(&self, request: RenewLeaseRequest) -> Result<RenewLeaseResponse, Status> {
         let received = boot_instant();
         let leadership = self.leadership()?;
-        let RenewLeaseRequest { cluster_id, node_id, incarnation, disk } = request;
+        let RenewLeaseRequest { cluster_id, node_id, incarnation, disk, unfit } = request;
         let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
         let node = convert::node_id("node_id", node_id)?;
         let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
@@ -65,30 +67,34 @@ impl AgentApi {
         let looked = self.group0.leaders_read(|machine| {
             let state = machine.topology.state();
             let known = state.nodes.get(&node);
-            let name = known.map(|node| node.name.clone()).unwrap_or_default();
+            let name = known.map(|node| node.name.clone());
             (state.cluster, name, known.and_then(Node::admitted), state.settings.lease)
         });
         let (own, name, admitted, terms) =
             looked.await.map_err(|error: ReadError| read_error(&error, Port::Agents))?;
-        if let Some(caller) = tls::caller() {
-            caller.must_be_node(&name)?;
-        }
         if own != Some(cluster) {
             let message = "the lease of another cluster";
             return Err(Refusal::new(Reason::ClusterMismatch, message).into());
         }
+        // A node that is not known any more is nobody's: it is told that it is fenced.
+        if let (Some(caller), Some(name)) = (tls::caller(), name) {
+            caller.must_be_node(&name)?;
+        }
         let driver = self.driver.of(leadership);
+        if admitted == Some(incarnation) {
+            self.observed.disk(node, disk.map(DiskTrouble::said));
+            if let Some(said) = unfit {
+                driver.report(Event::Unfit { node, incarnation, why: unfit_as(&said) }).await;
+            }
+        }
         let renewal = driver.renew(node, incarnation, received).await;
         // Who leads no more can't say that an incarnation is fenced.
         match renewal.ok_or_else(|| not_leader(&self.group0))? {
             _ if admitted != Some(incarnation) => Err(fenced(incarnation)),
-            driving::Renewal::Yes => {
-                self.observed.disk(node, disk.map(DiskTrouble::said));
-                Ok(RenewLeaseResponse {
-                    lease: Some(terms.into()),
-                    coordinators: self.group0.addresses(|member| &member.agents_address),
-                })
-            }
+            driving::Renewal::Yes => Ok(RenewLeaseResponse {
+                lease: Some(terms.into()),
+                coordinators: self.group0.addresses(|member| &member.agents_address),
+            }),
             driving::Renewal::Fenced => Err(fenced(incarnation)),
             driving::Renewal::Unfit(why) => {
                 let message = format!("unfit ({why}): its lease is to run out");

@@ -2,7 +2,7 @@
 
 use super::Ended;
 use crate::agent::Agent;
-use crate::fitness::DiskTrouble;
+use crate::fitness::{DiskTrouble, Unfit};
 use crate::lease::{self, LeaseTerms};
 use crate::limits::COORDINATORS_MAX;
 use crate::stream::Own;
@@ -102,8 +102,13 @@ fn request(agent: &Agent, admitted: Own) -> RenewLeaseRequest {
         detail,
         for_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
+    // Also to who leads since: its word on the attachment may not have come through.
+    let unfit = agent.tablets.fitness().unfit();
+    let unfit = unfit
+        .map(|Unfit { reason, detail }| pb::Unfit { reason: reason.name().to_owned(), detail });
     RenewLeaseRequest {
         disk,
+        unfit,
         cluster_id: convert::bytes(admitted.cluster.as_uuid()),
         node_id: admitted.node.as_u64(),
         incarnation: Some(admitted.incarnation.0.into()),

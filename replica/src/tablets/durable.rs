@@ -6,6 +6,7 @@ use crate::store::{StepError, StoreError};
 use crate::wait::{Wait, bounded};
 use futures::FutureExt;
 use proto::reasons::Reason;
+use std::time::Instant;
 
 impl Tablets {
     /// Returns once all that was written is durable. One that takes too long is found out, and
@@ -56,11 +57,13 @@ impl Tablets {
         })
     }
 
-    /// The same for a step that may be refused, too.
+    /// The same for a step that may be refused, too. A disk that takes no floors is no target for a
+    /// while, also once a probe has shown that it can.
     pub(super) fn failed_step<T>(&self, done: Result<T, StepError>) -> Result<T, StepError> {
         done.inspect_err(|error| {
             if let StepError::Store(error) = error {
                 let detail = format!("a floor can't be written: {error}");
+                self.fitness.met(error, Instant::now());
                 self.fitness.found_unfit(error.reason(), &detail);
             }
         })
