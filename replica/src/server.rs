@@ -65,6 +65,7 @@ fn hint(error: &StoreError) -> &'static str {
         StoreError::AlreadyRunning(_) => ". Stop that process, or choose another with --data",
         StoreError::NeverAdmitted(_) | StoreError::IsOfCluster(_) => "",
         StoreError::NodeMismatch { .. } => ". Start it with its own --name, or on another --data",
+        StoreError::FormatTooOld { .. } => "",
         StoreError::FormatTooNew { .. } => ". Start it with the newer program",
     }
 }

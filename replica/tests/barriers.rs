@@ -8,7 +8,7 @@ use migrations::stage::Stage;
 use palisade_replica::guard::Revoked;
 use palisade_replica::holders::HeldUnder;
 use palisade_replica::sessions::EnterError;
-use palisade_replica::store::StepError;
+use palisade_replica::store::{Dropped, StepError};
 use palisade_replica::tablets::{CopyState, DropError, Refused, Unlisted};
 use std::path::Path;
 use std::pin::pin;
@@ -305,16 +305,30 @@ async fn a_full_state_ends_what_it_does_not_list_up_to_its_version() {
     assert_eq!(agent.store.aside(), [(numbered(8), copy(8))]);
     assert_eq!(agent.store.highest_floor(), version(11));
     let (request, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(9), request), Ok(false));
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(true));
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(true), "done before");
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), other), Ok(false), "it is gone");
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(9), request), Ok(Dropped::NotThere));
+    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(Dropped::Done));
+    let another = agent.store.drop_aside(numbered(9), copy(9), request);
+    assert_eq!(another, Ok(Dropped::AnotherBefore), "one request, one copy");
+    assert_eq!(
+        agent.store.drop_aside(numbered(8), copy(8), request),
+        Ok(Dropped::Done),
+        "done before"
+    );
+    assert_eq!(
+        agent.store.drop_aside(numbered(8), copy(8), other),
+        Ok(Dropped::NotThere),
+        "it is gone"
+    );
     assert_eq!(agent.store.aside(), []);
     let durable = agent.store.durable();
     durable.wait().await.expect("the disk works");
     drop(agent);
     let agent = Agent::open(dir.path());
-    assert_eq!(agent.store.drop_aside(numbered(8), copy(8), request), Ok(true), "once and for all");
+    assert_eq!(
+        agent.store.drop_aside(numbered(8), copy(8), request),
+        Ok(Dropped::Done),
+        "once and for all"
+    );
     assert_eq!(agent.store.aside(), []);
 }
 

@@ -55,10 +55,13 @@ fn a_directory_is_bound_to_its_node_and_one_process_has_it() {
 fn a_newer_format_is_refused_and_a_changed_identity_is_damage() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Directory::open(dir.path(), "n1").expect("free"));
-    fs::write(dir.path().join("format"), "3\n").expect("writable");
+    fs::write(dir.path().join("format"), "5\n").expect("writable");
     let newer = Directory::open(dir.path(), "n1").err();
-    assert_eq!(newer, Some(StoreError::FormatTooNew { found: 3, known: 2 }));
-    fs::write(dir.path().join("format"), "1\n").expect("writable");
+    assert_eq!(newer, Some(StoreError::FormatTooNew { found: 5, known: 4 }));
+    fs::write(dir.path().join("format"), "2\n").expect("writable");
+    let older = Directory::open(dir.path(), "n1").err();
+    assert_eq!(older, Some(StoreError::FormatTooOld { found: 2, oldest: 3 }));
+    fs::write(dir.path().join("format"), "3\n").expect("writable");
     let text = fs::read_to_string(dir.path().join("identity")).expect("readable");
     fs::write(dir.path().join("identity"), text.replace("n1", "n2")).expect("writable");
     let damaged = Directory::open(dir.path(), "n2").err();

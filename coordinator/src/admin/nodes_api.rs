@@ -352,6 +352,11 @@ impl NodeService for AdminApi {
             Err(AskError::Failed { reason, detail }) if reason == Reason::NotFound.name() => {
                 return told(Reason::NotFound, detail, ChangeOutcome::NotApplied);
             }
+            Err(AskError::Failed { reason, detail })
+                if reason == Reason::RequestIdReused.name() =>
+            {
+                return told(Reason::RequestIdReused, detail, ChangeOutcome::NotApplied);
+            }
             Err(error @ AskError::NotAttached) => {
                 let outcome = ChangeOutcome::NotApplied;
                 return told(Reason::NodeNotReady, error.to_string(), outcome);

@@ -8,7 +8,7 @@ use crate::agent::Agent;
 use crate::faults::Step;
 use crate::holders::{HeldUnder, Holder};
 use crate::limits::{CATCH_UP_MAX, PURGE_PAUSE, WAITING_REPORT_INTERVAL};
-use crate::store::{PurgeError, StepError, StoreError};
+use crate::store::{Dropped, PurgeError, StepError, StoreError};
 use crate::stream::Own;
 use crate::stream::{PullOrder, Puller};
 use crate::tablets::{CopyState, DropError, TakenOn};
@@ -302,8 +302,15 @@ impl One {
         let dropping = tokio::task::spawn_blocking(drop);
         let dropped = dropping.await.map_err(|error| (Reason::DiskError, error.to_string()))?;
         let copy = CopyId(copy);
-        if !dropped.map_err(|error| self.met(&error))? {
-            return Err((Reason::NotFound, format!("no copy {copy} of {tablet} is set aside")));
+        match dropped.map_err(|error| self.met(&error))? {
+            Dropped::Done => {}
+            Dropped::NotThere => {
+                return Err((Reason::NotFound, format!("no copy {copy} of {tablet} is set aside")));
+            }
+            Dropped::AnotherBefore => {
+                let detail = "this request has dropped another copy before".to_owned();
+                return Err((Reason::RequestIdReused, detail));
+            }
         }
         self.synced().await?;
         tracing::warn!(audit = true, %tablet, %copy, "what was set aside is dropped by order");

@@ -3,9 +3,9 @@
 use crate::guard::{TopologyGuard, VersionGuard};
 use crate::lock::{Mutex, locked};
 use crate::store::{
-    Begun, Call, Chunk, DataError, Digest, Durable, Home, IngestError, Ingested, Known, NoRoom,
-    Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord, StreamState,
-    TabletStore,
+    Begun, Call, Chunk, DataError, Digest, Dropped, Durable, Home, IngestError, Ingested, Known,
+    NoRoom, Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord,
+    StreamState, TabletStore,
 };
 use crate::tablets::StepPermit;
 use migrations::clock::HybridTime;
@@ -125,7 +125,7 @@ impl TabletStore for SlowDisk {
         no_rows()
     }
 
-    fn drop_aside(&self, _: TabletId, _: CopyId, _: Uuid) -> Result<bool, StoreError> {
+    fn drop_aside(&self, _: TabletId, _: CopyId, _: Uuid) -> Result<Dropped, StoreError> {
         no_rows()
     }
 

@@ -15,10 +15,22 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 const ASIDE: &str = "aside";
-/// What was dropped, with the request for it: keys as in `aside`.
+/// What was dropped, by the request for it: its id, which is about in order of time; values as the
+/// keys of `aside`.
 const DROPPED: &str = "aside-dropped";
-/// As many are remembered, so that a request that is made again is known.
+/// As many are remembered, the newest, so that a request that is made again is known.
 const DROPPED_MAX: usize = 1_024;
+
+/// What became of a request to drop a copy that was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It is gone, now or since the same request was made before.
+    Done,
+    /// No such copy is set aside.
+    NotThere,
+    /// The same request has dropped another copy: it does nothing more.
+    AnotherBefore,
+}
 
 pub(super) type Asides = BTreeSet<(TabletId, CopyId)>;
 
@@ -65,14 +77,17 @@ impl SledStore {
         tablet: TabletId,
         copy: CopyId,
         request: Uuid,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Dropped, StoreError> {
         let dropped = self.db.open_tree(DROPPED)?;
+        let before = dropped.get(request.as_bytes())?;
+        if before.as_ref().is_some_and(|before| **before != *key(tablet, copy)) {
+            return Ok(Dropped::AnotherBefore);
+        }
         if !locked(&self.aside).contains(&(tablet, copy)) {
-            let by = dropped.get(key(tablet, copy))?;
-            return Ok(by.is_some_and(|by| by == request.as_bytes()));
+            return Ok(if before.is_some() { Dropped::Done } else { Dropped::NotThere });
         }
         // Before it is gone: what is listed as set aside is dropped again.
-        dropped.insert(key(tablet, copy), request.as_bytes())?;
+        dropped.insert(request.as_bytes(), key(tablet, copy))?;
         if dropped.len() > DROPPED_MAX {
             dropped.pop_min()?;
         }
@@ -82,6 +97,6 @@ impl SledStore {
         self.db.open_tree(ASIDE)?.remove(key(tablet, copy))?;
         self.told.copy(tablet, copy, CopyNote::Gone);
         locked(&self.aside).remove(&(tablet, copy));
-        Ok(true)
+        Ok(Dropped::Done)
     }
 }

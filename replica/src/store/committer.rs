@@ -5,6 +5,7 @@
 //! success would say nothing. From then on everybody is told.
 
 use super::error::StoreError;
+use crate::limits::SHUTDOWN_PATIENCE;
 use crate::lock::{Condvar, Mutex, locked};
 use crate::metrics::Syncs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,8 @@ struct Rounds {
     next: u64,
     is_wanted: bool,
     is_over: bool,
+    /// The thread has come to its end.
+    has_ended: bool,
     /// All syncs up to this one have succeeded.
     done: u64,
     /// A later one failed, and with it all after it.
@@ -131,8 +134,21 @@ impl Committer {
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        locked(&self.shared.rounds).is_over = true;
+        let mut rounds = locked(&self.shared.rounds);
+        rounds.is_over = true;
         self.shared.changed.notify_all();
+        let until = Instant::now() + SHUTDOWN_PATIENCE;
+        while !rounds.has_ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Nobody is told that anything of it is durable; it ends with the process.
+                tracing::warn!("a sync does not end: it is left behind");
+                return;
+            }
+            let waited = self.shared.changed.wait_timeout(rounds, left);
+            rounds = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(rounds);
         if let Some(thread) = self.thread.take() {
             // It doesn't panic: a panic of the sync is a failed sync.
             let _joined = thread.join();
@@ -148,6 +164,8 @@ fn run(shared: &Shared, syncs: &Syncs, mut sync: SyncFn) {
         }
         // What is wanted is served also at the end; nothing is after a failure.
         if !rounds.is_wanted {
+            rounds.has_ended = true;
+            shared.changed.notify_all();
             return;
         }
         rounds.is_wanted = false;
@@ -211,6 +229,18 @@ mod tests {
         assert_eq!(second.now_or_never(), Some(Ok(())));
         drop(committer);
         assert!(begins.try_recv().is_err(), "two syncs served three");
+    }
+
+    /// A disk that hangs keeps no process from ending.
+    #[test]
+    fn a_sync_that_does_not_end_is_left_behind() {
+        let (committer, begins, end) = stepped();
+        let waits = committer.durable();
+        begins.recv().expect("a sync begins");
+        drop(committer);
+        // It is in its sync still: what was waited for has no outcome.
+        assert!(Box::pin(waits.wait()).now_or_never().is_none());
+        end.send(Ok(())).expect("it waits");
     }
 
     #[test]

@@ -22,10 +22,13 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The format of a directory that was never brought over to another cluster.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 3;
 /// That of one that was, and the newest that this program reads: an older one would take what is
 /// set aside in it for copies of its own, and drop them.
-const FORMAT_ADOPTED: u32 = 2;
+const FORMAT_ADOPTED: u32 = 4;
+/// The oldest that this program reads: in older ones a copy's tally is not of that copy alone, and
+/// each would be taken for damaged, and given up.
+const FORMAT_OLDEST: u32 = 3;
 
 /// What shows that an earlier process of a directory is gone: the same directory, on the same
 /// boot of the machine, whose lock file this process holds.
@@ -202,6 +205,9 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
             let found: u32 = found.map_err(|_| StoreError::damaged("format: not a number"))?;
             if found > FORMAT_ADOPTED {
                 return Err(StoreError::FormatTooNew { found, known: FORMAT_ADOPTED });
+            }
+            if found < FORMAT_OLDEST {
+                return Err(StoreError::FormatTooOld { found, oldest: FORMAT_OLDEST });
             }
             Ok(())
         }

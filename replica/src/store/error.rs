@@ -48,6 +48,17 @@ pub enum StoreError {
     /// The directory is of the cluster that it is to be brought over to.
     #[error("the directory is of cluster {0} already")]
     IsOfCluster(ClusterId),
+    /// A program from before the oldest format wrote the directory. It is as it was.
+    #[error(
+        "the directory has format {found}, older than {oldest}, the oldest that this program reads; \
+         start the node empty, under another name, and have it filled"
+    )]
+    FormatTooOld {
+        /// Its format.
+        found: u32,
+        /// The oldest that this program reads.
+        oldest: u32,
+    },
     /// A newer program wrote the directory.
     #[error("the directory has format {found}; this program knows up to {known}")]
     FormatTooNew {
@@ -68,6 +79,7 @@ impl StoreError {
             StoreError::AlreadyRunning(_) => Reason::AlreadyExists,
             StoreError::NodeMismatch { .. } | StoreError::NeverAdmitted(_) => Reason::NodeMismatch,
             StoreError::IsOfCluster(_) => Reason::AlreadyExists,
+            StoreError::FormatTooOld { .. } => Reason::UpgradeRequired,
             StoreError::FormatTooNew { .. } => Reason::FormatTooNew,
         }
     }

@@ -46,6 +46,7 @@ mod steps;
 mod streams;
 mod tally;
 
+pub use aside::Dropped;
 pub use committer::Durable;
 pub use directory::{Directory, ProcessProof};
 pub use error::{DataError, IngestError, PurgeError, StepError, StoreError, TooLarge};
@@ -251,10 +252,13 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
     /// The copies that were set aside.
     fn aside(&self) -> Vec<(TabletId, CopyId)>;
 
-    /// Drops a copy that was set aside, for somebody who has decided so by this request; whether it
-    /// was there, now or when the same request was made before.
-    fn drop_aside(&self, tablet: TabletId, copy: CopyId, request: Uuid)
-    -> Result<bool, StoreError>;
+    /// Drops a copy that was set aside, for somebody who has decided so by this request.
+    fn drop_aside(
+        &self,
+        tablet: TabletId,
+        copy: CopyId,
+        request: Uuid,
+    ) -> Result<Dropped, StoreError>;
 
     /// All copies on the disk, but for those that were set aside.
     fn copies(&self) -> Vec<(TabletId, CopyId)>;

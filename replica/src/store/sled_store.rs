@@ -5,6 +5,7 @@
 //! serialises what is done to its copies, so that no sled transactions are needed.
 
 use super::aside::Asides;
+use super::aside::Dropped;
 use super::binding;
 use super::committer::{Committer, Durable};
 use super::directory::Directory;
@@ -421,7 +422,7 @@ impl TabletStore for SledStore {
         tablet: TabletId,
         copy: CopyId,
         request: Uuid,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Dropped, StoreError> {
         self.drop_copy_aside(tablet, copy, request)
     }
 

@@ -147,6 +147,7 @@ impl From<StoreError> for Failure {
             | StoreError::NodeMismatch { .. }
             | StoreError::NeverAdmitted(_)
             | StoreError::IsOfCluster(_)
+            | StoreError::FormatTooOld { .. }
             | StoreError::FormatTooNew { .. } => FailureReason::DiskError,
         };
         Failure::new(reason, Origin::LocalDisk, error.to_string())

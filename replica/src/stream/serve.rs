@@ -291,7 +291,11 @@ impl StreamApi {
             return Ok(unknown);
         };
         let synced = self.tablets.synced(Wait::StreamRecord).await;
-        synced.map_err(|error| Failure::from(error).refusal())?;
+        synced.map_err(|error| {
+            let failure = Failure::from(error);
+            failure.tell(self.tablets.fitness());
+            failure.refusal()
+        })?;
         let state = match stream.state {
             StreamState::Running => pb::StreamState::Running,
             StreamState::Complete => pb::StreamState::Complete,

@@ -66,6 +66,7 @@ impl Count {
             }
             Err(
                 StoreError::Damaged { .. }
+                | StoreError::FormatTooOld { .. }
                 | StoreError::FormatTooNew { .. }
                 | StoreError::NodeMismatch { .. },
             ) => self.refused += 1,

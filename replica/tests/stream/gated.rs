@@ -8,9 +8,9 @@ use migrations::row::{RowVersion, WriteStep};
 use migrations::version::{CopyId, TopologyVersion};
 use palisade_replica::guard::{TopologyGuard, VersionGuard};
 use palisade_replica::store::{
-    Begun, Call, Chunk, DataError, Digest, Durable, Home, IngestError, Ingested, Known, NoRoom,
-    Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord, StreamState,
-    TabletStore,
+    Begun, Call, Chunk, DataError, Digest, Dropped, Durable, Home, IngestError, Ingested, Known,
+    NoRoom, Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord,
+    StreamState, TabletStore,
 };
 use palisade_replica::tablets::StepPermit;
 use std::sync::{Arc, Mutex, mpsc};
@@ -213,7 +213,7 @@ impl TabletStore for GatedStore {
         tablet: TabletId,
         copy: CopyId,
         request: Uuid,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Dropped, StoreError> {
         self.inner.drop_aside(tablet, copy, request)
     }
 
