@@ -22,7 +22,10 @@ use clap::Parser;
 use exit::{Exit, Failure};
 use process::LogFormat;
 use std::process::ExitCode;
+use std::time::Duration;
 
+/// What still blocks at the end is waited for so long.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// What the command line logs where `RUST_LOG` is not set.
 const CLI_LOGS: &str = "error";
 
@@ -30,7 +33,12 @@ fn main() -> ExitCode {
     complete::answer();
     let Cli { color, command } = Cli::parse();
     let ended = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(run(command, color)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(command, color));
+            // What blocks in a disk that hangs keeps no process from ending.
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            ended
+        }
         Err(error) => Err(Failure::new(Exit::Failed, error.to_string())),
     };
     let exit = ended.unwrap_or_else(|failure| {

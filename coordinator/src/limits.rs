@@ -88,6 +88,9 @@ pub(crate) const CLOCK_BOUND: Duration = Duration::from_secs(1);
 /// A leader whose clock is so far from most others' has another one lead: well below what makes it
 /// refuse the request ids of others.
 pub(crate) const CLOCK_BOUND_OF_LEADER: Duration = Duration::from_secs(60);
+/// What a clock said counts for so long: every heartbeat's answer says it anew, and who is dead or was
+/// heard in an earlier leadership says nothing of now.
+pub(crate) const CLOCK_STALE: Duration = Duration::from_secs(10);
 /// How often a leader looks whether its clock is the odd one.
 pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -25,7 +25,7 @@ process::waits! {
         Commit = "commit",
         /// For a quorum to confirm the leadership.
         Confirm = "confirm",
-        /// For what is under way, at the end: calls, and then proposals.
+        /// For what is under way, at the end: calls, proposals, and writes.
         UnderWay = "under_way",
         /// For another one to lead, at the end.
         HandOver = "hand_over",

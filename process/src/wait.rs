@@ -62,20 +62,24 @@ pub async fn bounded<T>(
     bound: Duration,
     future: impl Future<Output = T>,
 ) -> Result<T, Overdue> {
+    #[cfg(feature = "faults")]
+    let mut is_taken = false;
     let asked = async {
         let answer = future.await;
         // What was asked for has been done; the answer to it never comes.
         #[cfg(feature = "faults")]
         if faults::takes_away(wait.name()) {
+            is_taken = true;
             std::future::pending::<()>().await;
         }
         answer
     };
-    timeout(bound, asked).await.map_err(|_| {
-        #[cfg(feature = "faults")]
+    let answered = timeout(bound, asked).await;
+    #[cfg(feature = "faults")]
+    if is_taken {
         faults::ends(wait.name());
-        Overdue { wait: wait.name(), bound }
-    })
+    }
+    answered.map_err(|_| Overdue { wait: wait.name(), bound })
 }
 
 /// Waits under a bound that somebody else keeps: a machine's deadline, beside it in a `select`. As

@@ -12,15 +12,22 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Group0, Standing, StateMachine};
-use crate::limits::{CLOCK_BOUND, CLOCK_BOUND_OF_LEADER, CLOCK_INTERVAL};
+use crate::limits::{CLOCK_BOUND, CLOCK_BOUND_OF_LEADER, CLOCK_INTERVAL, CLOCK_STALE};
 
 /// What this member has heard of the others' clocks.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
-    ahead_ms: Mutex<BTreeMap<u64, i64>>,
+    heard: Mutex<BTreeMap<u64, Heard>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    ahead_ms: i64,
+    at: Instant,
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -57,8 +64,8 @@ pub(super) fn is_odd(raft_id: u64, members: &[Standing]) -> bool {
 }
 
 impl Clocks {
-    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, i64>> {
-        self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of what a member's clock said when it answered, in the time that has passed since
@@ -69,8 +76,8 @@ impl Clocks {
             return;
         }
         let ahead_ms = ahead(theirs_ms, own_ms, passed);
-        let before = self.known().insert(raft_id, ahead_ms);
-        match (before.is_some_and(is_too_far), is_too_far(ahead_ms)) {
+        let before = self.known().insert(raft_id, Heard { ahead_ms, at: Instant::now() });
+        match (before.is_some_and(|before| is_too_far(before.ahead_ms)), is_too_far(ahead_ms)) {
             (false, true) => tracing::error!(
                 member = raft_id,
                 ahead_ms,
@@ -81,9 +88,11 @@ impl Clocks {
         }
     }
 
-    /// By how many milliseconds a member's clock is ahead, at the least, if that is known.
+    /// By how many milliseconds a member's clock is ahead, at the least, if that has been heard
+    /// lately.
     pub(super) fn ahead(&self, raft_id: u64) -> Option<i64> {
-        self.known().get(&raft_id).copied()
+        let heard = self.known().get(&raft_id).copied();
+        heard.filter(|heard| heard.at.elapsed() < CLOCK_STALE).map(|heard| heard.ahead_ms)
     }
 }
 
@@ -125,8 +134,8 @@ mod tests {
         assert_eq!(ahead(5_000, 10_000, passed), -4_700);
     }
 
-    #[test]
-    fn a_difference_is_known_until_an_answer_says_otherwise() {
+    #[tokio::test(start_paused = true)]
+    async fn a_difference_is_known_until_an_answer_says_otherwise_or_none_comes() {
         let (clocks, quick) = (Clocks::default(), Duration::from_millis(1));
         assert_eq!(clocks.ahead(7), None);
         clocks.heard(7, 30_000, 10_000, quick);
@@ -136,6 +145,9 @@ mod tests {
         assert_eq!(clocks.ahead(7), Some(20_000), "neither says anything");
         clocks.heard(7, 10_000, 10_000, quick);
         assert_eq!(clocks.ahead(7), Some(0));
+        clocks.heard(7, 30_000, 10_000, quick);
+        tokio::time::advance(CLOCK_STALE).await;
+        assert_eq!(clocks.ahead(7), None, "it may be dead, or mended");
         assert!(is_too_far(1_001) && is_too_far(-1_001) && !is_too_far(1_000));
     }
 

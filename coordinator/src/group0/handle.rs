@@ -352,15 +352,20 @@ impl<S: StateMachine> Group0<S> {
         let _all_answered = bounded(Wait::UnderWay, Wait::UnderWay.bound(), finished).await.is_ok();
         self.hand_over().await;
         inner.stop.cancel();
-        let stopped = inner.raft.shutdown().await;
         let (log, snapshots) = (inner.files.log.clone(), Arc::clone(&inner.files.snapshots));
         let identity = Arc::clone(&inner.files.identity);
-        let closed = blocking(move || {
-            identity.close();
-            snapshots.close();
-            log.close()
-        })
-        .await;
+        let ended = async {
+            let stopped = inner.raft.shutdown().await;
+            let closed = blocking(move || {
+                identity.close();
+                snapshots.close();
+                log.close()
+            });
+            (stopped, closed.await)
+        };
+        let ended = bounded(Wait::UnderWay, Wait::UnderWay.bound(), ended).await;
+        // A disk that hangs keeps no process from ending; it keeps the directory until then.
+        let (stopped, closed) = ended.map_err(|e| FatalReason::Storage(e.to_string()))?;
         inner.files.lock.release();
         stopped.map_err(|e| FatalReason::Panicked(e.to_string()))?;
         closed
