@@ -67,7 +67,9 @@ async fn d9_an_end_without_the_last_acknowledgement_is_never_guessed() {
     let id = cluster.migrate(&tablet, "n1", "n4").await;
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
-    assert!(failures(&ended).iter().all(|why| *why == "STREAM_PROTOCOL"), "{ended:#?}");
+    let failed = failures(&ended);
+    assert_eq!(failed.len() as u32, ended.attempt, "{ended:#?}");
+    assert!(failed.iter().all(|why| *why == "STREAM_PROTOCOL"), "{ended:#?}");
 
     // One that doesn't wait for the answer to its last message: the receiver's record has the end.
     let complete = stream::Complete { rows: 0, bytes: 0, sum: vec![0; 16].into() };

@@ -335,11 +335,13 @@ async fn d10_the_same_source_goes_on_at_60_percent_and_others_begin_at_the_start
     let all = async {
         let mut second = 0;
         loop {
-            second = second.max(sent(cluster.links().streams("n1")));
             let migration = cluster.admin().migration(&id).await.expect("it is known");
+            // After the question: what came before the end was counted.
+            second = second.max(sent(cluster.links().streams("n1")));
             if migration.state() != pb::MigrationState::Running {
                 return (second, migration);
             }
+            look_again().await;
         }
     };
     let (second, ended) = soon("the end", all).await;
@@ -363,11 +365,12 @@ async fn d10_the_same_source_goes_on_at_60_percent_and_others_begin_at_the_start
     let all = async {
         let mut most = [0; 2];
         loop {
-            most = [most[0].max(passed("n2")), most[1].max(passed("n3"))];
             let migration = cluster.admin().migration(&id).await.expect("it is known");
+            most = [most[0].max(passed("n2")), most[1].max(passed("n3"))];
             if migration.state() != pb::MigrationState::Running {
                 return (most, migration);
             }
+            look_again().await;
         }
     };
     let (others, ended) = soon("the end", all).await;
