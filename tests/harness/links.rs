@@ -102,6 +102,11 @@ impl Links {
         own.map(|(_, way)| &way.proxy)
     }
 
+    /// The way on which one process dials another.
+    pub(crate) fn way(&self, from: &str, to: &str) -> &Proxy {
+        &self.ways[&(from.to_owned(), to.to_owned())].proxy
+    }
+
     /// Loses this between a process and all others, routers too.
     pub(crate) fn isolate(&self, name: &str, loss: Loss) {
         for ((from, to), way) in &self.ways {

@@ -19,6 +19,7 @@ mod ends;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod gone;
+mod handover;
 mod identities;
 mod kills;
 mod leaders;
