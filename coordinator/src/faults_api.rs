@@ -98,9 +98,10 @@ impl MemoryService for MemoryApi {
         &self,
         request: Request<pb::LimitMemoryRequest>,
     ) -> Result<Response<pb::LimitMemoryResponse>, Status> {
-        let limit = request.into_inner().requests;
-        self.0.bend(|machine| machine.limit_memory(usize::try_from(limit).unwrap_or(usize::MAX)));
-        tracing::warn!(limit, "fewer requests are remembered");
+        let pb::LimitMemoryRequest { requests, forgets_horizon } = request.into_inner();
+        let limit = usize::try_from(requests).unwrap_or(usize::MAX);
+        self.0.bend(|machine| machine.limit_memory(limit, forgets_horizon));
+        tracing::warn!(limit, forgets_horizon, "fewer requests are remembered");
         Ok(Response::new(pb::LimitMemoryResponse {}))
     }
 }

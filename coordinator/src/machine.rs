@@ -97,13 +97,13 @@ impl Machine {
         }
     }
 
-    /// The same, with room for so many remembered requests.
+    /// The same, with room for so many remembered requests, and with or without its horizon.
     #[cfg(feature = "faults")]
-    pub(crate) fn limit_memory(&mut self, limit: usize) {
+    pub(crate) fn limit_memory(&mut self, limit: usize, forgets_horizon: bool) {
         let mut state = self.topology.state().clone();
         let known = &state.requests;
         let (remembered, horizons) = (known.remembered().clone(), known.caller_horizons().clone());
-        let horizon = known.horizon();
+        let horizon = known.horizon().filter(|_| !forgets_horizon);
         state.requests = RequestMemory::from_parts(limit, remembered, horizons, horizon);
         if let Ok(topology) = Topology::from_state(state) {
             self.topology = topology;

@@ -208,6 +208,7 @@ fn switch(switch: pb::Switch) -> Result<Switch, Status> {
         pb::Switch::TakeOldTimestamps => Switch::TakeOldTimestamps,
         pb::Switch::SkipPulls => Switch::SkipPulls,
         pb::Switch::ReceivedBeforeRecord => Switch::ReceivedBeforeRecord,
+        pb::Switch::GuessComplete => Switch::GuessComplete,
         pb::Switch::Unspecified => {
             return Err(Refusal::invalid_field("switch", "is none").into());
         }

@@ -2,6 +2,7 @@
 
 use super::{Cluster, look_again, soon};
 use proto::faults::v1 as pb;
+use proto::faults::v1::memory_service_client::MemoryServiceClient;
 use proto::faults::v1::wait_service_client::WaitServiceClient;
 use proto::types::v1::Stage;
 use std::time::Duration;
@@ -73,6 +74,25 @@ impl Cluster {
     pub(crate) async fn switch(&self, node: &str, tablet: u64, switch: Switch, on: bool) {
         let request = pb::SetSwitchRequest { tablet, switch: switch.into(), on };
         self.faults(node).set_switch(request).await.expect("set");
+    }
+
+    /// Has every coordinator take each try of a change for a new request, or no longer.
+    pub(crate) async fn forget_requests(&self, on: bool) {
+        for name in self.coordinators() {
+            let mut memory = MemoryServiceClient::new(self.agents_channel(&name));
+            let forget = pb::ForgetRequestsRequest { on };
+            memory.forget_requests(forget).await.expect("it forgets");
+        }
+    }
+
+    /// Has every coordinator remember so many requests at the most, from now on; whether it forgets
+    /// as well which ids are too old to know of.
+    pub(crate) async fn limit_memory(&self, requests: u32, forgets_horizon: bool) {
+        for name in self.coordinators() {
+            let mut memory = MemoryServiceClient::new(self.agents_channel(&name));
+            let limit = pb::LimitMemoryRequest { requests, forgets_horizon };
+            memory.limit_memory(limit).await.expect("it is limited");
+        }
     }
 
     fn silences(&self, name: &str) -> WaitServiceClient<Channel> {

@@ -103,12 +103,12 @@ async fn elected(cluster: &Cluster, among: &[String]) -> String {
 }
 
 /// What the first try was told; the same request through the client library, again and again; and
-/// what there is of it: one migration, which ends, so that there are so many.
+/// what there is of it: one migration, which ends.
 async fn once(
     cluster: &Cluster,
+    tablet: &pb::Tablet,
     asked: pb::MigrateRequest,
     first: Result<String, Status>,
-    count: usize,
 ) {
     let mut ids = BTreeSet::new();
     match first {
@@ -129,11 +129,25 @@ async fn once(
     let id = ids.pop_first().expect("one");
     let ended = cluster.ended(&id).await;
     assert_eq!(ended.state(), pb::MigrationState::Done, "{ended:#?}");
-    // When all is over too.
-    let again = cluster.admin().migrate(asked).await.expect("the same request");
-    assert_eq!(again.migration.expect("a migration").id, id);
-    let all = cluster.admin().list_migrations(false).await.expect("all that is remembered");
-    assert_eq!(all.len(), count, "{all:#?}");
+    assert_eq!(moves(cluster, tablet, asked).await, 1);
+}
+
+/// Asks once more when all is over, and another move has taken the tablet back to where it was: how
+/// many moves there have been like the one that was asked for.
+async fn moves(cluster: &Cluster, tablet: &pb::Tablet, asked: pb::MigrateRequest) -> usize {
+    let admin = cluster.admin();
+    let over = async {
+        while !admin.list_migrations(true).await.expect("those that run").is_empty() {
+            look_again().await;
+        }
+    };
+    soon("the move to end", over).await;
+    cluster.moved(tablet, &asked.to, &asked.from).await;
+    let (from, to) = (asked.from.clone(), asked.to.clone());
+    let again = admin.migrate(asked).await.expect("the same request");
+    cluster.ended(&again.migration.expect("a migration").id).await;
+    let all = admin.list_migrations(false).await.expect("all that is remembered");
+    all.iter().filter(|one| one.from == from && one.to == to).count()
 }
 
 /// F1: a leader loses its leadership while a move is being committed. Its successor commits it, or
@@ -153,15 +167,12 @@ async fn f1_a_move_whose_leader_is_lost_is_one_migration() {
         let first = lost(&cluster, &old, &at, &asked).await;
         cluster.leader(&others).await;
         cluster.links().heal();
-        once(&cluster, asked, said(first).await, 1).await;
+        once(&cluster, &tablet, asked, said(first).await).await;
     }
 }
 
-/// F1: a leader loses its leadership while a move is being committed. (c) The next one commits
-/// nothing, and a third leader commits it. (d) The next one commits it, and takes it off its log; the
-/// old one hears of it in a snapshot, and is asked again as a leader.
-#[tokio::test(flavor = "multi_thread")]
-async fn f1_a_move_that_a_third_leader_commits_or_a_snapshot_has_is_one_migration() {
+/// Three coordinators that take their logs off soon, and a tablet on n1, n2 and n3.
+async fn of_short_logs() -> (Cluster, pb::Tablet) {
     let coordinator_flags = &["--snapshot-every=40"];
     let profile = "standard";
     let shape = Shape {
@@ -173,32 +184,72 @@ async fn f1_a_move_that_a_third_leader_commits_or_a_snapshot_has_is_one_migratio
     };
     let cluster = Cluster::start_as(shape).await;
     let tablet = cluster.create_table("orders", 1).await.remove(0);
-    let names = cluster.coordinators();
+    (cluster, tablet)
+}
 
+/// F1: a leader loses its leadership while a move is being committed. (c) The next one commits
+/// nothing, and a third leader commits it. (d) The next one commits it, and takes it off its log; the
+/// old one hears of it in a snapshot, and is asked again as a leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn f1_a_move_that_a_third_leader_commits_or_a_snapshot_has_is_one_migration() {
+    let (cluster, tablet) = of_short_logs().await;
+    let asked = a_move(&tablet, "n1", "n4");
+    let first = committed_by_a_third(&cluster, &asked).await;
+    once(&cluster, &tablet, asked, first).await;
+    let asked = a_move(&tablet, "n2", "n4");
+    let first = heard_of_in_a_snapshot(&cluster, &asked).await;
+    once(&cluster, &tablet, asked, first).await;
+}
+
+/// The control of F1 (c) and (d): coordinators that don't remember requests make two moves of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn f1_control_without_a_memory_of_ids_there_are_two_migrations() {
+    let (cluster, tablet) = of_short_logs().await;
+    cluster.forget_requests(true).await;
+    let asked = a_move(&tablet, "n1", "n4");
+    drop(committed_by_a_third(&cluster, &asked).await);
+    assert_eq!(moves(&cluster, &tablet, asked).await, 2, "(c)");
+    // The second one has taken it to n4.
+    let asked = a_move(&tablet, "n2", "n1");
+    drop(heard_of_in_a_snapshot(&cluster, &asked).await);
+    assert_eq!(moves(&cluster, &tablet, asked).await, 2, "(d)");
+}
+
+/// F1 (c): what the first try is told.
+async fn committed_by_a_third(
+    cluster: &Cluster,
+    asked: &pb::MigrateRequest,
+) -> Result<String, Status> {
+    let names = cluster.coordinators();
     let old = cluster.leader(&names).await;
     let rest = others(&names, &old);
     for name in &rest {
-        mute(&cluster, name, true).await;
+        mute(cluster, name, true).await;
     }
-    let asked = a_move(&tablet, "n1", "n4");
-    let first = lost(&cluster, &old, &rest, &asked).await;
-    let second = elected(&cluster, &rest).await;
+    let first = lost(cluster, &old, &rest, asked).await;
+    let second = elected(cluster, &rest).await;
     let committed = signals::samples(cluster.agent(&second)).await;
     let last = signals::value(&committed, "palisade_log_last_index");
     assert!(signals::value(&committed, "palisade_log_committed_index") < last - 1.0, "{second}");
     for name in rest.iter().filter(|name| **name != second) {
-        mute(&cluster, name, false).await;
+        mute(cluster, name, false).await;
     }
     cluster.links().heal();
     cluster.leader(&others(&names, &second)).await;
-    mute(&cluster, &second, false).await;
-    once(&cluster, asked, said(first).await, 1).await;
+    mute(cluster, &second, false).await;
+    said(first).await
+}
 
+/// F1 (d): what the first try is told.
+async fn heard_of_in_a_snapshot(
+    cluster: &Cluster,
+    asked: &pb::MigrateRequest,
+) -> Result<String, Status> {
+    let names = cluster.coordinators();
     let old = cluster.leader(&names).await;
     let rest = others(&names, &old);
-    let asked = a_move(&tablet, "n4", "n1");
-    let before = log_of(&cluster, &old).await as f64;
-    let first = lost(&cluster, &old, &rest, &asked).await;
+    let before = log_of(cluster, &old).await as f64;
+    let first = lost(cluster, &old, &rest, asked).await;
     let next = cluster.leader(&rest).await;
     let beside = AdminClient::connect(vec![cluster.admin_address(&next).to_owned()]);
     let compacted = async {
@@ -216,10 +267,10 @@ async fn f1_a_move_that_a_third_leader_commits_or_a_snapshot_has_is_one_migratio
     cluster.links().heal();
     let first = said(first).await;
     assert!(first.is_err(), "nobody tells it what came of its entry: {first:?}");
-    transferred(&cluster, &names, &old).await;
+    transferred(cluster, &names, &old).await;
     let samples = signals::samples(cluster.agent(&old)).await;
     assert!(signals::value(&samples, "palisade_log_purged_index") > before, "by a snapshot");
-    once(&cluster, asked, first, 2).await;
+    first
 }
 
 /// Has the one that led before lead again.

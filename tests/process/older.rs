@@ -2,7 +2,8 @@
 //! acknowledgement, and sources that have no last message, or don't wait for the answer to it. What
 //! nobody can be asked for counts as failed; nothing is guessed.
 
-use crate::harness::middle::Beat;
+use crate::harness::middle::{Beat, Middle};
+use crate::harness::steps::Switch;
 use crate::harness::{Cluster, Shape, soon};
 use crate::streams::{failures, fill};
 use proto::admin::v1 as pb;
@@ -50,22 +51,50 @@ async fn knows_nothing() -> String {
     address
 }
 
-/// Each attempt that ended without the last acknowledgement is a failed one, whatever was sent; where
-/// the record can be asked for, it decides.
-#[tokio::test(flavor = "multi_thread")]
-async fn d9_an_end_without_the_last_acknowledgement_is_never_guessed() {
+/// Two tablets on n1, n2 and n3, the first with rows; n4 pulls from n1 through who stands between.
+async fn with_a_middle() -> (Cluster, [pb::Tablet; 2], Middle) {
     let shape = Shape { agents: 3, has_proxies: true, profile: "standard", ..Shape::default() };
     let mut cluster = Cluster::start_as(shape).await;
     let tablet = cluster.create_table("orders", 1).await.remove(0);
     let empty = cluster.create_table("empty", 1).await.remove(0);
     cluster.add_agent("n4").await;
     fill(&cluster.router(), "orders", 100).await;
-    let mut middle = cluster.stand_between("n1").await;
+    let middle = cluster.stand_between("n1").await;
+    (cluster, [tablet, empty], middle)
+}
 
-    // A source that has nothing to say behind the rows, and ends the call: in order, and all the same.
+/// Moves a tablet away from a source that says nothing at the end of its rows, and ends the call:
+/// in order, and all the same.
+async fn left_without_a_word(
+    cluster: &Cluster,
+    middle: &mut Middle,
+    tablet: &pb::Tablet,
+) -> pb::Migration {
     middle.play(tablet.id, vec![Beat::Accept, Beat::End]);
-    let id = cluster.migrate(&tablet, "n1", "n4").await;
-    let ended = cluster.ended(&id).await;
+    let id = cluster.migrate(tablet, "n1", "n4").await;
+    cluster.ended(&id).await
+}
+
+/// The control of D9: a receiver that guesses that it has all of it ends the move without the rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn d9_control_a_receiver_that_guesses_the_end_has_no_rows() {
+    let (cluster, [tablet, _], mut middle) = with_a_middle().await;
+    cluster.switch("n4", tablet.id, Switch::GuessComplete, true).await;
+    let ended = left_without_a_word(&cluster, &mut middle, &tablet).await;
+    assert_eq!((ended.state(), ended.attempt), (pb::MigrationState::Done, 1), "{ended:#?}");
+    let held = cluster.digest(&tablet).await.digests;
+    let rows = |node: &str| held.iter().find(|one| one.node == node).expect("a replica").rows;
+    assert_eq!(rows("n4"), 0, "{held:#?}");
+    assert!(rows("n2").max(rows("n3")) > 0, "{held:#?}");
+}
+
+/// Each attempt that ended without the last acknowledgement is a failed one, whatever was sent; where
+/// the record can be asked for, it decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn d9_an_end_without_the_last_acknowledgement_is_never_guessed() {
+    let (cluster, [tablet, empty], mut middle) = with_a_middle().await;
+
+    let ended = left_without_a_word(&cluster, &mut middle, &tablet).await;
     assert_eq!(ended.state(), pb::MigrationState::Reverted, "{ended:#?}");
     let failed = failures(&ended);
     assert_eq!(failed.len() as u32, ended.attempt, "{ended:#?}");

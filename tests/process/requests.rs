@@ -9,8 +9,6 @@ use client::{AdminClient, AdminOptions, ClientError, new_request_id};
 use migrations::retry::ChangeOutcome;
 use proto::admin::v1 as pb;
 use proto::admin::v1::table_service_client::TableServiceClient;
-use proto::faults::v1 as faults;
-use proto::faults::v1::memory_service_client::MemoryServiceClient;
 use proto::reasons::Reason;
 use proto::status::{Refusal, outcome_of};
 use rustix::process::Signal;
@@ -130,8 +128,7 @@ async fn f5_a_thousand_changes_take_effect_once_though_answers_are_lost() {
 async fn f5_control_without_a_memory_of_ids_there_are_more() {
     let cluster = Cluster::start(1).await;
     let tablets = cluster.create_table_of("orders", 80, 1).await;
-    let mut memory = MemoryServiceClient::new(cluster.agents_channel("c1"));
-    memory.forget_requests(faults::ForgetRequestsRequest { on: true }).await.expect("it forgets");
+    cluster.forget_requests(true).await;
     let Asked { eaten, in_its_own_way } = repair_all(&cluster, &tablets, 2).await;
     assert!(eaten > 10, "{eaten}");
     let repairs = repairs(&cluster).await;

@@ -6,24 +6,20 @@
 use crate::harness::{Cluster, Shape, look_again, soon};
 use crate::leaders::{one_move, others};
 use crate::signals;
-use client::{AdminClient, AdminOptions, ClientError, new_request_id};
+use client::{AdminClient, AdminOptions, new_request_id};
 use proto::admin::v1 as pb;
 use proto::faults::v1 as faults;
 use proto::faults::v1::clock_service_client::ClockServiceClient;
-use proto::faults::v1::memory_service_client::MemoryServiceClient;
 use proto::reasons::Reason;
 use tls::{Kind, Role};
 
 const THIRTY_HOURS_MS: i64 = 30 * 3_600_000;
+/// As many requests as are remembered where there is room for few.
+const REMEMBERED: u32 = 10;
 
 async fn set_clock(cluster: &Cluster, name: &str, ahead_ms: i64) {
     let mut clock = ClockServiceClient::new(cluster.agents_channel(name));
     clock.set_clock(faults::SetClockRequest { ahead_ms }).await.expect("set");
-}
-
-async fn limit_memory(cluster: &Cluster, name: &str, requests: u32) {
-    let mut memory = MemoryServiceClient::new(cluster.agents_channel(name));
-    memory.limit_memory(faults::LimitMemoryRequest { requests }).await.expect("fewer");
 }
 
 /// Whose clocks are not the leader's, and by how much, once that is so.
@@ -48,9 +44,18 @@ fn table(name: String) -> pb::CreateTableRequest {
     pb::CreateTableRequest { request_id, name, replication_factor, tablets, ..Default::default() }
 }
 
-/// Another change, of somebody whose clock is right.
-async fn another(cluster: &Cluster, name: String) {
-    cluster.admin().create_table(table(name)).await.expect("nobody is shut out");
+/// Another change, of somebody whose clock is right; why it was refused, if it was.
+async fn another(cluster: &Cluster, name: String) -> Option<Reason> {
+    let refused = cluster.admin().create_table(table(name)).await.err()?;
+    Some(refused.reason().unwrap_or_else(|| panic!("it has a reason: {refused}")))
+}
+
+/// So many others ask for something that nothing is known any more of who asked before them.
+async fn evict(cluster: &Cluster) {
+    cluster.limit_memory(REMEMBERED, false).await;
+    for number in 0..REMEMBERED + 2 {
+        assert_eq!(another(cluster, format!("later{number}")).await, None, "shut out");
+    }
 }
 
 async fn id_of(cluster: &Cluster, asked: &pb::MigrateRequest) -> String {
@@ -84,7 +89,7 @@ async fn h14_a_retry_is_answered_under_clocks_that_are_off_until_its_id_is_evict
     assert!(signals::value(&samples, "palisade_clocks_apart_seconds") > 3_600.0);
     assert_eq!(cluster.leader(&names).await, leader, "the leader's own clock is right");
     assert_eq!(id_of(&cluster, &asked).await, id);
-    another(&cluster, "beside".into()).await;
+    assert_eq!(another(&cluster, "beside".into()).await, None, "nobody is shut out");
     set_clock(&cluster, &follower, 0).await;
 
     for (round, off) in [-THIRTY_HOURS_MS, THIRTY_HOURS_MS].into_iter().enumerate() {
@@ -94,23 +99,16 @@ async fn h14_a_retry_is_answered_under_clocks_that_are_off_until_its_id_is_evict
         cluster.said(&odd, "another one is to lead").await;
         cluster.leader(&others(&names, &odd)).await;
         assert_eq!(id_of(&cluster, &asked).await, id, "from another leader");
-        another(&cluster, format!("under{round}")).await;
+        assert_eq!(another(&cluster, format!("under{round}")).await, None, "nobody is shut out");
         let is_odd = |apart: &[(String, i64)]| matches!(apart, [(name, ahead)] if *name == odd && ahead.signum() == off.signum());
         alarm(&cluster, "its clock to be an alarm", is_odd).await;
         set_clock(&cluster, &odd, 0).await;
     }
 
-    for name in &names {
-        limit_memory(&cluster, name, 10).await;
-    }
-    for number in 0..12 {
-        another(&cluster, format!("later{number}")).await;
-    }
+    evict(&cluster).await;
     let evicted = cluster.admin().migrate(asked).await.expect_err("nobody knows of it any more");
     assert!(evicted.is_outcome_unknown(), "{evicted}");
-    assert!(
-        matches!(&evicted, ClientError::Refused(why) if why.reason == Reason::RequestIdExpired)
-    );
+    assert_eq!(evicted.reason(), Some(Reason::RequestIdExpired), "{evicted}");
     // How to look.
     let running = cluster.admin().list_migrations(true).await.expect("those that run");
     assert_eq!(running.iter().map(|one| &one.id).collect::<Vec<_>>(), [&id]);
@@ -126,7 +124,7 @@ async fn h14_a_retry_is_answered_under_clocks_that_are_off_until_its_id_is_evict
 async fn h14_who_asks_too_much_shuts_out_nobody_but_himself() {
     let shape = Shape { agents: 1, has_tls: true, ..Shape::default() };
     let cluster = Cluster::start_as(shape).await;
-    limit_memory(&cluster, "c1", 20).await;
+    cluster.limit_memory(20, false).await;
     let operator = |name: &str| {
         let tls = cluster.papers().of(Kind::User(Role::Operator), name);
         AdminClient::connect_as(cluster.admin_addresses(), AdminOptions::default(), Some(tls))
@@ -141,11 +139,38 @@ async fn h14_who_asks_too_much_shuts_out_nobody_but_himself() {
     }
     let refused = greedy.create_table(first).await.expect_err("nobody knows of it any more");
     assert!(refused.is_outcome_unknown(), "{refused}");
-    assert!(
-        matches!(&refused, ClientError::Refused(why) if why.reason == Reason::RequestIdExpired)
-    );
+    assert_eq!(refused.reason(), Some(Reason::RequestIdExpired), "{refused}");
     let again = quiet.create_table(asked.clone()).await.expect("it is remembered");
     assert_eq!(again.table, made.table);
     let stolen = greedy.create_table(asked).await.expect_err("it is another's");
     assert_eq!(stolen.reason(), Some(Reason::RequestIdReused), "{stolen}");
+}
+
+/// The control of H14, three times: under a clock that is thirty hours behind, where nobody else
+/// could lead, others are shut out; a retry whose id nobody remembers is refused because of its own
+/// move; and so is one whose id was evicted, where nobody knows that it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn h14_control_without_memory_horizon_or_another_leader_retries_and_others_are_refused() {
+    let cluster = Cluster::start_as(Shape { profile: "standard", ..Shape::default() }).await;
+    let tablet = cluster.create_table("orders", 1).await.remove(0);
+    cluster.admin().pause(pb::PauseRequest::default()).await.expect("paused");
+    let asked = one_move(&tablet);
+    let id = id_of(&cluster, &asked).await;
+    let of_its_own_move = async || {
+        let refused = cluster.admin().migrate(asked.clone()).await.expect_err("it runs");
+        assert_eq!(refused.reason(), Some(Reason::TabletBusy), "{refused}");
+    };
+
+    set_clock(&cluster, "c1", -THIRTY_HOURS_MS).await;
+    assert_eq!(another(&cluster, "beside".into()).await, Some(Reason::RequestIdAhead));
+    set_clock(&cluster, "c1", 0).await;
+
+    cluster.forget_requests(true).await;
+    of_its_own_move().await;
+    cluster.forget_requests(false).await;
+    assert_eq!(id_of(&cluster, &asked).await, id);
+
+    evict(&cluster).await;
+    cluster.limit_memory(REMEMBERED, true).await;
+    of_its_own_move().await;
 }

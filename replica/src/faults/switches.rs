@@ -18,6 +18,8 @@ pub enum Switch {
     SkipPulls,
     /// A receiver says `Received` before its outcome is on record, and listens on.
     ReceivedBeforeRecord,
+    /// A receiver takes the end of a call for the end of its rows, of which it has all then.
+    GuessComplete,
 }
 
 /// Which switches are on, tablet by tablet.

@@ -1,6 +1,8 @@
 //! The receiver's end of one call: from its record to its end. Whatever happens, it ends once.
 
 use super::failure::{Failure, Origin};
+#[cfg(feature = "faults")]
+use super::hold::guessed;
 use super::pipe::Pipe;
 use super::pull::{Live, PullOrder};
 use super::rate::RateLimiter;
@@ -317,7 +319,13 @@ impl Pull {
     ) -> Result<ReceiverEvent, Failure> {
         let response = match heard {
             Ok(Some(response)) => response,
-            Ok(None) => return Ok(ReceiverEvent::Ended),
+            Ok(None) => {
+                #[cfg(feature = "faults")]
+                if self.is_on(Switch::GuessComplete) {
+                    return Ok(guessed(pipe));
+                }
+                return Ok(ReceiverEvent::Ended);
+            }
             Err(status) => {
                 let failure = Failure::of_status(&status);
                 let (reason, origin) = (failure.reason, failure.origin);
