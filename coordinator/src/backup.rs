@@ -5,14 +5,15 @@
 
 use crate::driving::fresh_session;
 use crate::group0::{Member, OpenError, Remains, RestoreError, SnapshotFile};
-use crate::group0::{begin_restored, read_remains, read_snapshot};
+use crate::group0::{begin_restored, read_remains};
 use crate::machine::Machine;
 use crate::now::wall_millis;
 use migrations::id::{ClusterId, RequestId};
 use migrations::restore::{self, NotRestored, Restoration};
-use migrations::state::State;
+use migrations::state::{FEATURE_LEVEL, State};
 use migrations::topology::Topology;
 use proto::storage;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -87,25 +88,26 @@ pub enum BackupError {
 ///
 /// [`BackupError::Io`], [`BackupError::Unfit`].
 pub fn inspect(path: &Path) -> Result<Contents, BackupError> {
-    let read = std::fs::read(path);
-    let bytes = read.map_err(|source| BackupError::Io { path: path.to_owned(), source })?;
-    check(&bytes).map_err(|source| BackupError::Unfit { path: path.to_owned(), source })
+    let opened = File::open(path);
+    let file = opened.map_err(|source| BackupError::Io { path: path.to_owned(), source })?;
+    let contents = SnapshotFile::verify(file).and_then(|file| contents(&file));
+    contents.map_err(|source| BackupError::Unfit { path: path.to_owned(), source })
 }
 
-/// Looks at a file's bytes.
-///
-/// # Errors
-///
-/// Every [`RestoreError`].
-pub fn check(bytes: &[u8]) -> Result<Contents, RestoreError> {
-    let SnapshotFile { digest, last, voters, body } = read_snapshot(bytes)?;
-    let state = storage::decode_snapshot(body).map_err(|e| crate::machine::restore_error(&e))?;
+fn contents(file: &SnapshotFile) -> Result<Contents, RestoreError> {
+    let state = storage::read_snapshot(file.body(), FEATURE_LEVEL)
+        .map_err(|error| crate::machine::restore_error(&error))?;
     let broken = |broken: migrations::invariant::Broken| {
         RestoreError::Damaged(crate::group0::Damaged(broken.to_string()))
     };
     let state = Topology::from_state(state).map_err(broken)?.state().clone();
-    let digest = format!("{digest:032x}");
-    Ok(Contents { bytes: bytes.len() as u64, digest, last, coordinators: voters, state })
+    Ok(Contents {
+        bytes: file.bytes(),
+        digest: format!("{:032x}", file.digest()),
+        last: file.last(),
+        coordinators: file.voters(),
+        state,
+    })
 }
 
 /// What is left of a cluster that has lost its majority of coordinators for good.
@@ -146,8 +148,8 @@ pub fn survey(directories: &[PathBuf]) -> Result<Survivor, BackupError> {
     if left > voters / 2 {
         return Err(BackupError::Majority { left, voters });
     }
-    let contents = check(&most.file);
-    let contents = contents.map_err(|source| BackupError::Unfit { path: path.clone(), source })?;
+    let contents =
+        contents(&most.file).map_err(|source| BackupError::Unfit { path: path.clone(), source })?;
     Ok(Survivor { path: path.clone(), name: most.name.clone(), voters, left, contents })
 }
 
@@ -207,10 +209,12 @@ pub fn begin(from: Contents, path: &Path, place: &Place) -> Result<Restored, Bac
         now_ms,
     };
     let state = restore::restore(from.state.clone(), &restoration).map_err(refused)?;
-    let (cluster, body) = (restoration.cluster, storage::encode_snapshot(&state));
+    let cluster = restoration.cluster;
     // Where it listens is not known yet; it says so itself when it runs.
     let member = Member { name: place.name.clone(), ..Member::default() };
-    let raft_id = begin_restored(&place.data, &member, cluster.as_uuid(), &body)?;
+    let raft_id = begin_restored(&place.data, &member, cluster.as_uuid(), |out| {
+        storage::write_snapshot(&state, out)
+    })?;
     Ok(Restored { cluster, raft_id, state, from, turned_back })
 }
 
@@ -267,11 +271,11 @@ mod tests {
         crate::bootstrap::run(Some(expected), Profile::Fast, &group0, &proposer)
             .await
             .expect("a cluster");
-        let bytes = group0.save_snapshot().await.expect("it leads");
+        let file = group0.save_snapshot().await.expect("it leads");
+        let path = dir.join("saved");
+        std::fs::write(&path, file.piece(0, usize::MAX).expect("read")).expect("written");
         stop.cancel();
         group0.shutdown().await.expect("it stops");
-        let path = dir.join("saved");
-        std::fs::write(&path, bytes).expect("written");
         path
     }
 
@@ -356,13 +360,18 @@ mod tests {
     async fn a_damaged_file_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let bytes = std::fs::read(saved(dir.path()).await).expect("read");
+        let path = dir.path().join("damaged");
+        let is_refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("written");
+            matches!(inspect(&path), Err(BackupError::Unfit { .. }))
+        };
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(check(&flipped).is_err(), "bit {bit}");
+            assert!(is_refused(&flipped), "bit {bit}");
         }
-        assert!((0..bytes.len()).all(|length| check(&bytes[..length]).is_err()));
-        assert!(check(&bytes).is_ok());
+        assert!((0..bytes.len()).all(|length| is_refused(&bytes[..length])));
+        assert!(!is_refused(&bytes));
     }
 
     /// What was acknowledged after the last snapshot is in the log, and comes along; who is alone is
@@ -386,7 +395,7 @@ mod tests {
         );
         before.shutdown().await.expect("it stops");
         let remains = read_remains(&left, &Machine::default()).expect("it is whole");
-        assert_eq!(check(&remains.file).expect("it is whole").state, state);
+        assert_eq!(contents(&remains.file).expect("it is whole").state, state);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use migrations::version::TopologyVersion;
 use proto::storage;
 use proto::storage::DecodeError;
 use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
 
 /// How many changes are kept. Who is further behind looks at everything.
 const CHANGES_KEPT: usize = 4_096;
@@ -154,19 +154,13 @@ impl StateMachine for Machine {
         self.topology.state().feature_level
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        storage::encode_snapshot(self.topology.state())
+    fn snapshot(&self, out: &mut dyn Write) -> io::Result<()> {
+        storage::write_snapshot(self.topology.state(), out)
     }
 
-    fn digest(&self) -> u128 {
-        let mut hasher = Xxh3::new();
-        storage::write_snapshot(self.topology.state(), |piece| hasher.update(piece));
-        hasher.digest128()
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        let state = storage::decode_snapshot_up_to(snapshot, self.reads)
-            .map_err(|error| restore_error(&error))?;
+    fn restore(&mut self, snapshot: &mut dyn BufRead) -> Result<(), RestoreError> {
+        let state =
+            storage::read_snapshot(snapshot, self.reads).map_err(|error| restore_error(&error))?;
         let topology = Topology::from_state(state);
         self.topology = topology.map_err(|broken| Damaged(broken.to_string()))?;
         self.changes.clear();
@@ -186,5 +180,6 @@ pub(crate) fn restore_error(error: &DecodeError) -> RestoreError {
             Damaged(error.to_string()).into()
         }
         DecodeError::TooNew { .. } | DecodeError::Unknown { .. } => too_new(error).into(),
+        DecodeError::Unread(detail) => RestoreError::Unread(detail.clone()),
     }
 }

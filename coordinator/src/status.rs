@@ -10,6 +10,7 @@ use migrations::retry::ChangeOutcome;
 use migrations::version::Incarnation;
 use proto::reasons::Reason;
 use proto::status::Refusal;
+use std::io;
 use std::time::Duration;
 use tonic::Status;
 
@@ -101,6 +102,15 @@ pub(crate) fn read_error(error: &ReadError, port: Port) -> Status {
         }
     };
     outcome(refusal.into(), ChangeOutcome::NotApplied)
+}
+
+/// What can't be done since the disk of this coordinator takes or gives no bytes.
+pub(crate) fn disk_error(error: &io::Error) -> Status {
+    let reason = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reason::DiskFull,
+        _ => Reason::DiskError,
+    };
+    Refusal::new(reason, error.to_string()).into()
 }
 
 /// A change that has no outcome. `port` is where it came in.

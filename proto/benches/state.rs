@@ -18,10 +18,11 @@ use migrations::position::Partitioning;
 use migrations::request::RequestStamp;
 use migrations::settings::Settings;
 use migrations::stage::TransitionKind;
+use migrations::state::FEATURE_LEVEL;
 use migrations::topology::Topology;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::BufReader;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -145,9 +146,7 @@ fn held() -> usize {
 /// Writes a state into a file, durably: how many bytes.
 fn write(topology: &Topology, file: &std::path::Path) -> u64 {
     let mut out = File::create(file).expect("a file");
-    proto::storage::write_snapshot(topology.state(), |piece| {
-        out.write_all(piece).expect("room");
-    });
+    proto::storage::write_snapshot(topology.state(), &mut out).expect("room");
     out.sync_all().expect("synced");
     out.metadata().expect("it is there").len()
 }
@@ -193,8 +192,8 @@ fn main() {
     println!("memory after it: {} bytes a tablet", (held() - before) / tablets);
 
     let began = Instant::now();
-    let bytes = fs::read(&file).expect("readable");
-    let state = proto::storage::decode_snapshot(&bytes).expect("just written");
+    let written = BufReader::new(File::open(&file).expect("readable"));
+    let state = proto::storage::read_snapshot(written, FEATURE_LEVEL).expect("just written");
     let topology = Topology::from_state(state).expect("its invariants hold");
     println!("read again: {:.2?}, {} tablets", began.elapsed(), topology.state().tablets.len());
     fs::remove_file(&file).expect("removed");

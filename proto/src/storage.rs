@@ -21,6 +21,7 @@ use crate::generated::storage::v1 as pb;
 use migrations::command::{Command, Entry};
 use migrations::state::{FEATURE_LEVEL, State};
 use prost::Message;
+use std::io::{self, BufRead, Write};
 
 /// The format that this build writes, and the newest one that it reads.
 pub const FORMAT: u32 = 1;
@@ -48,6 +49,9 @@ pub enum DecodeError {
     /// They are no protobuf, or are cut short.
     #[error("not the expected protobuf: {0}")]
     NotProtobuf(String),
+    /// What holds them can't be read.
+    #[error("can't be read: {0}")]
+    Unread(String),
 }
 
 impl From<prost::DecodeError> for DecodeError {
@@ -80,13 +84,17 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
 /// A state as it is written into a snapshot.
 pub fn encode_snapshot(state: &State) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_snapshot(state, |piece| bytes.extend_from_slice(piece));
+    write_snapshot(state, &mut bytes).expect("memory takes all that is written");
     bytes
 }
 
-/// The bytes of `encode_snapshot`, piece by piece.
-pub fn write_snapshot(state: &State, out: impl FnMut(&[u8])) {
-    snapshot::write(state, out);
+/// Writes the bytes of `encode_snapshot`, piece by piece.
+///
+/// # Errors
+///
+/// Those of `out`, which has a part of them then.
+pub fn write_snapshot(state: &State, out: impl Write) -> io::Result<()> {
+    snapshot::write(state, out)
 }
 
 /// A state, from a snapshot. Its invariants are not checked: `Topology::from_state` does that.
@@ -94,17 +102,17 @@ pub fn write_snapshot(state: &State, out: impl FnMut(&[u8])) {
 /// # Errors
 /// Any [`DecodeError`]. Of what `encode_snapshot` of this build or of an older one wrote, none.
 pub fn decode_snapshot(bytes: &[u8]) -> Result<State, DecodeError> {
-    decode_snapshot_up_to(bytes, FEATURE_LEVEL)
+    read_snapshot(bytes, FEATURE_LEVEL)
 }
 
-/// The same for a process that reads no feature level above `level`.
+/// The same, read piece by piece up to its end, for a process that reads no feature level above
+/// `level`.
 ///
 /// # Errors
 ///
-/// As [`decode_snapshot`].
-pub fn decode_snapshot_up_to(bytes: &[u8], level: u32) -> Result<State, DecodeError> {
-    check_format(bytes)?;
-    snapshot::read(bytes, level)
+/// As [`decode_snapshot`], and [`DecodeError::Unread`].
+pub fn read_snapshot(input: impl BufRead, level: u32) -> Result<State, DecodeError> {
+    snapshot::read(input, level)
 }
 
 /// How many bytes a command adds to an entry.

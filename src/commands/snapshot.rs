@@ -29,28 +29,34 @@ pub(crate) async fn run(command: SnapshotCommand, color: Color) -> Result<Exit, 
 
 async fn save(session: &Session, file: &Path) -> Result<(), Failure> {
     let bytes = session.admin.save_snapshot().await?;
-    let damaged = |error: coordinator::group0::RestoreError| {
-        Failure::new(Exit::Failed, format!("what came is not what was sent: {error}"))
-            .now("nothing was written")
-            .next("run it again")
-    };
-    let contents = backup::check(&bytes).map_err(damaged)?;
-    write_whole(file, &bytes).map_err(|error| {
+    let unwritten = |error: io::Error| {
         Failure::new(Exit::Failed, format!("can't write {}: {error}", file.display()))
             .now("a file that was there is as it was")
+    };
+    let mut aside = file.as_os_str().to_owned();
+    aside.push(".part");
+    let aside = Path::new(&aside);
+    write_synced(aside, &bytes).map_err(unwritten)?;
+    let contents = backup::inspect(aside).map_err(|error| {
+        let _left_behind = std::fs::remove_file(aside);
+        Failure::new(Exit::Failed, format!("what came is not what was sent: {error}"))
+            .now("a file that was there is as it was")
+            .next("run it again")
     })?;
+    rename(aside, file).map_err(unwritten)?;
     show(session.output, &render::contents(&contents), &value(&contents));
     Ok(())
 }
 
-/// Writes a file aside, syncs it, renames it into its place, syncs the directory.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".part");
-    let mut file = File::create(&aside)?;
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, path)?;
+    file.sync_all()
+}
+
+/// Renames a file into its place, durably.
+fn rename(aside: &Path, path: &Path) -> io::Result<()> {
+    std::fs::rename(aside, path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use super::StateMachine;
 use super::blocking::blocking;
 use super::digests::Digests;
-use super::error::FatalReason;
+use super::error::{FatalReason, RestoreError};
 use super::identity::Identity;
-use super::snapshot::Snapshots;
+use super::snapshot::{SnapshotFile, Snapshots};
 use super::types::{Answer, Group0Types, LogId, SnapshotMeta, StoredMembership};
 
 /// The state with how far it has been applied.
@@ -222,10 +222,17 @@ pub(super) struct Image<S> {
     snapshots: Arc<Snapshots>,
 }
 
-type Snapshot = SnapshotOf<Group0Types, Vec<u8>>;
+/// What Raft hands on of a snapshot: a whole file, of which nothing is in memory.
+pub(super) type SnapshotData = Arc<SnapshotFile>;
+
+type Snapshot = SnapshotOf<Group0Types, SnapshotData>;
+
+fn of_file(file: SnapshotData) -> Snapshot {
+    Snapshot { meta: file.meta().clone(), snapshot: file }
+}
 
 impl<S: StateMachine> RaftSnapshotBuilder<Group0Types> for Image<S> {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let Some(Applied { machine, last, membership }) = self.applied.take() else {
@@ -233,17 +240,13 @@ impl<S: StateMachine> RaftSnapshotBuilder<Group0Types> for Image<S> {
         };
         let meta = SnapshotMeta { last_log_id: last, last_membership: membership };
         let snapshots = Arc::clone(&self.snapshots);
-        let saved = written(move || {
-            let body = machine.snapshot();
-            snapshots.save(&meta, &body)?;
-            Ok(Snapshot { meta, snapshot: body })
-        });
-        saved.await.map_err(|error| self.state.failed(error))
+        let made = written(move || snapshots.make(&meta, |out| machine.snapshot(out))).await;
+        made.map(of_file).map_err(|error| self.state.failed(error))
     }
 }
 
 impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Image<S>;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -277,19 +280,24 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
         }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: Vec<u8>) -> io::Result<()> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        file: SnapshotData,
+    ) -> io::Result<()> {
         let mut machine = self.state.read(S::clone);
-        if let Err(error) = machine.restore(&body) {
-            if let super::error::RestoreError::TooNew(too_new) = &error {
-                self.state.fail(FatalReason::FormatTooNew(too_new.clone()));
+        let (state, snapshots) = (Arc::clone(&self.state), Arc::clone(&self.snapshots));
+        let installed = written(move || {
+            if let Err(error) = machine.restore(&mut file.body()) {
+                if let RestoreError::TooNew(too_new) = &error {
+                    state.fail(FatalReason::FormatTooNew(too_new.clone()));
+                }
+                return Err(io::Error::other(error));
             }
-            return Err(self.state.failed(io::Error::other(error)));
-        }
-        let snapshots = Arc::clone(&self.snapshots);
-        let saved = meta.clone();
-        written(move || snapshots.save(&saved, &body))
-            .await
-            .map_err(|error| self.state.failed(error))?;
+            snapshots.keep(file)?;
+            Ok(machine)
+        });
+        let machine = installed.await.map_err(|error| self.state.failed(error))?;
         *self.state.applied.write().unwrap_or_else(PoisonError::into_inner) =
             Applied { machine, last: meta.last_log_id, membership: meta.last_membership.clone() };
         self.state.index.send_replace(meta.last_log_id.as_ref().map(LogId::index));
@@ -297,10 +305,8 @@ impl<S: StateMachine> RaftStateMachine<Group0Types> for Applier<S> {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let snapshots = Arc::clone(&self.snapshots);
-        let loaded =
-            written(move || snapshots.load()).await.map_err(|error| self.state.failed(error))?;
-        Ok(loaded.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let current = self.snapshots.current().map_err(|error| self.state.failed(error))?;
+        Ok(current.map(of_file))
     }
 }
 

@@ -29,6 +29,26 @@ pub enum RestoreError {
     /// A newer build wrote it.
     #[error(transparent)]
     TooNew(#[from] FormatTooNew),
+    /// The disk doesn't give them.
+    #[error("can't be read: {0}")]
+    Unread(String),
+}
+
+impl From<io::Error> for RestoreError {
+    fn from(error: io::Error) -> RestoreError {
+        RestoreError::Unread(error.to_string())
+    }
+}
+
+/// Why the state wasn't saved as a file.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// Leadership isn't confirmed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The file can't be written. group0 goes on.
+    #[error("can't write a snapshot: {0}")]
+    Disk(#[from] io::Error),
 }
 
 /// Why group0 can't be opened. Nothing is served, and nothing but a torn tail has been changed.

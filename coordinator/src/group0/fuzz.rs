@@ -1,13 +1,15 @@
 //! Arbitrary bytes against the files of the data directory: the format file, heads of snapshots,
 //! whole snapshots.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use palisade_fuzz::target;
 use uuid::Uuid;
 
 use super::directory::{Format, format_text, parse_format};
-use super::snapshot::{HEAD_BYTES, decode, digest, encode_head};
+use super::error::RestoreError;
+use super::snapshot::{self, HEAD_BYTES, SnapshotFile, Writing};
 use super::types::{self, Member, Membership, SnapshotMeta, StoredMembership, log_id};
 
 fn format(bytes: &[u8]) {
@@ -77,22 +79,38 @@ target!(the_head_of_a_snapshot, meta, metas);
 fn file(bytes: &[u8]) {
     let mut mended = bytes.to_vec();
     if mended.len() >= HEAD_BYTES {
-        let digest = digest(&[&bytes[24..]]);
-        mended[8..24].copy_from_slice(&digest);
+        let digest = xxhash_rust::xxh3::xxh3_128(&bytes[24..]);
+        mended[8..24].copy_from_slice(&digest.to_be_bytes());
     }
     for bytes in [bytes, &mended] {
-        let Ok((meta, body)) = decode(bytes) else { continue };
-        let (head, meta_bytes) = encode_head(&meta, body).expect("it was no longer");
-        let written = [&head, meta_bytes.as_slice(), body].concat();
-        assert_eq!(decode(&written).expect("just written"), (meta, body));
+        let Ok(read) = verified(bytes) else { continue };
+        let body = body(&read);
+        let again = verified(&written(read.meta(), &body)).expect("just written");
+        assert_eq!((again.meta(), self::body(&again)), (read.meta(), body));
     }
 }
 
+fn verified(bytes: &[u8]) -> Result<SnapshotFile, RestoreError> {
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(bytes).expect("written");
+    SnapshotFile::verify(file)
+}
+
+fn body(file: &SnapshotFile) -> Vec<u8> {
+    let mut body = Vec::new();
+    file.body().read_to_end(&mut body).expect("read");
+    body
+}
+
+fn written(meta: &SnapshotMeta, body: &[u8]) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let writing = Writing::begin(dir.path().join("one"), types::encode_meta(meta)).expect("begun");
+    let file = snapshot::write(writing, |out| out.write_all(body)).expect("written");
+    file.piece(0, usize::MAX).expect("read").to_vec()
+}
+
 fn files() -> Vec<Vec<u8>> {
-    let file = |(meta, body): (SnapshotMeta, &[u8])| {
-        let (head, meta) = encode_head(&meta, body).expect("small");
-        [&head, meta.as_slice(), body].concat()
-    };
+    let file = |(meta, body): (SnapshotMeta, &[u8])| written(&meta, body);
     let bodies: [&[u8]; 4] = [b"", b"a", b"the state machine's", &[0; 64]];
     some_metas().into_iter().zip(bodies).map(file).collect()
 }

@@ -19,13 +19,13 @@ use super::StateMachine;
 use super::apply::{Applier, State};
 use super::blocking::blocking;
 use super::clocks::Clocks;
-use super::error::{BootstrapError, FatalReason, ProposeError, ReadError};
+use super::error::{BootstrapError, FatalReason, ProposeError, ReadError, SaveError};
 use super::follow::{self, Leadership, Standing, Status};
 use super::identity::{BindError, Identity};
 use super::open::Files;
 use super::propose::Proposals;
 use super::read::Confirmations;
-use super::snapshot;
+use super::snapshot::SnapshotFile;
 use super::transport::{Dialler, RaftApi};
 use super::types::{Group0Types, Member};
 
@@ -278,25 +278,23 @@ impl<S: StateMachine> Group0<S> {
     }
 
     /// The state as a snapshot file: as of a moment after the call, with everything in it that
-    /// anybody had been told was committed before.
+    /// anybody had been told was committed before. It takes room on the disk while it is held.
     ///
     /// # Errors
     ///
-    /// As [`confirm_leadership`](Self::confirm_leadership).
-    pub async fn save_snapshot(&self) -> Result<Vec<u8>, ReadError> {
+    /// Each [`SaveError`].
+    pub async fn save_snapshot(&self) -> Result<SnapshotFile, SaveError> {
         self.confirm_leadership().await?;
         let state = Arc::clone(&self.inner.state);
-        let encoded = tokio::task::spawn_blocking(move || {
+        let snapshots = Arc::clone(&self.inner.files.snapshots);
+        let saved = blocking(move || {
             let (meta, machine) = state.image();
-            let body = machine.snapshot();
-            let (head, meta) = snapshot::encode_head(&meta, &body)?;
-            Ok::<_, std::io::Error>([&head[..], &meta, &body].concat())
+            snapshots.write(&meta, |out| machine.snapshot(out))
         });
-        match encoded.await {
-            Ok(Ok(file)) => Ok(file),
-            Ok(Err(error)) => Err(ReadError::Fatal(FatalReason::Storage(error.to_string()))),
-            Err(error) => Err(ReadError::Fatal(FatalReason::Panicked(error.to_string()))),
-        }
+        let panicked = |error: tokio::task::JoinError| {
+            ReadError::Fatal(FatalReason::Panicked(error.to_string()))
+        };
+        Ok(saved.await.map_err(panicked)??)
     }
 
     /// Index of the last entry applied here. A reader that sees it sees a state at least as new.

@@ -11,7 +11,7 @@
 //! | `lock` | held exclusively while a process has the directory open |
 //! | `format` | version of the layout, Raft id and name of the member, id of its cluster |
 //! | `log/` | log, vote and committed index |
-//! | `snapshots/` | `snapshot-<entries>-<term>`: the newest, and the one before it |
+//! | `snapshots/` | `snapshot-<entries>-<term>`: the newest, and the one before it; `*.aside` |
 //!
 //! Members talk over gRPC (`transport`). Who they are changes through the leader (`members`).
 
@@ -50,18 +50,20 @@ pub use begin::NotYet;
 pub(crate) use clocks::is_too_far;
 pub use error::{
     BootstrapError, Damaged, FatalReason, FormatTooNew, MemberError, OpenError, ProposeError,
-    ReadError, RestoreError,
+    ReadError, RestoreError, SaveError,
 };
 pub use follow::{Leadership, Role, Standing, Status};
 pub use handle::Group0;
 pub use options::Options;
 pub(crate) use options::{DIGEST_EVERY, SNAPSHOT_EVERY};
 pub use remains::{Remains, read_remains};
-pub use restored::{SnapshotFile, begin_restored, read_snapshot};
+pub use restored::begin_restored;
+pub use snapshot::SnapshotFile;
 pub use transport::RaftApi;
 pub use types::Member;
 
 use std::fmt::Debug;
+use std::io::{self, BufRead, Write};
 
 /// What group0 replicates. Deterministic and total: the outcome of `apply` depends on the entry
 /// and the state alone, on every coordinator and in every build.
@@ -86,18 +88,42 @@ pub trait StateMachine: Clone + Send + Sync + 'static {
         0
     }
 
-    /// The whole state as bytes that [`restore`](Self::restore) understands, with their version.
-    fn snapshot(&self) -> Vec<u8>;
-
-    /// The XXH3-128 of the bytes of `snapshot`: the same on every member that has applied the same.
-    fn digest(&self) -> u128 {
-        xxhash_rust::xxh3::xxh3_128(&self.snapshot())
-    }
-
-    /// Replaces the state with that of a snapshot. After an error the value is thrown away.
+    /// Writes the whole state as bytes that [`restore`](Self::restore) understands, with their
+    /// version, piece by piece.
     ///
     /// # Errors
     ///
-    /// [`RestoreError::TooNew`] if a newer build wrote it, [`RestoreError::Damaged`] otherwise.
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
+    /// Those of `out`.
+    fn snapshot(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// The XXH3-128 of the bytes of `snapshot`: the same on every member that has applied the same.
+    fn digest(&self) -> u128 {
+        let mut sum = Summed::default();
+        self.snapshot(&mut sum).expect("a sum takes all that is written");
+        sum.0.digest128()
+    }
+
+    /// Replaces the state with that of a snapshot, read piece by piece up to its end. After an
+    /// error the value is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::TooNew`] if a newer build wrote it, [`RestoreError::Unread`] if it can't be
+    /// read, [`RestoreError::Damaged`] otherwise.
+    fn restore(&mut self, snapshot: &mut dyn BufRead) -> Result<(), RestoreError>;
+}
+
+/// Sums up what is written.
+#[derive(Default)]
+struct Summed(xxhash_rust::xxh3::Xxh3);
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

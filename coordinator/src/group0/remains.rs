@@ -13,10 +13,10 @@ use super::apply::State;
 use super::directory;
 use super::error::{FatalReason, OpenError};
 use super::log::LogStore;
-use super::snapshot::{self, Snapshots};
+use super::snapshot::{SnapshotFile, Snapshots};
 
 /// What one directory holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Remains {
     /// The member's name.
     pub name: String,
@@ -29,8 +29,8 @@ pub struct Remains {
     pub last: Option<(u64, u64)>,
     /// Raft ids of the voters; of both sets while they change.
     pub voters: Vec<u64>,
-    /// All of it as a snapshot file.
-    pub file: Vec<u8>,
+    /// All of it as a snapshot file, which goes with this.
+    pub file: SnapshotFile,
 }
 
 /// Reads what is left in the directory of a member that doesn't run. Blocks. Changes no more in it
@@ -48,11 +48,10 @@ pub fn read_remains<S: StateMachine>(dir: &Path, empty: &S) -> Result<Remains, O
     let format = format.map_err(OpenError::io("find a coordinator in", dir))?;
     let lock = Arc::new(lock);
     let log = LogStore::open(&dir.join("log"), Arc::clone(&lock), false)?;
-    let state = restored(dir, &log, lock, empty)?;
+    let (snapshots, state) = restored(dir, &log, lock, empty)?;
     let (meta, machine) = state.image();
-    let body = machine.snapshot();
-    let (head, meta_bytes) =
-        snapshot::encode_head(&meta, &body).map_err(OpenError::io("encode", dir))?;
+    let file = snapshots.write(&meta, |out| machine.snapshot(out));
+    let file = file.map_err(OpenError::io("write a snapshot in", dir))?;
     log.close().map_err(OpenError::io("close the log in", dir))?;
     Ok(Remains {
         name: format.name,
@@ -60,7 +59,7 @@ pub fn read_remains<S: StateMachine>(dir: &Path, empty: &S) -> Result<Remains, O
         raft_id: format.raft_id,
         last: meta.last_log_id.map(|id| (id.committed_leader_id().term, id.index())),
         voters: meta.last_membership.voter_ids().collect(),
-        file: [&head[..], &meta_bytes, &body].concat(),
+        file,
     })
 }
 
@@ -70,8 +69,8 @@ fn restored<S: StateMachine>(
     log: &LogStore,
     lock: Arc<directory::Lock>,
     empty: &S,
-) -> Result<State<S>, OpenError> {
-    let (_snapshots, found) = Snapshots::open(dir.join("snapshots"), lock, log.purged(), |body| {
+) -> Result<(Snapshots, State<S>), OpenError> {
+    let (snapshots, found) = Snapshots::open(dir.join("snapshots"), lock, log.purged(), |body| {
         let mut machine = empty.clone();
         machine.restore(body)?;
         Ok(machine)
@@ -92,5 +91,5 @@ fn restored<S: StateMachine>(
             _ => OpenError::io("apply the log in", dir)(source),
         })?;
     }
-    Ok(state)
+    Ok((snapshots, state))
 }

@@ -6,24 +6,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::directory::{self, Format, Lock};
-use super::error::{OpenError, RestoreError};
+use super::error::OpenError;
 use super::identity;
 use super::log::LogStore;
-use super::snapshot;
+use super::snapshot::{self, Writing};
 use super::types::{self, Member, Membership, SnapshotMeta, StoredMembership};
 
 /// What a new file system has at its root.
 const OF_A_VOLUME: &str = "lost+found";
 
-/// Makes a data directory for the one member of a new cluster, whose state machine begins with
-/// `body`. Answers its Raft id. Blocks.
+/// Makes a data directory for the one member of a new cluster, whose state machine begins with what
+/// `body` writes. Answers its Raft id. Blocks.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub fn begin_restored(
     dir: &Path,
     member: &Member,
     cluster: Uuid,
-    body: &[u8],
+    body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<u64, OpenError> {
     let not_empty = || OpenError::NotEmpty { path: dir.to_owned() };
     let was_there = match fs::read_dir(dir) {
@@ -74,7 +74,7 @@ fn make(
     lock: Arc<Lock>,
     member: &Member,
     cluster: Uuid,
-    body: &[u8],
+    body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<u64, OpenError> {
     let log = dir.join("log");
     LogStore::open(&log, lock, true)?.close().map_err(OpenError::io("close", &log))?;
@@ -82,9 +82,10 @@ fn make(
     let snapshots = dir.join("snapshots");
     directory::create_dir(&snapshots)?;
     let path = snapshots.join(snapshot::file_name(1, 0));
-    let (head, meta) = snapshot::encode_head(&first(raft_id, member)?, body)
-        .map_err(OpenError::io("encode", &path))?;
-    directory::write_file(&path, &[&head, &meta, body]).map_err(OpenError::io("write", &path))?;
+    let meta = types::encode_meta(&first(raft_id, member)?);
+    Writing::begin(path.with_extension("aside"), meta)
+        .and_then(|writing| snapshot::write(writing, body)?.place(&path))
+        .map_err(OpenError::io("write", &path))?;
     let format = Format {
         raft_id,
         name: member.name.clone(),
@@ -106,37 +107,5 @@ fn first(raft_id: u64, member: &Member) -> Result<SnapshotMeta, OpenError> {
     Ok(SnapshotMeta {
         last_log_id: Some(at),
         last_membership: StoredMembership::new(Some(at), membership),
-    })
-}
-
-/// A snapshot file, looked at without a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotFile<'a> {
-    /// XXH3-128 of all that follows it in the file, checked.
-    pub digest: u128,
-    /// The last entry that it covers: term and index.
-    pub last: Option<(u64, u64)>,
-    /// The names of the voters of that moment.
-    pub voters: Vec<String>,
-    /// The state machine's bytes.
-    pub body: &'a [u8],
-}
-
-/// What is in a snapshot file.
-///
-/// # Errors
-///
-/// Every [`RestoreError`].
-pub fn read_snapshot(bytes: &[u8]) -> Result<SnapshotFile<'_>, RestoreError> {
-    let (meta, body) = snapshot::decode(bytes)?;
-    let digest = bytes.get(8..24).and_then(|digest| <[u8; 16]>::try_from(digest).ok());
-    let membership = meta.last_membership.membership();
-    let is_voter = |id: &u64| membership.voter_ids().any(|voter| voter == *id);
-    let voters = membership.nodes().filter(|(id, _)| is_voter(id));
-    Ok(SnapshotFile {
-        digest: digest.map_or(0, u128::from_be_bytes),
-        last: meta.last_log_id.map(|id| (id.committed_leader_id().term, id.index())),
-        voters: voters.map(|(_, member)| member.name.clone()).collect(),
-        body,
     })
 }

@@ -1,40 +1,46 @@
-//! Snapshots on disk: one file each, verified before anything relies on it.
+//! Snapshots on disk: one file each, verified before anything relies on it. What is being written
+//! or received is aside; it gets its name once it is whole, and what nobody named goes.
 //!
-//! A file is a head of 48 bytes, what the snapshot covers, and the state machine's bytes:
-//!
-//! ```text
-//! 0   magic             8 bytes
-//! 8   digest            16 bytes: XXH3-128 of everything that follows it
-//! 24  format version    4 bytes
-//! 28  length of meta    4 bytes
-//! 32  length of body    8 bytes
-//! 40  zeros             8 bytes
-//! 48  meta, body
-//! ```
-//!
-//! All numbers are big-endian. The head's layout is for ever, so that the digest of a newer format
-//! can be checked too: damage is never taken for a newer version.
+//! Not here: the form of a file (`file`).
 
-use std::fs;
-use std::io;
+mod file;
+
+#[cfg(test)]
+pub(super) use file::HEAD_BYTES;
+pub use file::SnapshotFile;
+pub(super) use file::Writing;
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xxhash_rust::xxh3::Xxh3;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 use super::directory::{self, Lock};
-use super::error::{Damaged, FormatTooNew, OpenError, RestoreError};
-use super::types::{self, SnapshotMeta};
+use super::error::{Damaged, OpenError, RestoreError};
+use super::types::{self, LogId, SnapshotMeta};
 
-const MAGIC: &[u8; 8] = b"plsd-g0\n";
-const FORMAT: u32 = 1;
-pub(super) const HEAD_BYTES: usize = 48;
+/// What a state machine writes is collected until it is so much.
+const WRITE_BYTES: usize = 64 << 10;
+/// What a file's name ends with until it is whole.
+const ASIDE: &str = "aside";
+/// A file that a test makes.
+#[cfg(test)]
+pub(super) const FULL: &str = "full";
+/// Snapshots that come in at a time: the newest leader's, beside one that nobody has given up yet.
+const INCOMING: usize = 2;
 
 /// The snapshots of one data directory.
 #[derive(Debug)]
 pub(super) struct Snapshots {
     dir: PathBuf,
+    /// One is made or placed at a time.
+    turn: Mutex<()>,
+    /// Held for a moment only: Raft asks for the current one between two entries.
     current: Mutex<Current>,
+    incoming: Arc<Semaphore>,
     /// Nothing may open the directory while this can write.
     _lock: Arc<Lock>,
 }
@@ -42,16 +48,13 @@ pub(super) struct Snapshots {
 #[derive(Debug)]
 enum Current {
     Closed,
-    Open(Option<(SnapshotMeta, PathBuf)>),
+    Open(Option<(Arc<SnapshotFile>, PathBuf)>),
 }
-
-/// A snapshot that has been read: what it covers, and the state machine's bytes.
-pub(super) type Loaded = (SnapshotMeta, Vec<u8>);
 
 impl Snapshots {
     /// Opens `dir`, creating it if it is missing, and hands the newest snapshot that can be read
     /// to `restore`. Older ones are tried only where the log, whose entries up to `purged` are
-    /// gone, goes on from them.
+    /// gone, goes on from them. Blocks.
     ///
     /// # Errors
     ///
@@ -61,21 +64,29 @@ impl Snapshots {
         dir: PathBuf,
         lock: Arc<Lock>,
         purged: Option<u64>,
-        mut restore: impl FnMut(&[u8]) -> Result<T, RestoreError>,
+        mut restore: impl FnMut(&mut dyn BufRead) -> Result<T, RestoreError>,
     ) -> Result<(Self, Option<(SnapshotMeta, T)>), OpenError> {
         directory::create_dir(&dir)?;
+        remove_asides(&dir).map_err(OpenError::io("remove what is half written in", &dir))?;
         let mut newest_damaged = None;
         let mut found = None;
         for path in newest_first(&dir).map_err(OpenError::io("list", &dir))? {
-            let bytes = fs::read(&path).map_err(OpenError::io("read", &path))?;
-            let read = decode(&bytes).and_then(|(meta, body)| Ok((meta, restore(body)?)));
+            let file = File::open(&path).map_err(OpenError::io("read", &path))?;
+            let read = SnapshotFile::verify(file).and_then(|file| {
+                let state = restore(&mut file.body())?;
+                Ok((file, state))
+            });
             match read {
-                Ok((meta, state)) => {
-                    found = Some((meta, state, path));
+                Ok((file, state)) => {
+                    found = Some((file, state, path));
                     break;
                 }
                 Err(RestoreError::TooNew(source)) => {
                     return Err(OpenError::FormatTooNew { path, source });
+                }
+                Err(RestoreError::Unread(detail)) => {
+                    let source = io::Error::other(detail);
+                    return Err(OpenError::Io { doing: "read", path, source });
                 }
                 Err(RestoreError::Damaged(Damaged(detail))) => {
                     tracing::error!(path = %path.display(), detail, "a snapshot is damaged");
@@ -83,7 +94,8 @@ impl Snapshots {
                 }
             }
         }
-        let covered = found.as_ref().and_then(|(meta, ..)| Some(meta.last_log_id?.index()));
+        let last = |(file, ..): &(SnapshotFile, _, _)| file.meta().last_log_id;
+        let covered = found.as_ref().and_then(last).map(|last: LogId| last.index());
         if purged > covered {
             return Err(match newest_damaged {
                 Some((path, detail)) => OpenError::SnapshotDamaged { path, detail },
@@ -91,65 +103,141 @@ impl Snapshots {
             });
         }
         let (current, state) = match found {
-            Some((meta, state, path)) => (Some((meta.clone(), path)), Some((meta, state))),
+            Some((file, state, path)) => {
+                let meta = file.meta().clone();
+                (Some((Arc::new(file), path)), Some((meta, state)))
+            }
             None => (None, None),
         };
-        let current = Mutex::new(Current::Open(current));
-        Ok((Self { dir, current, _lock: lock }, state))
-    }
-
-    /// Writes a snapshot and makes it the current one. The one before it is kept, older ones go.
-    /// Blocks.
-    ///
-    /// # Errors
-    ///
-    /// What failed, with the path. The current snapshot is then what it was.
-    pub(super) fn save(&self, meta: &SnapshotMeta, body: &[u8]) -> io::Result<()> {
-        let mut guard = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let Current::Open(current) = &mut *guard else {
-            return Err(closed());
+        let snapshots = Self {
+            dir,
+            turn: Mutex::default(),
+            current: Mutex::new(Current::Open(current)),
+            incoming: Arc::new(Semaphore::new(INCOMING)),
+            _lock: lock,
         };
-        // Also one that was made while a newer one was installed: it is of no use any more.
-        if current.as_ref().is_some_and(|(known, _)| known.last_log_id >= meta.last_log_id) {
-            return Ok(());
-        }
-        let (entries, term) = meta
-            .last_log_id
-            .as_ref()
-            .map_or((0, 0), |id| (id.index() + 1, id.committed_leader_id().term));
-        let path = self.dir.join(file_name(entries, term));
-        let (head, meta_bytes) = encode_head(meta, body)?;
-        directory::write_file(&path, &[&head, &meta_bytes, body]).map_err(at(&path))?;
-        let written = fs::read(&path).map_err(at(&path))?;
-        decode(&written).map_err(io::Error::other).map_err(at(&path))?;
-        let before = current.replace((meta.clone(), path.clone())).map(|(_, before)| before);
-        self.remove_all_but(&path, before.as_deref());
-        Ok(())
+        Ok((snapshots, state))
     }
 
-    /// The current snapshot, read and verified. Blocks.
+    /// Begins a snapshot aside. Blocks.
     ///
     /// # Errors
     ///
     /// What failed, with the path.
-    pub(super) fn load(&self) -> io::Result<Option<Loaded>> {
-        let guard = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let Current::Open(current) = &*guard else {
-            return Err(closed());
-        };
-        let Some((_, path)) = current else {
-            return Ok(None);
-        };
-        let mut bytes = fs::read(path).map_err(at(path))?;
-        let (meta, body) = decode(&bytes).map_err(io::Error::other).map_err(at(path))?;
-        let head = bytes.len() - body.len();
-        bytes.drain(..head);
-        Ok(Some((meta, bytes)))
+    pub(super) fn begin(&self, meta: Vec<u8>) -> io::Result<Writing> {
+        // Of this process alone: an earlier one that still ends removes its own.
+        let path = self.dir.join(Uuid::new_v4().to_string()).with_extension(ASIDE);
+        #[cfg(test)]
+        self.may_be_full(&path)?;
+        Writing::begin(path, meta)
     }
 
-    /// Waits for a snapshot that is being written. Later calls fail.
+    /// A place for a snapshot that comes in; none if there are as many as may be.
+    pub(super) fn may_come_in(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.incoming).try_acquire_owned().ok()
+    }
+
+    /// Writes a snapshot aside, to be read by whoever asked for it. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// What failed, with the path.
+    pub(super) fn write(
+        &self,
+        meta: &SnapshotMeta,
+        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<SnapshotFile> {
+        write(self.begin(types::encode_meta(meta))?, body)
+    }
+
+    /// Makes a snapshot, and makes it the current one: see [`keep`](Self::keep). Blocks.
+    ///
+    /// # Errors
+    ///
+    /// What failed, with the path. The current snapshot is then what it was.
+    pub(super) fn make(
+        &self,
+        meta: &SnapshotMeta,
+        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Arc<SnapshotFile>> {
+        let turn = self.turn();
+        self.current()?;
+        let file = self.write(meta, body)?;
+        self.place(&turn, Arc::new(file))
+    }
+
+    /// Makes a whole snapshot the current one, unless that is as new, and answers which is. The one
+    /// before it is kept, older ones go. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// What failed, with the path. The current snapshot is then what it was.
+    pub(super) fn keep(&self, file: Arc<SnapshotFile>) -> io::Result<Arc<SnapshotFile>> {
+        if !file.is_aside() {
+            // It is somebody else's.
+            return self.make(file.meta(), |out| io::copy(&mut file.body(), out).map(drop));
+        }
+        self.place(&self.turn(), file)
+    }
+
+    fn place(
+        &self,
+        _turn: &MutexGuard<'_, ()>,
+        file: Arc<SnapshotFile>,
+    ) -> io::Result<Arc<SnapshotFile>> {
+        // Also one that was made while a newer one was installed: it is of no use any more.
+        if let Some(known) = self.current()?
+            && known.meta().last_log_id >= file.meta().last_log_id
+        {
+            return Ok(known);
+        }
+        let (entries, term) = file.last().map_or((0, 0), |(term, index)| (index + 1, term));
+        let path = self.dir.join(file_name(entries, term));
+        file.place(&path)?;
+        let before = match &mut *self.locked() {
+            Current::Closed => return Err(closed()),
+            Current::Open(current) => current.replace((Arc::clone(&file), path.clone())),
+        };
+        self.remove_all_but(&path, before.as_ref().map(|(_, before)| before.as_path()));
+        Ok(file)
+    }
+
+    /// The current snapshot. It goes on being readable when another one has come in its place.
+    ///
+    /// # Errors
+    ///
+    /// They are closed.
+    pub(super) fn current(&self) -> io::Result<Option<Arc<SnapshotFile>>> {
+        match &*self.locked() {
+            Current::Closed => Err(closed()),
+            Current::Open(current) => Ok(current.as_ref().map(|(file, _)| Arc::clone(file))),
+        }
+    }
+
+    /// Waits for a snapshot that is being made. Later calls fail.
     pub(super) fn close(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current::Closed;
+        let _turn = self.turn();
+        *self.locked() = Current::Closed;
+    }
+
+    /// Where a test says so, the disk has no room, and the test learns that somebody has tried.
+    #[cfg(test)]
+    fn may_be_full(&self, path: &Path) -> io::Result<()> {
+        match File::options().append(true).open(self.dir.join(FULL)) {
+            Ok(mut tries) => {
+                tries.write_all(b".")?;
+                std::os::unix::fs::symlink("/dev/full", path)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remove_all_but(&self, current: &Path, before: Option<&Path>) {
@@ -171,97 +259,48 @@ pub(super) fn file_name(entries: u64, term: u64) -> String {
     format!("snapshot-{entries:020}-{term}")
 }
 
-fn newest_first(dir: &Path) -> io::Result<Vec<PathBuf>> {
+/// Writes what comes after the meta, and completes the file. Blocks.
+///
+/// # Errors
+///
+/// What failed, with the path. The file is gone then.
+pub(super) fn write(
+    mut writing: Writing,
+    body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<SnapshotFile> {
+    let mut out = BufWriter::with_capacity(WRITE_BYTES, &mut writing);
+    body(&mut out)?;
+    out.flush()?;
+    drop(out);
+    writing.seal()
+}
+
+fn listed(dir: &Path, is_meant: impl Fn(&Path, &str) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("snapshot-") && path.extension().is_none() {
+        if is_meant(&path, name) {
             paths.push(path);
         }
     }
+    Ok(paths)
+}
+
+fn newest_first(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_whole =
+        |path: &Path, name: &str| name.starts_with("snapshot-") && path.extension().is_none();
+    let mut paths = listed(dir, is_whole)?;
     paths.sort_by(|a, b| b.cmp(a));
     Ok(paths)
 }
 
-pub(super) fn encode_head(
-    meta: &SnapshotMeta,
-    body: &[u8],
-) -> io::Result<([u8; HEAD_BYTES], Vec<u8>)> {
-    let meta = types::encode_meta(meta);
-    let meta_length = u32::try_from(meta.len()).map_err(io::Error::other)?;
-    let mut head = [0; HEAD_BYTES];
-    head[..8].copy_from_slice(MAGIC);
-    head[24..28].copy_from_slice(&FORMAT.to_be_bytes());
-    head[28..32].copy_from_slice(&meta_length.to_be_bytes());
-    head[32..40].copy_from_slice(&(body.len() as u64).to_be_bytes());
-    let digest = digest(&[&head[24..], &meta, body]);
-    head[8..24].copy_from_slice(&digest);
-    Ok((head, meta))
-}
-
-pub(super) fn digest(parts: &[&[u8]]) -> [u8; 16] {
-    let mut hasher = Xxh3::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    hasher.digest128().to_be_bytes()
-}
-
-pub(super) fn decode(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), RestoreError> {
-    let wrong = |detail: &str| RestoreError::Damaged(Damaged(detail.into()));
-    let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
-        return Err(wrong("it is shorter than its head"));
-    };
-    if &head[..8] != MAGIC {
-        return Err(wrong("it doesn't begin as a snapshot does"));
-    }
-    if head[8..24] != digest(&[&head[24..], rest]) {
-        return Err(wrong("its digest doesn't fit"));
-    }
-    let format = u32::from_be_bytes([head[24], head[25], head[26], head[27]]);
-    if format > FORMAT {
-        return Err(RestoreError::TooNew(FormatTooNew {
-            found: format!("snapshot format {format}"),
-            known: format!("snapshot format {FORMAT}"),
-        }));
-    }
-    let meta_length = u32::from_be_bytes([head[28], head[29], head[30], head[31]]) as usize;
-    let Some((meta, body)) = rest.split_at_checked(meta_length) else {
-        return Err(wrong("its head is longer than the file"));
-    };
-    Ok((types::decode_meta(meta)?, body))
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
-    let path = path.to_owned();
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+/// What a process left that ended while it wrote or received one.
+fn remove_asides(dir: &Path) -> io::Result<()> {
+    let asides = listed(dir, |path, _| path.extension().is_some_and(|end| end == ASIDE))?;
+    asides.iter().try_for_each(fs::remove_file)
 }
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the snapshots are closed")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_newer_format_is_told_from_damage() {
-        let (mut head, meta) = encode_head(&SnapshotMeta::default(), b"body").expect("encoded");
-        let file = |head: &[u8]| [head, &meta, b"body"].concat();
-        assert!(matches!(decode(&file(&head)), Ok((_, b"body"))));
-
-        head[27] = 2;
-        assert!(matches!(decode(&file(&head)), Err(RestoreError::Damaged(_))));
-        let digest = digest(&[&head[24..], &meta, b"body"]);
-        head[8..24].copy_from_slice(&digest);
-        match decode(&file(&head)) {
-            Err(RestoreError::TooNew(too_new)) => {
-                assert_eq!(too_new.found, "snapshot format 2");
-                assert_eq!(too_new.known, "snapshot format 1");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
 }

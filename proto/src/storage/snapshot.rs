@@ -1,14 +1,15 @@
 //! The whole state, and the memory of requests in it.
 //!
 //! A snapshot is one message, written and read piece by piece: with a million tablets the whole of
-//! it, as a message, would be several times as large as the state.
+//! it, as a message, would be several times as large as the state. Nor are its bytes ever held
+//! whole: the longest field is the memory of requests, which has a bound.
 
 use super::field::{there, version};
 use super::node::{node, node_to_wire};
 use super::outcome::{outcome, outcome_to_wire};
 use super::switch::{switch, switch_to_wire};
 use super::tablet::{table, table_to_wire, tablet, tablet_to_wire};
-use super::{DecodeError, FORMAT, check_whole};
+use super::{DecodeError, FORMAT, check_format, check_whole};
 use crate::Malformed;
 use crate::convert::{bytes, cluster_id, request_id, settings_unchecked, sum, sum_bytes};
 use crate::generated::storage::v1 as pb;
@@ -19,16 +20,21 @@ use migrations::shared_map::SharedMap;
 use migrations::state::State;
 use migrations::tablet::{FinishedMigration, Tablet};
 use prost::Message;
-use prost::encoding::{DecodeContext, decode_key};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint};
 use std::collections::BTreeMap;
+use std::io::{self, BufRead, ErrorKind, Read as _, Write};
 
 /// The field of a snapshot that holds its tablets.
 const TABLETS: u32 = 11;
 /// About how many bytes are written at a time.
 const PIECE_BYTES: usize = 64 << 10;
+/// The longest field that is read; no snapshot is longer.
+const FIELD_BYTES: u64 = 1 << 30;
+/// The longest varint.
+const VARINT_BYTES: usize = 10;
 
 /// Writes a state, piece by piece.
-pub(super) fn write(state: &State, mut out: impl FnMut(&[u8])) {
+pub(super) fn write(state: &State, mut out: impl Write) -> io::Result<()> {
     let mut before = without_tablets(state);
     let after = pb::Snapshot {
         requests: before.requests.take(),
@@ -37,51 +43,47 @@ pub(super) fn write(state: &State, mut out: impl FnMut(&[u8])) {
         pause: before.pause.take(),
         ..pb::Snapshot::default()
     };
-    out(&before.encode_to_vec());
+    out.write_all(&before.encode_to_vec())?;
     let mut piece = Vec::new();
     for (id, tablet) in &state.tablets {
         let tablet = tablet_to_wire(*id, tablet);
         prost::encoding::message::encode(TABLETS, &tablet, &mut piece);
         if piece.len() >= PIECE_BYTES {
-            out(&piece);
+            out.write_all(&piece)?;
             piece.clear();
         }
     }
-    out(&piece);
-    out(&after.encode_to_vec());
+    out.write_all(&piece)?;
+    out.write_all(&after.encode_to_vec())
 }
 
-/// Reads a state. Each piece has to be what would be written of it, and in its place.
-pub(super) fn read(bytes: &[u8], level: u32) -> Result<State, DecodeError> {
+/// Reads a state, field by field. Each has to be what would be written of it, and in its place.
+pub(super) fn read(mut input: impl BufRead, level: u32) -> Result<State, DecodeError> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut tablets = SharedMap::new();
-    let mut left = bytes;
+    let (mut field, mut written) = (Vec::new(), Vec::new());
+    let mut next = next_field(&mut input, &mut field)?;
+    check_format(&field)?;
     let mut last = 0;
-    while !left.is_empty() {
-        let field = left;
-        let (number, wire_type) = decode_key(&mut left)?;
+    while let Some(number) = next {
         if number < last {
             return Err(UNKNOWN);
         }
         last = number;
-        if number != TABLETS {
-            prost::encoding::skip_field(wire_type, number, &mut left, DecodeContext::default())?;
+        if number == TABLETS {
+            let wire = tablet_of(&field)?;
+            written.clear();
+            prost::encoding::message::encode(TABLETS, &wire, &mut written);
+            check_whole(written == field)?;
+            let (id, tablet) = tablet(wire)?;
+            if tablets.insert(id, tablet).is_some() {
+                return Err(Malformed::Field { field: "tablets", problem: "two of one id" }.into());
+            }
+        } else {
             let rest = if number < TABLETS { &mut before } else { &mut after };
-            rest.extend_from_slice(&field[..field.len() - left.len()]);
-            continue;
+            rest.extend_from_slice(&field);
         }
-        let mut wire = pb::Tablet::default();
-        let context = DecodeContext::default();
-        prost::encoding::message::merge(wire_type, &mut wire, &mut left, context)?;
-        let mut written = Vec::with_capacity(field.len() - left.len());
-        prost::encoding::message::encode(TABLETS, &wire, &mut written);
-        if written != field[..field.len() - left.len()] {
-            return Err(UNKNOWN);
-        }
-        let (id, tablet) = tablet(wire)?;
-        if tablets.insert(id, tablet).is_some() {
-            return Err(Malformed::Field { field: "tablets", problem: "two of one id" }.into());
-        }
+        next = next_field(&mut input, &mut field)?;
     }
     let rest = [before, after].concat();
     let wire = pb::Snapshot::decode(&rest[..])?;
@@ -90,6 +92,59 @@ pub(super) fn read(bytes: &[u8], level: u32) -> Result<State, DecodeError> {
     }
     check_whole(wire.encode_to_vec() == rest)?;
     state(wire, tablets)
+}
+
+fn tablet_of(mut field: &[u8]) -> Result<pb::Tablet, DecodeError> {
+    let (_, wire_type) = decode_key(&mut field)?;
+    let mut wire = pb::Tablet::default();
+    prost::encoding::message::merge(wire_type, &mut wire, &mut field, DecodeContext::default())?;
+    Ok(wire)
+}
+
+/// Reads the next field, its key and length included, into `field`: its number, or none at the end.
+fn next_field(input: &mut impl BufRead, field: &mut Vec<u8>) -> Result<Option<u32>, DecodeError> {
+    field.clear();
+    if input.fill_buf().map_err(unread)?.is_empty() {
+        return Ok(None);
+    }
+    take_varint(input, field)?;
+    let (number, wire_type) = decode_key(&mut &field[..])?;
+    let length = match wire_type {
+        WireType::Varint => take_varint(input, field).map(|_| 0)?,
+        WireType::ThirtyTwoBit => 4,
+        WireType::SixtyFourBit => 8,
+        WireType::LengthDelimited => take_varint(input, field)?,
+        WireType::StartGroup | WireType::EndGroup => return Err(UNKNOWN),
+    };
+    if length > FIELD_BYTES {
+        return Err(DecodeError::NotProtobuf(format!("a field of {length} bytes")));
+    }
+    // It grows with what is there, whatever the length says.
+    let taken = input.take(length).read_to_end(field).map_err(unread)?;
+    if taken as u64 != length {
+        return Err(unread(ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(Some(number))
+}
+
+/// Reads a varint, and appends its bytes.
+fn take_varint(input: &mut impl BufRead, field: &mut Vec<u8>) -> Result<u64, DecodeError> {
+    let start = field.len();
+    loop {
+        let mut byte = [0];
+        input.read_exact(&mut byte).map_err(unread)?;
+        field.extend_from_slice(&byte);
+        if byte[0] < 0x80 || field.len() - start == VARINT_BYTES {
+            return Ok(decode_varint(&mut &field[start..])?);
+        }
+    }
+}
+
+fn unread(error: io::Error) -> DecodeError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => DecodeError::NotProtobuf("it ends within a field".to_owned()),
+        _ => DecodeError::Unread(error.to_string()),
+    }
 }
 
 const UNKNOWN: DecodeError = DecodeError::Unknown { what: "field or value" };

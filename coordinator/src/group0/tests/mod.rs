@@ -10,18 +10,18 @@ mod members;
 mod reads;
 mod restart;
 mod suite;
+mod transfer;
 mod voters;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Damaged, FormatTooNew, Group0, Leadership, Member, Options, RestoreError, StateMachine,
-};
+use super::{FormatTooNew, Group0, Leadership, Member, Options, RestoreError, StateMachine};
 
 /// Nothing here takes this long unless something is broken, also where many tests share few cores.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -47,23 +47,22 @@ impl StateMachine for Journal {
         Ok(self.0.len())
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+    fn snapshot(&self, out: &mut dyn Write) -> io::Result<()> {
         for entry in &self.0 {
-            bytes.extend(u32::try_from(entry.len()).expect("small").to_be_bytes());
-            bytes.extend(entry);
+            out.write_all(&u32::try_from(entry.len()).expect("small").to_be_bytes())?;
+            out.write_all(entry)?;
         }
-        bytes
+        Ok(())
     }
 
-    fn restore(&mut self, mut snapshot: &[u8]) -> Result<(), RestoreError> {
+    fn restore(&mut self, snapshot: &mut dyn BufRead) -> Result<(), RestoreError> {
         self.0.clear();
-        while let Some((length, rest)) = snapshot.split_first_chunk::<4>() {
-            let (entry, rest) = rest
-                .split_at_checked(u32::from_be_bytes(*length) as usize)
-                .ok_or_else(|| Damaged("an entry is cut short".into()))?;
-            self.0.push(entry.to_vec());
-            snapshot = rest;
+        while !snapshot.fill_buf()?.is_empty() {
+            let mut length = [0; 4];
+            snapshot.read_exact(&mut length)?;
+            let mut entry = vec![0; u32::from_be_bytes(length) as usize];
+            snapshot.read_exact(&mut entry)?;
+            self.0.push(entry);
         }
         Ok(())
     }

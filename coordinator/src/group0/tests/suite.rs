@@ -1,5 +1,6 @@
 //! openraft's own suite for log stores and state machines.
 
+use std::io::BufRead;
 use std::sync::Arc;
 
 use openraft::StorageError;
@@ -26,7 +27,7 @@ impl StoreBuilder<Group0Types, LogStore, Applier<Journal>, TempDir> for Builder 
         let own = (dir.path().to_owned(), Arc::clone(&lock));
         let identity = Identity::open(own.0, own.1, None, Some(1), "c1").expect("an identity");
         let log = LogStore::open(&dir.path().join("log"), Arc::clone(&lock), true).expect("a log");
-        let restore = |_: &[u8]| Ok(());
+        let restore = |_: &mut dyn BufRead| Ok(());
         let (snapshots, _) = Snapshots::open(dir.path().join("snapshots"), lock, None, restore)
             .expect("no snapshots");
         let state = Arc::new(State::new(Journal::default(), Default::default(), 1));

@@ -20,7 +20,7 @@ use super::*;
 /// One member with its raft port; its directory and port outlive it.
 pub(super) struct Voter {
     pub(super) name: String,
-    dir: TempDir,
+    pub(super) dir: TempDir,
     pub(super) address: SocketAddr,
     /// What is not as `options` has it.
     tune: fn(Options) -> Options,
@@ -204,7 +204,9 @@ pub(super) async fn has(voter: &Voter, count: usize) {
 }
 
 pub(super) fn snapshot(voter: &Voter) -> Vec<u8> {
-    voter.group0().read(StateMachine::snapshot)
+    let mut bytes = Vec::new();
+    voter.group0().read(|journal| journal.snapshot(&mut bytes)).expect("memory takes it");
+    bytes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

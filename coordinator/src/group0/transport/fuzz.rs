@@ -2,19 +2,19 @@
 
 use std::fmt::Debug;
 
-use futures::{FutureExt as _, StreamExt as _};
 use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest, VoteResponse};
-use openraft::storage::Snapshot;
 use palisade_fuzz::target;
 use prost::Message;
 use proto::raft::v1 as pb;
 use proto::raft::v1::install_snapshot_request::Part;
 
 use super::super::fuzz::some_metas;
+use super::super::snapshot::Snapshots;
 use super::super::types::{Entry, Group0Types, Vote, log_id};
 use super::form;
-use super::snapshot::{Incoming, parts};
+use super::snapshot::Incoming;
+use super::tests::{Place, sent};
 
 /// A message is refused, or says what it says in one form only.
 fn assert_round<W: Message + Default, T, E: Debug>(
@@ -71,8 +71,17 @@ fn messages() -> Vec<Vec<u8>> {
 
 target!(a_message, message, messages);
 
+thread_local! {
+    /// Where what arrives is kept for as long as it is looked at.
+    static SNAPSHOTS: Place = Place::new();
+}
+
 /// Parts one behind the other, each behind its length in two bytes.
 fn transfer(bytes: &[u8]) {
+    SNAPSHOTS.with(|place| arrive(bytes, &place.snapshots));
+}
+
+fn arrive(bytes: &[u8], snapshots: &Snapshots) {
     let mut rest = bytes;
     let mut incoming: Option<Incoming> = None;
     let mut arrived = 0;
@@ -81,32 +90,29 @@ fn transfer(bytes: &[u8]) {
         let (part, after) = after.split_at(length);
         rest = after;
         let Ok(part) = pb::InstallSnapshotRequest::decode(part) else { return };
-        match (part.part, &mut incoming) {
-            (Some(Part::Head(head)), None) => match Incoming::begin(head) {
-                Ok(begun) => incoming = Some(begun),
-                Err(_refused) => return,
-            },
-            (Some(Part::Chunk(chunk)), Some(incoming)) => match incoming.take(&chunk) {
-                Ok(()) => arrived += chunk.len(),
-                Err(_refused) => return,
-            },
+        incoming = match (part.part, incoming) {
+            (Some(Part::Head(head)), None) => Incoming::begin(head, snapshots).ok(),
+            (Some(Part::Chunk(chunk)), Some(incoming)) => {
+                arrived += chunk.len() as u64;
+                incoming.take(&chunk).ok()
+            }
             _ => return,
+        };
+        if incoming.is_none() {
+            return;
         }
     }
     if let Some(Ok((_, whole))) = incoming.map(Incoming::end) {
-        assert_eq!(whole.snapshot.len(), arrived);
+        assert_eq!(whole.snapshot.bytes() - whole.snapshot.body_at(), arrived);
     }
 }
 
 fn transfers() -> Vec<Vec<u8>> {
     let transfer = |(meta, length)| {
-        let snapshot = Snapshot { meta, snapshot: vec![7; length] };
-        let parts = parts(pb::Addressee::default(), &Vote::new_committed(3, 1), snapshot);
-        let parts = parts.expect("small").collect::<Vec<_>>().now_or_never();
-        let parts =
-            parts.expect("nothing to wait for").into_iter().map(|part| part.encode_to_vec());
-        parts
-            .flat_map(|part| [&(part.len() as u16).to_be_bytes(), part.as_slice()].concat())
+        let place = Place::new();
+        let made = place.snapshots.write(&meta, |out| out.write_all(&vec![7; length]));
+        let sent = sent(made.expect("made").into()).into_iter().map(|part| part.encode_to_vec());
+        sent.flat_map(|part| [&(part.len() as u16).to_be_bytes(), part.as_slice()].concat())
             .collect::<Vec<u8>>()
     };
     some_metas().into_iter().zip([0, 1, 40, 300]).map(transfer).collect()

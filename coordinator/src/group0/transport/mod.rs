@@ -13,6 +13,8 @@ mod peer;
 mod receive;
 mod serve;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(super) use dial::Dialler;
 pub(super) use link::{Links, Peers};
@@ -28,7 +30,7 @@ pub(super) const APPEND_ENTRIES: u64 = 1024;
 pub(super) const APPEND_BYTES: usize = 1 << 20;
 /// Bytes of a snapshot in one message.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The largest snapshot that is sent or taken.
+/// The largest snapshot that is sent or taken: what one may take of a disk.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 /// The largest message that is taken: an append with the longest entry after a full budget.
 const MESSAGE_BYTES: usize = MAX_ENTRY_BYTES + APPEND_BYTES + (1 << 20);

@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+use super::super::apply::SnapshotData;
 use super::super::types::{Group0Types, Vote};
 use super::link::{Bulk, Link, Links};
 use super::{APPEND_BYTES_PER_SECOND, APPENDS_IN_FLIGHT, form, snapshot};
@@ -285,17 +286,18 @@ impl NetTransferLeader<Group0Types> for Peer {
 }
 
 impl NetSnapshot<Group0Types> for Peer {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
 
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: SnapshotOf<Group0Types, Vec<u8>>,
+        snapshot: SnapshotOf<Group0Types, SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Group0Types>, StreamingError<Group0Types>> {
         let (mut client, to) = self.leaders_client()?;
-        let parts = snapshot::parts(to, &vote, snapshot).map_err(|e| self.unreachable(e))?;
+        let parts =
+            snapshot::parts(to, &vote, snapshot.snapshot).map_err(|e| self.unreachable(e))?;
         let sent = self.ask(option.soft_ttl(), client.install_snapshot(parts));
         let answer = tokio::select! {
             closed = cancel => return Err(closed.into()),

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::super::apply::Applier;
 use super::super::blocking::blocking;
 use super::super::identity::{BindError, Identity};
+use super::super::snapshot::Snapshots;
 use super::super::types::{Group0Types, Member};
 use super::super::{Group0, StateMachine};
 use super::{APPENDS_IN_FLIGHT, MESSAGE_BYTES, form, receive};
@@ -54,6 +55,11 @@ impl<S: StateMachine> RaftApi<S> {
         vote: Option<&pb::Vote>,
     ) -> Result<(), Status> {
         check_said(&self.group0, tls::caller().as_ref(), to, vote).await
+    }
+
+    /// Where a snapshot that comes in is kept.
+    pub(super) fn snapshots(&self) -> Arc<Snapshots> {
+        Arc::clone(&self.group0.inner.files.snapshots)
     }
 
     fn identity(&self) -> &Arc<Identity> {
@@ -120,7 +126,7 @@ async fn check_said<S: StateMachine>(
     check(&group0.inner.files.identity, to).await
 }
 
-fn shutting_down() -> Status {
+pub(super) fn shutting_down() -> Status {
     Refusal::new(Reason::ShuttingDown, "this coordinator is shutting down").into()
 }
 
