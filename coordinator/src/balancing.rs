@@ -19,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn plan(topology: &Topology, observed: &Observed) -> Plan {
     let limits =
         Limits { moves: BALANCE_MOVES, per_node: topology.state().settings.streams_per_node };
-    balancer::plan_except(topology, limits, wall_millis(), &observed.with_disk_trouble())
+    let (except, rooms) = (observed.with_disk_trouble(), observed.rooms());
+    balancer::plan_except(topology, limits, wall_millis(), &except, &rooms)
 }
 
 /// What it would begin in the end, were there no limits at a time.
 pub(crate) fn whole_plan(topology: &Topology, observed: &Observed) -> Plan {
-    let except = observed.with_disk_trouble();
-    balancer::plan_except(topology, Limits::NONE, wall_millis(), &except)
+    let (except, rooms) = (observed.with_disk_trouble(), observed.rooms());
+    balancer::plan_except(topology, Limits::NONE, wall_millis(), &except, &rooms)
 }
 
 /// Balances while this coordinator leads, until `stop`.
@@ -60,6 +61,7 @@ async fn lead(group0: &Group0<Machine>, proposer: &Proposer, observed: &Observed
         let began = Instant::now();
         let (moves, emptied) = group0.read(|machine| {
             let topology = &machine.topology;
+            observed.forget_gone(topology);
             (plan(topology, observed).moves, balancer::emptied(topology))
         });
         let took = began.elapsed();

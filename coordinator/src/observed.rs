@@ -6,6 +6,7 @@ use crate::limits::DISK_DETAIL_BYTES;
 use migrations::driver;
 use migrations::id::{NodeId, TabletId};
 use migrations::record::StreamPair;
+use migrations::room::{CopySize, Rooms};
 use migrations::topology::Topology;
 use migrations::version::{Incarnation, TopologyVersion};
 use proto::agent::v1::{self as pb, Holder};
@@ -56,6 +57,7 @@ pub(crate) struct Observed {
     tablets: Arc<Mutex<BTreeMap<TabletId, TabletView>>>,
     unfit: Arc<Mutex<BTreeMap<NodeId, Unfit>>>,
     disks: Arc<Mutex<BTreeMap<NodeId, DiskTrouble>>>,
+    rooms: Arc<Mutex<Rooms>>,
 }
 
 /// A node whose disk takes no more rows, by its own word: it is given no tablet. Not of the state:
@@ -105,6 +107,28 @@ impl Observed {
         self.lock().clear();
         self.lock_unfit().clear();
         self.lock_disks().clear();
+        self.lock_rooms().clear();
+    }
+
+    fn lock_rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a node has said of its room, and of how much some of its copies hold, with a renewal
+    /// that counts.
+    pub(crate) fn room(&self, node: NodeId, bytes: Option<u64>, copies: Vec<(TabletId, CopySize)>) {
+        self.lock_rooms().said(node, bytes, copies);
+    }
+
+    /// What is known of room on all nodes.
+    pub(crate) fn rooms(&self) -> Rooms {
+        self.lock_rooms().clone()
+    }
+
+    /// Forgets what was said by and of what is gone since.
+    pub(crate) fn forget_gone(&self, topology: &Topology) {
+        self.lock_rooms().forget_gone(topology);
+        self.lock_disks().retain(|node, _| topology.node(*node).is_some());
     }
 
     fn lock_disks(&self) -> MutexGuard<'_, BTreeMap<NodeId, DiskTrouble>> {

@@ -10,6 +10,7 @@ use crate::barrier::asked;
 use crate::evidence::FailureReason;
 use crate::id::{NodeId, TabletId};
 use crate::replica_set::ReplicaSet;
+use crate::room::Rooms;
 use crate::stage::TransitionKind;
 use crate::switch::BalanceScope;
 use crate::tablet::{EndReason, Tablet};
@@ -78,6 +79,9 @@ pub enum Held {
     /// A replica of this drained node can go nowhere: each other node is fenced, drained,
     /// switched off or passed over, or the tablet has a replica on it or in its rack.
     NoRoom(NodeId),
+    /// This tablet is to lose its replica on a node, and is larger than the room of each node that
+    /// could take it otherwise.
+    TooLarge(TabletId, NodeId),
 }
 
 /// What to do now.
@@ -130,16 +134,17 @@ pub fn emptied(topology: &Topology) -> Vec<NodeId> {
 
 /// What the balancer would begin now.
 pub fn plan(topology: &Topology, limits: Limits, now_ms: u64) -> Plan {
-    plan_except(topology, limits, now_ms, &BTreeSet::new())
+    plan_except(topology, limits, now_ms, &BTreeSet::new(), &Rooms::default())
 }
 
-/// The same where some nodes are to get nothing, for a reason that group0 doesn't know. What they
-/// hold may go elsewhere.
+/// The same where some nodes are to get nothing, for a reason that group0 doesn't know, and the
+/// others no more than they have room for. What they hold may go elsewhere.
 pub fn plan_except(
     topology: &Topology,
     limits: Limits,
     now_ms: u64,
     except: &BTreeSet<NodeId>,
+    rooms: &Rooms,
 ) -> Plan {
     if topology.state().pause.is_some() {
         return Plan { moves: Vec::new(), held_by: Some(Held::Paused) };
@@ -150,10 +155,11 @@ pub fn plan_except(
         let held_by = Some(Held::Disabled(BalanceScope::Cluster));
         return Plan { moves: Vec::new(), held_by };
     }
-    let mut planner = Planner::new(topology, limits, now_ms, except);
+    let mut planner = Planner::new(topology, limits, now_ms, except, rooms);
     planner.empty_drained();
     planner.level();
     let (limits, other) = (planner.is_limited.then_some(Held::Limits), planner.held);
+    let other = other.or(planner.too_large);
     Plan { moves: planner.moves, held_by: limits.or(other) }
 }
 
@@ -162,6 +168,9 @@ struct Planner<'a> {
     topology: &'a Topology,
     limits: Limits,
     now_ms: u64,
+    rooms: &'a Rooms,
+    /// Bytes of rows that a node can take beside what runs and is planned, where that is known.
+    room: BTreeMap<NodeId, u64>,
     loads: BTreeMap<NodeId, u32>,
     /// Nodes among which is levelled.
     givers: Vec<NodeId>,
@@ -176,6 +185,8 @@ struct Planner<'a> {
     moves: Vec<Move>,
     is_limited: bool,
     held: Option<Held>,
+    /// What a pass of levelling has found to be larger than any room.
+    too_large: Option<Held>,
 }
 
 /// What came of the search for a node that can take a replica.
@@ -183,6 +194,8 @@ enum Found {
     Node(NodeId),
     /// One could, but for the limits.
     Limited,
+    /// One could, but for its room.
+    TooLarge,
     Nowhere,
 }
 
@@ -192,6 +205,7 @@ impl<'a> Planner<'a> {
         limits: Limits,
         now_ms: u64,
         except: &BTreeSet<NodeId>,
+        rooms: &'a Rooms,
     ) -> Planner<'a> {
         let loads = loads(topology);
         let (tablets_passed, nodes_passed) = passed_over(topology, now_ms);
@@ -204,10 +218,17 @@ impl<'a> Planner<'a> {
         let givers: Vec<NodeId> = loads.keys().copied().filter(takes_part).collect();
         let open = givers.iter().filter(|id| !nodes_passed.contains(id) && !except.contains(id));
         let open = open.filter_map(|id| Some((*loads.get(id)?, *id)));
+        let kept = rooms.kept(topology);
+        let room = givers.iter().filter_map(|id| {
+            let kept = kept.get(id).copied().unwrap_or_default();
+            Some((*id, rooms.of(*id)?.saturating_sub(kept)))
+        });
         let mut planner = Planner {
             topology,
             limits,
             now_ms,
+            rooms,
+            room: room.collect(),
             open: open.collect(),
             givers,
             loads,
@@ -217,6 +238,7 @@ impl<'a> Planner<'a> {
             moves: Vec::new(),
             is_limited: false,
             held: None,
+            too_large: None,
         };
         for (id, tablet) in &topology.state().tablets {
             planner.count(*id, tablet, tablets_passed.contains(id));
@@ -277,9 +299,12 @@ impl<'a> Planner<'a> {
                     true => TransitionKind::Rebuild,
                     false => TransitionKind::Migrate,
                 };
-                match self.find(tablet, from, u32::MAX) {
+                match self.find(id, tablet, from, u32::MAX) {
                     Found::Node(to) => self.note(Move { tablet: id, from, to, why, kind }),
                     Found::Limited => self.is_limited = true,
+                    Found::TooLarge => {
+                        self.held.get_or_insert(Held::TooLarge(id, from));
+                    }
                     Found::Nowhere => {
                         self.held.get_or_insert(Held::NoRoom(from));
                     }
@@ -299,6 +324,7 @@ impl<'a> Planner<'a> {
     }
 
     fn pass(&mut self) {
+        self.too_large = None;
         let load = |id: &NodeId| self.loads.get(id).copied().unwrap_or_default();
         let mut fullest: BTreeSet<(u32, NodeId)> =
             self.givers.iter().map(|id| (load(id), *id)).collect();
@@ -326,7 +352,7 @@ impl<'a> Planner<'a> {
             {
                 continue;
             }
-            match self.find(tablet, from, load.saturating_sub(2)) {
+            match self.find(id, tablet, from, load.saturating_sub(2)) {
                 Found::Node(to) => {
                     let (why, kind) = (Why::Level, TransitionKind::Migrate);
                     return Some(Move { tablet: id, from, to, why, kind });
@@ -341,6 +367,9 @@ impl<'a> Planner<'a> {
                         return None;
                     }
                 }
+                Found::TooLarge => {
+                    self.too_large.get_or_insert(Held::TooLarge(id, from));
+                }
                 Found::Nowhere => {}
             }
         }
@@ -348,14 +377,21 @@ impl<'a> Planner<'a> {
     }
 
     /// The emptiest node that can take a tablet's replica and holds no more than `load_max`.
-    fn find(&self, tablet: &Tablet, from: NodeId, load_max: u32) -> Found {
+    fn find(&self, id: TabletId, tablet: &Tablet, from: NodeId, load_max: u32) -> Found {
         let is_held = self.is_full() || !self.has_place(&self.out_of, from);
+        let size = self.rooms.size(id, tablet).unwrap_or_default();
         let mut found = Found::Nowhere;
         for (load, to) in &self.open {
             if *load > load_max {
                 break;
             }
             if check_pending(self.topology, tablet, Some(from), *to).is_err() {
+                continue;
+            }
+            if self.room.get(to).is_some_and(|room| size > *room) {
+                if matches!(found, Found::Nowhere) {
+                    found = Found::TooLarge;
+                }
                 continue;
             }
             if !is_held && self.has_place(&self.into, *to) {
@@ -379,8 +415,13 @@ impl<'a> Planner<'a> {
         }
         *self.into.entry(to).or_default() += 1;
         *self.out_of.entry(from).or_default() += 1;
+        let found = self.topology.tablet(tablet);
+        if let (Some(room), Some(found)) = (self.room.get_mut(&to), found) {
+            let size = self.rooms.size(tablet, found).unwrap_or_default();
+            *room = room.saturating_sub(size);
+        }
         // In transition from then on.
-        let replicas = self.topology.tablet(tablet).map(|tablet| &tablet.replicas);
+        let replicas = found.map(|tablet| &tablet.replicas);
         for node in replicas.into_iter().flat_map(|replicas| replicas.nodes()) {
             if let Some(at_rest) = self.at_rest.get_mut(&node) {
                 at_rest.remove(&tablet);

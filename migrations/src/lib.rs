@@ -41,6 +41,7 @@ pub mod driver;
 pub mod router;
 pub mod retry;
 pub mod placement;
+pub mod room;
 pub mod balancer;
 pub mod pull;
 pub mod agent;

@@ -8,7 +8,7 @@ mod disk;
 mod steps;
 mod switches;
 
-pub use disk::{DiskFault, DiskFaults};
+pub use disk::{DiskFault, DiskFaults, StatedRoom};
 pub use steps::{Step, StepHolds};
 pub use switches::{Switch, Switches};
 

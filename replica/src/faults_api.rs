@@ -1,7 +1,7 @@
 //! The fault switches as a service, for the demonstration and the process tests.
 
 use crate::agent::Agent;
-use crate::faults::{DiskFault, Released, Step, Switch};
+use crate::faults::{DiskFault, Released, StatedRoom, Step, Switch};
 use crate::stream::Puller;
 use crate::wait::Wait;
 use migrations::id::TabletId;
@@ -167,6 +167,16 @@ impl FaultService for FaultApi {
         tracing::warn!(?fault, on = request.on, "a fault of the disk was set");
         self.agent.faults.disk.set(fault, request.on);
         Ok(Response::new(pb::SetDiskFaultResponse {}))
+    }
+
+    async fn set_room(
+        &self,
+        request: Request<pb::SetRoomRequest>,
+    ) -> Result<Response<pb::SetRoomResponse>, Status> {
+        let pb::SetRoomRequest { bytes, untold } = request.into_inner();
+        tracing::warn!(?bytes, untold, "the room on the disk was stated");
+        self.agent.faults.disk.set_room(StatedRoom { bytes, is_untold: untold });
+        Ok(Response::new(pb::SetRoomResponse {}))
     }
 
     async fn list_copies(

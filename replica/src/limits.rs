@@ -24,6 +24,8 @@ pub const BALLAST_BYTES: u64 = 16 << 20;
 pub const RESERVE_BYTES: u64 = 32 << 20;
 /// A stream reserves one part in so many more than its rows are long.
 pub const ROOM_BESIDE: u64 = 4;
+/// Copies whose sizes a renewal of the lease says.
+pub const SIZES_A_RENEWAL: usize = 256;
 /// A disk that has failed rows is not taken for well again before so long without another failure.
 pub const DISK_TROUBLE_LASTS: Duration = Duration::from_secs(60);
 /// How often the free space is looked at, at the most.

@@ -102,14 +102,15 @@ impl Row for pb::Tablet {
     const LIST: &'static str = "tablets";
     const HEADER: &'static [&'static str] =
         &["tablet", "version", "replicas", "stage", "migration", "range"];
-    const WIDE: &'static [&'static str] = &["copies", "repaired up to"];
+    const WIDE: &'static [&'static str] = &["copies", "size", "repaired up to"];
 
     fn wide_cells(&self) -> Vec<String> {
         let copy =
             |replica: &pb::TabletReplica| format!("{}@{}", replica.node, version(replica.copy));
         let copies: Vec<String> = self.replicas.iter().map(copy).collect();
         let repaired = if self.repaired_to_ms == 0 { "-".into() } else { utc(self.repaired_to_ms) };
-        vec![copies.join(" "), repaired]
+        let size = self.replicas.iter().filter_map(|replica| replica.bytes).max();
+        vec![copies.join(" "), size.map_or_else(|| "-".to_owned(), bytes), repaired]
     }
 
     fn cells(&self) -> Vec<String> {
@@ -200,6 +201,7 @@ impl Row for pb::Node {
         "goes",
         "unfit",
         "disk",
+        "room",
         "repair owed",
     ];
 
@@ -229,12 +231,22 @@ impl Row for pb::Node {
                 "" => "-".to_owned(),
                 why => format!("for {}: {why}", millis(self.disk_trouble_ms)),
             },
+            room(self),
             yes_no(self.repair_owed),
         ]
     }
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+}
+
+/// How many bytes of rows a node could still take, and how many of these are on their way.
+fn room(node: &pb::Node) -> String {
+    match (node.room_bytes, node.room_kept_bytes) {
+        (None, _) => "-".to_owned(),
+        (Some(room), 0) => bytes(room),
+        (Some(room), kept) => format!("{}, {} of it kept", bytes(room), bytes(kept)),
     }
 }
 

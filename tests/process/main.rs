@@ -35,6 +35,7 @@ mod signals;
 mod restore;
 mod retries;
 mod rolling;
+mod room;
 mod several;
 mod sizes;
 mod stages;

@@ -67,7 +67,11 @@ fn running(topology: &Topology, scope: BalanceScope) -> Vec<TabletId> {
 }
 
 /// Why no more is begun, for people; nothing where all is in balance.
-fn held_by(topology: &Topology, held: Option<&Held>) -> String {
+fn held_by(topology: &Topology, observed: &Observed, held: Option<&Held>) -> String {
+    let size = |id: TabletId| {
+        let size = topology.tablet(id).and_then(|tablet| observed.rooms().size(id, tablet));
+        size.unwrap_or_default()
+    };
     match held {
         None => String::new(),
         Some(Held::Paused) => "the cluster is paused".to_owned(),
@@ -84,6 +88,14 @@ fn held_by(topology: &Topology, held: Option<&Held>) -> String {
         Some(Held::NoRoom(node)) => {
             let node = views::node_name(topology, *node);
             format!("no other node may take what {node} holds")
+        }
+        Some(Held::TooLarge(tablet, node)) => {
+            let (size, node) = (size(*tablet), views::node_name(topology, *node));
+            let tablet = views::tablet_shown(topology, *tablet);
+            format!(
+                "no node that may take the replica of {tablet} on {node} has room for its {size} \
+                 bytes: palisade node list -o wide"
+            )
         }
     }
 }
@@ -108,7 +120,7 @@ pub(super) fn status(
         switches: in_force.map(|(scope, switch)| shown_switch(topology, *scope, switch)).collect(),
         running: count(running(topology, BalanceScope::Cluster).len()),
         planned: count(whole.moves.len()),
-        held_by: held_by(topology, plan.held_by.as_ref()),
+        held_by: held_by(topology, observed, plan.held_by.as_ref()),
         nodes: nodes.iter().map(load).collect(),
     }
 }
@@ -145,7 +157,7 @@ impl BalanceService for AdminApi {
                 });
                 pb::PlanBalanceResponse {
                     moves: moves.collect(),
-                    held_by: held_by(topology, plan.held_by.as_ref()),
+                    held_by: held_by(topology, &self.observed, plan.held_by.as_ref()),
                 }
             })
             .await;

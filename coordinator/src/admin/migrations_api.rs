@@ -8,7 +8,8 @@ use crate::now::wall_millis;
 use crate::observed::Observed;
 use migrations::clock::HybridTime;
 use migrations::command::{Applied, Change, Start};
-use migrations::id::NodeId;
+use migrations::id::{NodeId, TabletId};
+use migrations::room::TooLittleRoom;
 use migrations::stage::TransitionKind;
 use migrations::topology::Topology;
 use proto::admin::v1 as pb;
@@ -36,14 +37,18 @@ fn start(observed: &Observed, topology: &Topology, asked: &Asked<'_>) -> Result<
 fn starting(observed: &Observed, topology: &Topology, asked: &Asked<'_>) -> Result<Start, Status> {
     bounded("reason", asked.note)?;
     let named = |name: Option<&str>| name.map(|name| names::node(topology, name)).transpose();
-    takes_rows(observed, named(asked.to)?)?;
+    let (tablet, to) = (names::tablet(topology, asked.tablet)?, named(asked.to)?);
+    if let Some(to) = to {
+        takes_rows(observed, to)?;
+        has_room(observed, topology, tablet, to)?;
+    }
     let is_repair = asked.kind == TransitionKind::Repair;
     Ok(Start {
         migration: fresh_migration(),
-        tablet: names::tablet(topology, asked.tablet)?,
+        tablet,
         kind: asked.kind,
         from: named(asked.from)?,
-        to: named(asked.to)?,
+        to,
         session: is_repair.then(fresh_session),
         proposed_promise: is_repair.then(|| HybridTime::from_millis(wall_millis())),
         note: asked.note.to_owned(),
@@ -51,13 +56,36 @@ fn starting(observed: &Observed, topology: &Topology, asked: &Asked<'_>) -> Resu
 }
 
 /// Refuses a node whose disk takes no more rows, by its own word.
-fn takes_rows(observed: &Observed, to: Option<NodeId>) -> Result<(), Status> {
-    let Some(trouble) = to.and_then(|node| observed.disk_of(node)) else { return Ok(()) };
+fn takes_rows(observed: &Observed, to: NodeId) -> Result<(), Status> {
+    let Some(trouble) = observed.disk_of(to) else { return Ok(()) };
     let reason = match trouble.reason {
         Reason::DiskFull => Reason::NodeFull,
         other => other,
     };
     Err(Refusal::new(reason, format!("its disk takes no more rows: {}", trouble.detail)).into())
+}
+
+/// Refuses a node that has too little room for a tablet beside what is on its way there, as far as
+/// agents have said how much that is.
+fn has_room(
+    observed: &Observed,
+    topology: &Topology,
+    tablet: TabletId,
+    to: NodeId,
+) -> Result<(), Status> {
+    let Err(little) = observed.rooms().check(topology, tablet, to) else { return Ok(()) };
+    let TooLittleRoom { needed, room, kept } = little;
+    let (tablet, node) = (views::tablet_shown(topology, tablet), views::node_name(topology, to));
+    let message = format!(
+        "{tablet} has {needed} bytes of rows, and {node} has room for {} more: for {room}, less \
+         {kept} for moves under way to it; give its volume more room, or name a node with more: \
+         palisade node list -o wide",
+        room.saturating_sub(kept)
+    );
+    let refusal = Refusal::new(Reason::NodeFull, message).of_resource("node", node);
+    let said = [("needed_bytes", needed), ("room_bytes", room), ("kept_bytes", kept)];
+    let with = |refusal: Refusal, (name, bytes): (&str, u64)| refusal.with(name, bytes.to_string());
+    Err(said.into_iter().fold(refusal, with).into())
 }
 
 /// The command that gives up the dead replicas of a tablet.

@@ -173,12 +173,15 @@ impl AdminApi {
         for node in topology.state().tablets.values().flat_map(asked) {
             *counts.entry(node).or_default() += 1;
         }
+        let rooms = self.observed.rooms();
+        let kept = rooms.kept(topology);
         let ids = topology.state().nodes.keys();
         ids.filter_map(|id| {
             let count = counts.get(id).copied().unwrap_or_default();
             let unfit = self.observed.why_unfit(*id);
             let disk = self.observed.disk_of(*id);
-            views::node(topology, *id, attached.contains(id), count, unfit, disk.as_ref())
+            let room = (rooms.of(*id), kept.get(id).copied().unwrap_or_default());
+            views::node(topology, *id, attached.contains(id), count, unfit, disk.as_ref(), room)
         })
         .collect()
     }

@@ -20,6 +20,7 @@ impl TabletService for AdminApi {
         let pb::ListTabletsRequest { table, page_size, page_token, stale } = request.into_inner();
         let page = PageRequest::new(page_size, page_token);
         let after = TabletId::from_u64(page.after_number()?);
+        let rooms = self.observed.rooms();
         let (version, page) = self
             .read_at(stale, |topology| {
                 let only = match table.is_empty() {
@@ -30,7 +31,7 @@ impl TabletService for AdminApi {
                 let tablets = topology.state().tablets.range((from, Bound::Unbounded));
                 let wanted = tablets.filter(|(_, tablet)| only.is_none_or(|t| t == tablet.table));
                 let shown = wanted.filter_map(|(id, _)| {
-                    views::tablet(topology, *id).map(|shown| (id.as_u64(), shown))
+                    views::tablet(topology, &rooms, *id).map(|shown| (id.as_u64(), shown))
                 });
                 Ok::<_, Status>(page.cut(shown))
             })
@@ -50,7 +51,8 @@ impl TabletService for AdminApi {
         let pb::GetTabletRequest { tablet, with_digest, stale } = request.into_inner();
         let look = |topology: &Topology| {
             let id = names::tablet(topology, tablet)?;
-            let (shown, record) = (views::tablet(topology, id), topology.record(id));
+            let rooms = self.observed.rooms();
+            let (shown, record) = (views::tablet(topology, &rooms, id), topology.record(id));
             Ok::<_, Status>((topology.version(), shown, record))
         };
         let (version, mut shown, record) = match with_digest {

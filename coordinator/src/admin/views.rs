@@ -7,6 +7,7 @@ use migrations::clock::HybridTime;
 use migrations::evidence::StreamReport;
 use migrations::id::{MigrationId, NodeId, TableId, TabletId};
 use migrations::replica_set::ReplicaSet;
+use migrations::room::Rooms;
 use migrations::stage::TransitionKind;
 use migrations::switch::Origin;
 use migrations::tablet::{
@@ -65,6 +66,7 @@ pub(super) fn node(
     replica_count: u32,
     unfit: Option<Unfit>,
     disk: Option<&DiskTrouble>,
+    (room_bytes, room_kept_bytes): (Option<u64>, u64),
 ) -> Option<pb::Node> {
     let node = topology.node(id)?;
     let state = if node.is_fenced { pb::NodeState::Fenced } else { pb::NodeState::Admitted };
@@ -87,6 +89,8 @@ pub(super) fn node(
             .map_or_else(String::new, |disk| format!("{}: {}", disk.reason, disk.detail)),
         disk_trouble_ms: disk.map_or(0, |disk| millis(disk.since.elapsed())),
         feature_level: node.feature_level,
+        room_bytes,
+        room_kept_bytes,
         unfit_ms: unfit.map_or(0, |unfit| millis(unfit.since.elapsed())),
     })
 }
@@ -95,7 +99,7 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn tablet(topology: &Topology, id: TabletId) -> Option<pb::Tablet> {
+pub(super) fn tablet(topology: &Topology, rooms: &Rooms, id: TabletId) -> Option<pb::Tablet> {
     let found = topology.tablet(id)?;
     let record = topology.record(id)?;
     let table = table_name(topology, found.table);
@@ -108,6 +112,7 @@ pub(super) fn tablet(topology: &Topology, id: TabletId) -> Option<pb::Tablet> {
             lost: any.is_some_and(|replica| replica.lost),
             old: old.is_some(),
             next: next.is_some(),
+            bytes: any.and_then(|replica| rooms.copy(node, id, replica.copy)),
         }
     };
     let transition = record.transition.as_ref();

@@ -13,8 +13,12 @@ use crate::observed::{DiskTrouble, Observed};
 use crate::proposer::Proposer;
 use crate::status::{Port, fenced, not_leader, read_error};
 use migrations::driver::Event;
+use migrations::id::TabletId;
 use migrations::node::Node;
-use migrations::version::Incarnation;
+use migrations::room::CopySize;
+use migrations::topology::Topology;
+use migrations::version::{CopyId, Incarnation};
+use proto::agent::v1 as pb;
 use proto::agent::v1::agent_service_server::AgentService;
 use proto::agent::v1::{AttachRequest, AttachResponse, RenewLeaseRequest, RenewLeaseResponse};
 use proto::convert;
@@ -58,19 +62,21 @@ impl AgentApi {
     async fn renew(&self, request: RenewLeaseRequest) -> Result<RenewLeaseResponse, Status> {
         let received = boot_instant();
         let leadership = self.leadership()?;
-        let RenewLeaseRequest { cluster_id, node_id, incarnation, disk, unfit } = request;
+        let RenewLeaseRequest { cluster_id, node_id, incarnation, disk, unfit, room_bytes, copies } =
+            request;
         let cluster = convert::cluster_id("cluster_id", &cluster_id)?;
         let node = convert::node_id("node_id", node_id)?;
         let incarnation = Incarnation(convert::version("incarnation", incarnation)?);
         // A confirmation that begins after the renewal came in: so no deposed leader extends a
         // lease past the one that its successor waits out.
         let looked = self.group0.leaders_read(|machine| {
+            let copies = sizes(&machine.topology, &copies);
             let state = machine.topology.state();
             let known = state.nodes.get(&node);
             let name = known.map(|node| node.name.clone());
-            (state.cluster, name, known.and_then(Node::admitted), state.settings.lease)
+            (state.cluster, name, known.and_then(Node::admitted), state.settings.lease, copies)
         });
-        let (own, name, admitted, terms) =
+        let (own, name, admitted, terms, copies) =
             looked.await.map_err(|error: ReadError| read_error(&error, Port::Agents))?;
         if own != Some(cluster) {
             let message = "the lease of another cluster";
@@ -83,6 +89,7 @@ impl AgentApi {
         let driver = self.driver.of(leadership);
         if admitted == Some(incarnation) {
             self.observed.disk(node, disk.map(DiskTrouble::said));
+            self.observed.room(node, room_bytes, copies);
             if let Some(said) = unfit {
                 driver.report(Event::Unfit { node, incarnation, why: unfit_as(&said) }).await;
             }
@@ -102,6 +109,16 @@ impl AgentApi {
             }
         }
     }
+}
+
+/// What a renewal says of copies, as far as there are such tablets.
+fn sizes(topology: &Topology, said: &[pb::CopySize]) -> Vec<(TabletId, CopySize)> {
+    let known = |said: &pb::CopySize| {
+        let tablet = convert::tablet_id("copies.tablet", said.tablet).ok()?;
+        let copy = CopyId(convert::version("copies.copy", said.copy).ok()?);
+        topology.tablet(tablet).map(|_| (tablet, CopySize { copy, bytes: said.bytes }))
+    };
+    said.iter().filter_map(known).collect()
 }
 
 #[tonic::async_trait]

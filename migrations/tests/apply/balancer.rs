@@ -7,6 +7,7 @@ use migrations::evidence::FailureReason;
 use migrations::id::NodeId;
 use migrations::placement::{place, place_except};
 use migrations::position::Partitioning;
+use migrations::room::Rooms;
 use migrations::stage::{Stage, TransitionKind};
 use migrations::switch::{BalanceScope, BalanceSwitch};
 use migrations::tablet::EndReason;
@@ -230,13 +231,13 @@ fn b4_a_node_on_which_a_move_has_failed_is_passed_over() {
 fn b4_a_node_that_is_to_get_nothing_gets_nothing() {
     let cluster = grown(&["", "", "", "", ""], 3, 3, 6);
     let except = [node(4)].into();
-    let planned = plan_except(&cluster.topology, Limits::NONE, NOW_MS, &except);
+    let planned = plan_except(&cluster.topology, Limits::NONE, NOW_MS, &except, &Rooms::default());
     assert!(!planned.moves.is_empty());
     assert!(planned.moves.iter().all(|step| step.to == node(5)));
     let without = plan(&cluster.topology, Limits::NONE, NOW_MS);
     assert!(without.moves.iter().any(|step| step.to == node(4)), "else it would get some");
     let except = [node(1)].into();
-    let planned = plan_except(&cluster.topology, Limits::NONE, NOW_MS, &except);
+    let planned = plan_except(&cluster.topology, Limits::NONE, NOW_MS, &except, &Rooms::default());
     assert!(planned.moves.iter().any(|step| step.from == node(1)));
     let placed = place_except(&cluster.topology, 6, 4, &except).expect("four are left");
     assert!(placed.iter().flatten().all(|id| *id != node(1)));

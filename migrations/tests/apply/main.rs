@@ -18,6 +18,7 @@ mod removal;
 mod repair;
 mod requests;
 mod restore;
+mod room;
 mod scale;
 mod sequences;
 mod switches;

@@ -4,9 +4,12 @@ use super::Ended;
 use crate::agent::Agent;
 use crate::fitness::{DiskTrouble, Unfit};
 use crate::lease::{self, LeaseTerms};
-use crate::limits::COORDINATORS_MAX;
+use crate::limits::{COORDINATORS_MAX, SIZES_A_RENEWAL};
+use crate::store::{Sizes, rows_in};
 use crate::stream::Own;
 use crate::wait::{Wait, bounded};
+use migrations::id::TabletId;
+use migrations::version::CopyId;
 use proto::agent::v1 as pb;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::{RenewLeaseRequest, RenewLeaseResponse};
@@ -47,6 +50,8 @@ pub(super) async fn keep(
     is_settled: &watch::Sender<bool>,
 ) -> Ended {
     let mut silent_since = tokio::time::Instant::now();
+    // An attachment begins with the first: a leader may have come that knows nothing of them.
+    let mut sized = None;
     loop {
         // It has given its lease up until it is admitted anew, and no answer brings that back. It
         // goes on asking: only so it learns that the leader hears nobody, and goes to another one.
@@ -60,7 +65,7 @@ pub(super) async fn keep(
         let interval = Wait::Renewal.bound(&agent.settings());
         // Counted from before it is sent: the leader counts from when it comes in.
         let sent = lease::now();
-        let renewal = client.renew_lease(request(agent, admitted));
+        let renewal = client.renew_lease(request(agent, admitted, &mut sized));
         let renewal = bounded(Wait::Renewal, &agent.settings(), renewal).await;
         match renewal.map(|answer| answer.map(tonic::Response::into_inner)) {
             Ok(Ok(RenewLeaseResponse { lease, coordinators })) => {
@@ -95,7 +100,9 @@ pub(super) async fn keep(
     }
 }
 
-fn request(agent: &Agent, admitted: Own) -> RenewLeaseRequest {
+/// A renewal; it says the sizes of some copies, in turn: of those after `sized`.
+fn request(agent: &Agent, admitted: Own, sized: &mut Option<TabletId>) -> RenewLeaseRequest {
+    let (room_bytes, copies) = room(agent, sized);
     let trouble = agent.tablets.disk_trouble();
     let disk = trouble.map(|DiskTrouble { reason, detail, since, .. }| pb::DiskTrouble {
         reason: reason.name().to_owned(),
@@ -109,10 +116,29 @@ fn request(agent: &Agent, admitted: Own) -> RenewLeaseRequest {
     RenewLeaseRequest {
         disk,
         unfit,
+        room_bytes,
+        copies,
         cluster_id: convert::bytes(admitted.cluster.as_uuid()),
         node_id: admitted.node.as_u64(),
         incarnation: Some(admitted.incarnation.0.into()),
     }
+}
+
+/// How many bytes of rows may still come, and how many are in the next copies.
+fn room(agent: &Agent, sized: &mut Option<TabletId>) -> (Option<u64>, Vec<pb::CopySize>) {
+    #[cfg(feature = "faults")]
+    if agent.faults.disk.room().is_untold {
+        return (None, Vec::new());
+    }
+    let store = agent.tablets.store();
+    let Sizes { copies, after } = store.sizes(*sized, SIZES_A_RENEWAL);
+    *sized = after;
+    let said = |(tablet, copy, bytes): (TabletId, CopyId, u64)| pb::CopySize {
+        tablet: tablet.as_u64(),
+        copy: Some(copy.0.into()),
+        bytes,
+    };
+    (store.room_for_rows().ok().map(rows_in), copies.into_iter().map(said).collect())
 }
 
 fn is_fenced(status: &Status) -> bool {

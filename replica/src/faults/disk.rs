@@ -25,6 +25,16 @@ pub enum DiskFault {
 #[derive(Debug, Default)]
 pub struct DiskFaults {
     on: Mutex<HashSet<DiskFault>>,
+    room: Mutex<StatedRoom>,
+}
+
+/// What is said of the room on the disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StatedRoom {
+    /// There is no more than so many bytes; `None`: as much as there is.
+    pub bytes: Option<u64>,
+    /// The leader is not told.
+    pub is_untold: bool,
 }
 
 impl DiskFaults {
@@ -35,6 +45,16 @@ impl DiskFaults {
             true => on.insert(fault),
             false => on.remove(&fault),
         };
+    }
+
+    /// There is so much room from now on.
+    pub fn set_room(&self, stated: StatedRoom) {
+        *locked(&self.room) = stated;
+    }
+
+    /// What is said of the room.
+    pub(crate) fn room(&self) -> StatedRoom {
+        *locked(&self.room)
     }
 
     /// What the disk says to something that a fault is of.

@@ -4,7 +4,7 @@ use crate::guard::{TopologyGuard, VersionGuard};
 use crate::lock::{Mutex, locked};
 use crate::store::{
     Begun, Call, Chunk, DataError, Digest, Dropped, Durable, Home, IngestError, Ingested, Known,
-    NoRoom, Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord,
+    NoRoom, Page, PurgeError, Purged, Reservation, Sizes, StepError, StoreError, StreamOnRecord,
     StreamState, TabletStore,
 };
 use crate::tablets::StepPermit;
@@ -130,6 +130,10 @@ impl TabletStore for SlowDisk {
     }
 
     fn copies(&self) -> Vec<(TabletId, CopyId)> {
+        no_rows()
+    }
+
+    fn sizes(&self, _: Option<TabletId>, _: usize) -> Sizes {
         no_rows()
     }
 

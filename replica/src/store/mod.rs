@@ -40,6 +40,7 @@ mod layout;
 mod load;
 mod manifest;
 mod rows;
+mod sizes;
 mod sled_store;
 mod space;
 mod steps;
@@ -53,7 +54,9 @@ pub use error::{DataError, IngestError, PurgeError, StepError, StoreError, TooLa
 pub use identity::Identity;
 pub use migrations::agent::calls::{Begun, Call, Progress, StreamOnRecord, StreamState};
 pub use migrations::agent::step::Home;
+pub use sizes::Sizes;
 pub use sled_store::{SledStore, StoreOptions};
+pub(crate) use space::rows_in;
 pub use space::{NoRoom, Reservation};
 pub use streams::{Chunk, Ingested};
 
@@ -262,6 +265,10 @@ pub trait TabletStore: Send + Sync + std::fmt::Debug + 'static {
 
     /// All copies on the disk, but for those that were set aside.
     fn copies(&self) -> Vec<(TabletId, CopyId)>;
+
+    /// The sizes of the copies of at most `limit` tablets that come after one, of what is given to
+    /// this node. Waits for nobody: a copy that is being changed at this moment is left out.
+    fn sizes(&self, after: Option<TabletId>, limit: usize) -> Sizes;
 
     /// A wait for the next sync, which covers all that was written before this call.
     fn durable(&self) -> Durable;

@@ -12,6 +12,7 @@ use super::directory::Directory;
 use super::error::{DataError, IngestError, PurgeError, StepError, StoreError};
 use super::load::{Loaded, load};
 use super::manifest::{CopyNote, FloorNote, Manifest, Pending};
+use super::sizes::Sizes;
 use super::space::{NoRoom, Reservation, Space};
 use super::streams::{Chunk, Ingested};
 use super::tally::Tally;
@@ -135,6 +136,8 @@ impl SledStore {
         options: StoreOptions,
     ) -> Result<SledStore, StoreError> {
         let space = Space::watch(directory.path(), options.reserve_bytes)?;
+        #[cfg(feature = "faults")]
+        let space = space.with(&options.faults);
         let path = directory.path().join("rows");
         binding::check_is_there(&directory, &path)?;
         binding::wait_until_free(&path)?;
@@ -430,6 +433,10 @@ impl TabletStore for SledStore {
         let known = self.all_known();
         let copies = known.iter().flat_map(|k| k.copies.iter().map(|copy| (k.tablet, *copy)));
         copies.collect()
+    }
+
+    fn sizes(&self, after: Option<TabletId>, limit: usize) -> Sizes {
+        self.sizes_after(after, limit)
     }
 
     fn durable(&self) -> Durable {

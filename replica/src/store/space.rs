@@ -54,6 +54,12 @@ fn on_disk(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / ROOM_BESIDE)
 }
 
+/// How many bytes of rows go into so much room on the disk.
+pub(crate) fn rows_in(room: u64) -> u64 {
+    // What is rounded up takes what `on_disk` rounds down.
+    room - room.div_ceil(ROOM_BESIDE + 1)
+}
+
 /// Watches the room on the disk of one directory.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -62,6 +68,8 @@ pub(crate) struct Space {
     /// What is kept of the rest, for streams that have begun.
     reserved: Arc<AtomicU64>,
     last: Mutex<Option<(Instant, u64)>>,
+    #[cfg(feature = "faults")]
+    faults: Arc<crate::faults::DiskFaults>,
 }
 
 impl Space {
@@ -72,6 +80,8 @@ impl Space {
             reserve,
             reserved: Arc::default(),
             last: Mutex::default(),
+            #[cfg(feature = "faults")]
+            faults: Arc::default(),
         };
         if space.free()? > reserve.saturating_add(2 * BALLAST_BYTES)
             && !space.ballast().exists()
@@ -83,7 +93,14 @@ impl Space {
         Ok(space)
     }
 
-    /// Bytes that rows may still take.
+    /// The same disk, with room for what is stated.
+    #[cfg(feature = "faults")]
+    pub(crate) fn with(mut self, faults: &Arc<crate::faults::DiskFaults>) -> Space {
+        self.faults = Arc::clone(faults);
+        self
+    }
+
+    /// Bytes that rows may still take on the disk.
     pub(crate) fn room_for_rows(&self) -> Result<u64, StoreError> {
         let mut last = locked(&self.last);
         let free = match *last {
@@ -97,7 +114,10 @@ impl Space {
         if free < self.reserve {
             self.give_up_ballast();
         }
-        Ok(free.saturating_sub(self.reserve))
+        let room = free.saturating_sub(self.reserve);
+        #[cfg(feature = "faults")]
+        let room = self.faults.room().bytes.map_or(room, |stated| room.min(stated));
+        Ok(room)
     }
 
     /// Keeps room for so many bytes of rows.
@@ -154,6 +174,15 @@ impl Space {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_to_go_in_is_what_would_be_reserved() {
+        for room in (0..100).chain([1 << 20, 1 << 60]) {
+            let bytes = rows_in(room);
+            assert!(on_disk(bytes) <= room, "{room}");
+            assert!(bytes == 0 || on_disk(bytes + 2) > room, "{room}: not much less than goes in");
+        }
+    }
 
     #[test]
     fn room_is_kept_beside_other_reservations_and_given_back() {

@@ -9,7 +9,7 @@ use migrations::version::{CopyId, TopologyVersion};
 use palisade_replica::guard::{TopologyGuard, VersionGuard};
 use palisade_replica::store::{
     Begun, Call, Chunk, DataError, Digest, Dropped, Durable, Home, IngestError, Ingested, Known,
-    NoRoom, Page, PurgeError, Purged, Reservation, StepError, StoreError, StreamOnRecord,
+    NoRoom, Page, PurgeError, Purged, Reservation, Sizes, StepError, StoreError, StreamOnRecord,
     StreamState, TabletStore,
 };
 use palisade_replica::tablets::StepPermit;
@@ -219,6 +219,10 @@ impl TabletStore for GatedStore {
 
     fn copies(&self) -> Vec<(TabletId, CopyId)> {
         self.inner.copies()
+    }
+
+    fn sizes(&self, after: Option<TabletId>, limit: usize) -> Sizes {
+        self.inner.sizes(after, limit)
     }
 
     fn durable(&self) -> Durable {

@@ -4,7 +4,7 @@ use crate::agents::*;
 use migrations::evidence::FailureReason;
 use migrations::row::RowSum;
 use migrations::stage::Stage;
-use palisade_replica::store::NoRoom;
+use palisade_replica::store::{NoRoom, Sizes};
 use palisade_replica::stream::{Origin, StreamEvent};
 
 /// Bytes that can be reserved now, but for a hair.
@@ -41,6 +41,23 @@ async fn b4_a_stream_that_will_not_fit_is_refused_before_its_first_byte() {
     let NoRoom::Short { room, .. } = taken else { panic!("{taken}") };
     let there_is = receiver.store.room_for_rows().expect("known");
     assert!(room > there_is / 2, "{room} of {there_is}: the reservation is still there");
+}
+
+/// The sizes are said in turn, a few at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sizes_of_copies_are_said_in_turn() {
+    let path = tempfile::tempdir().expect("dir");
+    let receiver = receiver(path.path()).await;
+    let all = receiver.store.sizes(None, 10);
+    let [(tablet, copy, bytes)] = all.copies[..] else { panic!("{all:?}") };
+    assert_eq!((bytes, all.after), (0, None), "there are no more");
+    let rows = rows(200);
+    receiver.put_all(7, &rows);
+    let next = receiver.store.sizes(None, 1);
+    let [(_, _, bytes)] = next.copies[..] else { panic!("{next:?}") };
+    assert_eq!((bytes > 0, next.after), (true, Some(tablet)), "there may be more");
+    assert_eq!(receiver.store.copies(), [(tablet, copy)]);
+    assert_eq!(receiver.store.sizes(next.after, 1), Sizes::default(), "and then from the first");
 }
 
 /// A repair streams what is there already: room is needed for what is not.
