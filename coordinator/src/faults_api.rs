@@ -8,16 +8,25 @@ use crate::wait::Wait;
 use process::wait::Named;
 use process::wait::faults::{Met, met, silence};
 use proto::faults::v1 as pb;
-use proto::faults::v1::clock_service_server::{ClockService, ClockServiceServer};
-use proto::faults::v1::leader_service_server::{LeaderService, LeaderServiceServer};
-use proto::faults::v1::memory_service_server::{MemoryService, MemoryServiceServer};
-use proto::faults::v1::state_service_server::{StateService, StateServiceServer};
-use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
+use proto::faults::v1::clock_service_server::{self, ClockService, ClockServiceServer};
+use proto::faults::v1::leader_service_server::{self, LeaderService, LeaderServiceServer};
+use proto::faults::v1::memory_service_server::{self, MemoryService, MemoryServiceServer};
+use proto::faults::v1::state_service_server::{self, StateService, StateServiceServer};
+use proto::faults::v1::wait_service_server::{self, WaitService, WaitServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
+
+/// The names of all of them.
+pub(crate) const SERVICES: [&str; 5] = [
+    wait_service_server::SERVICE_NAME,
+    clock_service_server::SERVICE_NAME,
+    leader_service_server::SERVICE_NAME,
+    memory_service_server::SERVICE_NAME,
+    state_service_server::SERVICE_NAME,
+];
 
 /// Serves a clock that is wrong.
 #[derive(Debug)]

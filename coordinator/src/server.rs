@@ -21,7 +21,9 @@ use crate::wait::Wait;
 use migrations::state::FEATURE_LEVEL;
 use process::wait::bounded;
 use process::{ListenError, Signals};
-use proto::agent::v1::agent_service_server::AgentServiceServer;
+use proto::access::FOREIGN_SERVICES;
+use proto::agent::v1::agent_service_server::{self, AgentServiceServer};
+use proto::raft::v1::raft_service_server;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,7 +194,7 @@ async fn run_member(args: CoordinatorArgs, stop: CancellationToken) -> Result<()
         faults: args.faults,
     };
     let mut serve_raft = tokio::spawn(
-        server()
+        server(&[raft_service_server::SERVICE_NAME])
             .add_service(group0.raft_service())
             .serve_with_incoming(incoming(raft, tls, bounds)),
     );
@@ -296,7 +298,13 @@ async fn serve(
         AgentApi::new(group0.clone(), proposer.clone(), agents, driver, observed, metrics);
     let agent_service = AgentServiceServer::new(agent_api).max_decoding_message_size(MESSAGE_BYTES);
     #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
-    let mut serve_agents = server().add_service(agent_service);
+    let mut services = vec![agent_service_server::SERVICE_NAME];
+    #[cfg(feature = "faults")]
+    if faults {
+        services.extend(crate::faults_api::SERVICES);
+    }
+    #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
+    let mut serve_agents = server(&services).add_service(agent_service);
     #[cfg(feature = "faults")]
     if faults {
         serve_agents = serve_agents
@@ -311,7 +319,7 @@ async fn serve(
         stop.clone().cancelled_owned(),
     );
     let serve_admin = admin_api
-        .router(server())
+        .router(server(&[&AdminApi::SERVICES[..], &FOREIGN_SERVICES].concat()))
         .add_service(grpc_health)
         .serve_with_incoming_shutdown(incoming(admin, tls, bounds), stop.clone().cancelled_owned());
     let begin = async {
@@ -353,7 +361,8 @@ fn signals(group0: &Group0<Machine>, admin: &AdminApi, metrics: &Arc<Metrics>) -
     Signals::new(registry, move || admin.measure(&metrics), ready, AdminApi::SERVICES.to_vec())
 }
 
-fn server() -> PermittedServer {
+/// For a port with these services.
+fn server(services: &[&'static str]) -> PermittedServer {
     Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -361,5 +370,5 @@ fn server() -> PermittedServer {
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE))
-        .layer(Permit::default())
+        .layer(Permit::to(services))
 }

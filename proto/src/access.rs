@@ -41,14 +41,21 @@ const FOREIGN: Access = Access {
     audited: false,
 };
 
+/// Services of others that servers of ours offer: whether one is well, and what it serves.
+pub const FOREIGN_SERVICES: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
+/// The service in a call's path, `/package.Service/Method`; empty if there is none.
+pub fn service(path: &str) -> &str {
+    path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service)
+}
+
 /// Who may call the method at this path, `/package.Service/Method`; nobody if it isn't known.
 pub fn access(path: &str) -> Option<Access> {
-    let foreign = [
-        "/grpc.health.v1.Health/",
-        "/grpc.reflection.v1.ServerReflection/",
-        "/grpc.reflection.v1alpha.ServerReflection/",
-    ];
-    if foreign.iter().any(|service| path.starts_with(service)) {
+    if FOREIGN_SERVICES.contains(&service(path)) {
         return Some(FOREIGN);
     }
     include!(concat!(env!("OUT_DIR"), "/access.rs"))

@@ -9,14 +9,18 @@ use process::wait::Named;
 use process::wait::faults::{Met, met, silence};
 use proto::convert;
 use proto::faults::v1 as pb;
-use proto::faults::v1::fault_service_server::{FaultService, FaultServiceServer};
-use proto::faults::v1::wait_service_server::{WaitService, WaitServiceServer};
+use proto::faults::v1::fault_service_server::{self, FaultService, FaultServiceServer};
+use proto::faults::v1::wait_service_server::{self, WaitService, WaitServiceServer};
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::error::Elapsed;
 use tonic::{Request, Response, Status};
+
+/// The names of both.
+pub(crate) const SERVICES: [&str; 2] =
+    [fault_service_server::SERVICE_NAME, wait_service_server::SERVICE_NAME];
 
 /// Serves the switches of one agent.
 #[derive(Debug)]

@@ -16,7 +16,8 @@ use crate::wait::{Wait, bounded};
 use migrations::node::NodeLocation;
 use migrations::state::FEATURE_LEVEL;
 use process::{ListenError, Signals};
-use proto::data::v1::data_service_server::DataServiceServer;
+use proto::data::v1::data_service_server::{self, DataServiceServer};
+use proto::stream::v1::stream_service_server;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,12 +128,20 @@ async fn run_agent(args: ReplicaArgs, stop: CancellationToken) -> Result<(), Ser
         .max_decoding_message_size(transport::MESSAGE_BYTES);
     let stream_service =
         StreamApi::new(standing, tablets, agent.throttle().out.clone()).into_service();
-    let serve_data = transport::server().add_service(data_service).serve_with_incoming_shutdown(
-        incoming(data, tls.clone(), bounds),
-        stop.clone().cancelled_owned(),
-    );
+    let serve_data = transport::server(&[data_service_server::SERVICE_NAME])
+        .add_service(data_service)
+        .serve_with_incoming_shutdown(
+            incoming(data, tls.clone(), bounds),
+            stop.clone().cancelled_owned(),
+        );
     #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
-    let mut streams = transport::server().add_service(stream_service);
+    let mut services = vec![stream_service_server::SERVICE_NAME];
+    #[cfg(feature = "faults")]
+    if args.faults {
+        services.extend(crate::faults_api::SERVICES);
+    }
+    #[cfg_attr(not(feature = "faults"), allow(unused_mut))]
+    let mut streams = transport::server(&services).add_service(stream_service);
     #[cfg(feature = "faults")]
     if args.faults {
         streams = streams

@@ -29,7 +29,8 @@ pub struct Bounds {
     /// Most at a time of those that have asked nothing yet, or nothing that they may. One more
     /// ends the oldest.
     pub strangers: usize,
-    /// Most at a time of the others. Calls over one more are refused.
+    /// Most at a time of the others, an eighth of them (16 at least) of one identity. Calls over one
+    /// more are refused.
     pub known: usize,
     /// How long one may take from its arrival until it is no stranger any more.
     pub greeting: Duration,
@@ -38,7 +39,7 @@ pub struct Bounds {
 impl Peer {
     /// Has its connection be none of a stranger's; whether it is none.
     pub fn make_known(&self) -> bool {
-        self.place.make_known()
+        self.place.make_known(self.identity.as_ref())
     }
 }
 
@@ -59,7 +60,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Who it is; nobody says without TLS.
     pub identity: Option<Identity>,
-    place: Arc<Place>,
+    pub(crate) place: Arc<Place>,
 }
 
 /// A connection that has arrived.

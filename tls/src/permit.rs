@@ -1,5 +1,5 @@
 //! Each call is held against the table of who may call what, before anything else sees it. Who asks
-//! for what it may ask for is no stranger any more.
+//! for what it may ask for, and is served at this port, is no stranger any more.
 //!
 //! Not here: whether a caller may act for the node, or the tablet, that its message names. Those who
 //! take the message know that, and look at [`Peer`].
@@ -10,7 +10,7 @@ use crate::identity::{Identity, Kind};
 use crate::incoming::Peer;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use proto::access::{Access, Machine, access};
+use proto::access::{Access, Machine, access, service};
 use proto::reasons::Reason;
 use proto::status::{ChangeOutcome, Refusal, set_outcome};
 use std::sync::Arc;
@@ -24,23 +24,31 @@ use tower_service::Service;
 
 /// The layer: for tonic's `Server::layer`. The server's connections have to come from
 /// [`incoming`](crate::incoming); calls over others are refused.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Permit {
+    services: Arc<[&'static str]>,
     budget: Budget,
+}
+
+impl Permit {
+    /// For a port that serves these, each as `package.Service`.
+    pub fn to(services: &[&'static str]) -> Permit {
+        Permit { services: services.into(), budget: Budget::default() }
+    }
 }
 
 /// What stands behind it.
 #[derive(Debug, Clone)]
 pub struct Permitted<S> {
     inner: S,
-    budget: Budget,
+    permit: Permit,
 }
 
 impl<S> Layer<S> for Permit {
     type Service = Permitted<S>;
 
     fn layer(&self, inner: S) -> Permitted<S> {
-        Permitted { inner, budget: self.budget.clone() }
+        Permitted { inner, permit: self.clone() }
     }
 }
 
@@ -68,11 +76,11 @@ where
             Ok(is_audited) => is_audited,
             Err(status) => return async { Ok(refusing(status)) }.boxed(),
         };
-        if !call.caller.make_known() {
+        if self.permit.serves(&call.method) && !call.caller.make_known() {
             let refusal = Refusal::new(Reason::Overloaded, "too many connections at a time");
             return async { Ok(refusing(refusal.into())) }.boxed();
         }
-        let budget = self.budget.clone();
+        let budget = self.permit.budget.clone();
         let request = request.map(|body| Body::new(Arriving::new(body, budget)));
         let answer = within(Arc::clone(&call), self.inner.call(request));
         if !is_audited {
@@ -86,6 +94,14 @@ where
             answer
         }
         .boxed()
+    }
+}
+
+impl Permit {
+    /// Whether there is such a method at this port. A call of another one is answered, and leaves
+    /// its caller the stranger that it was: else anybody would have a place for ever by it.
+    fn serves(&self, path: &str) -> bool {
+        self.services.contains(&service(path)) && access(path).is_some()
     }
 }
 
@@ -160,3 +176,6 @@ fn whom(access: &Access) -> String {
     });
     people.into_iter().chain(machines).collect::<Vec<&str>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,9 +35,9 @@ pub fn endpoint(address: &str) -> Result<Endpoint, Error> {
     Ok(endpoint)
 }
 
-/// A server that sends bulk. What it listens on comes from [`tls::incoming`], which does the part of
-/// it that a server given its listener doesn't do itself.
-pub fn server() -> PermittedServer {
+/// A server that sends bulk, by these services. What it listens on comes from [`tls::incoming`],
+/// which does the part of it that a server given its listener doesn't do itself.
+pub fn server(services: &[&'static str]) -> PermittedServer {
     keep_buffers();
     Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION)
@@ -46,7 +46,7 @@ pub fn server() -> PermittedServer {
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .layer(Permit::default())
+        .layer(Permit::to(services))
 }
 
 /// Has the allocator keep the memory of buffers that are freed, as the next ones are as large.

@@ -19,7 +19,7 @@ use palisade_replica::stream::rate::RateLimiter;
 use palisade_replica::stream::transport;
 use palisade_replica::stream::{Failure, Own, PullOrder, Puller, Standing, StreamApi, StreamEvent};
 use palisade_replica::tablets::Tablets;
-use proto::stream::v1::stream_service_server::{StreamService, StreamServiceServer};
+use proto::stream::v1::stream_service_server::{self, StreamService, StreamServiceServer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,7 +300,7 @@ pub(crate) async fn serve_as<S: StreamService>(
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
-    let router = transport::server().add_service(service);
+    let router = transport::server(&[stream_service_server::SERVICE_NAME]).add_service(service);
     tokio::spawn(router.serve_with_incoming(incoming(listener, tls, CONNECTIONS)));
     address
 }
