@@ -74,11 +74,13 @@ fn access(pool: &DescriptorPool) -> Result<String, Box<dyn std::error::Error>> {
             let audited = said.get_field_by_name("audited").and_then(|said| said.as_bool());
             writeln!(
                 rows,
-                "    \"/{}/{}\" => Some(Access {{ role: {role}, machines: &[{}], audited: {} }}),",
+                "    \"/{}/{}\" => Some(Access {{ role: {role}, machines: &[{}], audited: {}, \
+                 streams: {} }}),",
                 service.full_name(),
                 method.name(),
                 machines.join(", "),
                 audited.unwrap_or_default(),
+                method.is_client_streaming(),
             )?;
         }
     }

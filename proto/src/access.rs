@@ -32,14 +32,19 @@ pub struct Access {
     pub machines: &'static [Machine],
     /// Each call is a line of the audit log, not only those that are refused.
     pub audited: bool,
+    /// The caller sends a stream of messages, not one.
+    pub streams: bool,
 }
 
 /// What anybody with a certificate may ask of a server: how it is, and what it offers.
-const FOREIGN: Access = Access {
-    role: Some(Role::Viewer),
-    machines: &[Machine::Coordinator, Machine::Agent, Machine::Router],
-    audited: false,
-};
+fn foreign(service: &str) -> Access {
+    Access {
+        role: Some(Role::Viewer),
+        machines: &[Machine::Coordinator, Machine::Agent, Machine::Router],
+        audited: false,
+        streams: service != FOREIGN_SERVICES[0],
+    }
+}
 
 /// Services of others that servers of ours offer: whether one is well, and what it serves.
 pub const FOREIGN_SERVICES: [&str; 3] = [
@@ -55,8 +60,9 @@ pub fn service(path: &str) -> &str {
 
 /// Who may call the method at this path, `/package.Service/Method`; nobody if it isn't known.
 pub fn access(path: &str) -> Option<Access> {
-    if FOREIGN_SERVICES.contains(&service(path)) {
-        return Some(FOREIGN);
+    let service = service(path);
+    if FOREIGN_SERVICES.contains(&service) {
+        return Some(foreign(service));
     }
     include!(concat!(env!("OUT_DIR"), "/access.rs"))
 }

@@ -2,15 +2,17 @@
 //!
 //! A message takes memory while it is put together. Small ones are bounded by the number of calls
 //! at a time; large ones share a budget of their port, so that callers of large ones never keep
-//! small ones out: leases and what barriers need are small. Not here: how large one may be, which
-//! each service says itself.
+//! small ones out: leases and what barriers need are small. Where a call has one message, its time
+//! goes on until the caller has said that it is all, and its room is taken until there is an answer:
+//! who serves it has it in memory so long. Not here: how large one may be, which each service says
+//! itself.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use proto::reasons::Reason;
 use proto::status::Refusal;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,26 +43,46 @@ impl Default for Budget {
     }
 }
 
+/// What the last message of a call has taken of the budget, for as long as anybody has this.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Held {
+    fn set(&self, permit: Option<OwnedSemaphorePermit>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+    }
+}
+
+/// How many messages a call's caller sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Messages {
+    One,
+    Stream,
+}
+
 /// The body of a request, held to the bounds.
 #[derive(Debug)]
 pub(crate) struct Arriving {
     body: Body,
     budget: Budget,
+    messages: Messages,
+    /// Whether a message has begun.
+    begun: bool,
     /// What has come of the prefix of the next message.
     prefix: Vec<u8>,
     /// What is missing of the one that has begun.
     missing: usize,
-    held: Option<OwnedSemaphorePermit>,
-    /// Until when it has to be there; none between two messages.
+    held: Held,
+    /// Until when it has to be there; none between two messages of a stream.
     due: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Arriving {
-    pub(crate) fn new(body: Body, budget: Budget) -> Arriving {
-        let (prefix, missing, held) = (Vec::with_capacity(PREFIX), 0, None);
+    pub(crate) fn new(body: Body, budget: Budget, messages: Messages, held: Held) -> Arriving {
+        let (prefix, missing, begun) = (Vec::with_capacity(PREFIX), 0, false);
         let due = Some(Instant::now() + budget.time);
-        Arriving { body, budget, prefix, missing, held, due, sleep: None }
+        Arriving { body, budget, messages, begun, prefix, missing, held, due, sleep: None }
     }
 
     /// Takes note of what has come.
@@ -73,6 +95,10 @@ impl Arriving {
                 self.end_if_whole();
                 continue;
             }
+            if self.begun && self.messages == Messages::One {
+                let message = "a second message where one is the request";
+                return Err(Refusal::new(Reason::StreamProtocol, message).into());
+            }
             // The first one has begun with the call.
             self.due.get_or_insert_with(|| Instant::now() + self.budget.time);
             let taken = (PREFIX - self.prefix.len()).min(data.len());
@@ -81,7 +107,8 @@ impl Arriving {
             if let [_, a, b, c, d] = self.prefix[..] {
                 self.prefix.clear();
                 self.missing = u32::from_be_bytes([a, b, c, d]) as usize;
-                self.held = self.budget.take(self.missing)?;
+                self.begun = true;
+                self.held.set(self.budget.take(self.missing)?);
                 self.end_if_whole();
             }
         }
@@ -89,7 +116,7 @@ impl Arriving {
     }
 
     fn end_if_whole(&mut self) {
-        if self.missing == 0 {
+        if self.missing == 0 && self.messages == Messages::Stream {
             (self.due, self.sleep) = (None, None);
         }
     }
@@ -123,9 +150,9 @@ impl http_body::Body for Arriving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        if this.missing == 0 {
+        if this.missing == 0 && this.messages == Messages::Stream {
             // Whoever asks on has taken the last one.
-            this.held = None;
+            this.held.set(None);
         }
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -134,7 +161,7 @@ impl http_body::Body for Arriving {
             }
             Poll::Pending if this.is_late(context) => {
                 let time = this.budget.time;
-                let message = format!("a message was not whole {time:?} after it began");
+                let message = format!("a message was not at its end {time:?} after it began");
                 Poll::Ready(Some(Err(Status::new(Code::DeadlineExceeded, message))))
             }
             other => other,
@@ -172,8 +199,16 @@ mod tests {
     }
 
     fn body(budget: &Budget) -> (mpsc::Sender<Bytes>, Arriving) {
+        arriving(budget, Messages::Stream, Held::default())
+    }
+
+    fn arriving(
+        budget: &Budget,
+        messages: Messages,
+        held: Held,
+    ) -> (mpsc::Sender<Bytes>, Arriving) {
         let (say, said) = mpsc::channel(8);
-        (say, Arriving::new(Body::new(Said(said)), budget.clone()))
+        (say, Arriving::new(Body::new(Said(said)), budget.clone(), messages, held))
     }
 
     fn short() -> Budget {
@@ -233,6 +268,46 @@ mod tests {
         next(&mut body).await.expect("no end").expect("an empty one");
         drop(say);
         assert!(next(&mut body).await.is_none());
+    }
+
+    /// The one message of a call is there, and its caller doesn't say that it is all: so the call
+    /// would never be served, and what has come of it would be in memory for ever.
+    #[tokio::test]
+    async fn one_message_that_is_left_open_has_to_end() {
+        let (say, mut open) = arriving(&short(), Messages::One, Held::default());
+        say.try_send([&prefix(2)[..], b"ab"].concat().into()).expect("it listens");
+        next(&mut open).await.expect("no end").expect("the message");
+        assert_eq!(refused(&mut open).await, Code::DeadlineExceeded);
+        let (say, mut two) = arriving(&Budget::default(), Messages::One, Held::default());
+        say.try_send([&prefix(2)[..], b"ab", &prefix(1)].concat().into()).expect("it listens");
+        assert_eq!(refused(&mut two).await, Code::FailedPrecondition);
+        let (say, mut whole) = arriving(&short(), Messages::One, Held::default());
+        say.try_send(prefix(0)).expect("it listens");
+        drop(say);
+        next(&mut whole).await.expect("no end").expect("an empty one");
+        assert!(next(&mut whole).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_room_of_one_message_is_taken_until_its_call_is_answered() {
+        let (budget, held) = (Budget::default(), Held::default());
+        let (say, mut one) = arriving(&budget, Messages::One, held.clone());
+        say.try_send(prefix(LARGE_BYTES)).expect("it listens");
+        next(&mut one).await.expect("no end").expect("there is room");
+        for _ in 0..LARGE_BYTES >> 20 {
+            say.try_send(vec![0; 1 << 20].into()).expect("it listens");
+            next(&mut one).await.expect("no end").expect("a part");
+        }
+        drop(say);
+        assert!(next(&mut one).await.is_none());
+        drop(one);
+        let (say, mut other) = body(&budget);
+        say.try_send(prefix(SMALL_BYTES + 1)).expect("it listens");
+        assert_eq!(refused(&mut other).await, Code::ResourceExhausted);
+        drop(held);
+        let (say, mut other) = body(&budget);
+        say.try_send(prefix(SMALL_BYTES + 1)).expect("it listens");
+        next(&mut other).await.expect("no end").expect("it was answered");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 //! Not here: whether a caller may act for the node, or the tablet, that its message names. Those who
 //! take the message know that, and look at [`Peer`].
 
-use crate::arriving::{Arriving, Budget};
+use crate::arriving::{Arriving, Budget, Held, Messages};
 use crate::call::{Call, Noted, within};
 use crate::identity::{Identity, Kind};
 use crate::incoming::Peer;
@@ -80,15 +80,16 @@ where
             let refusal = Refusal::new(Reason::Overloaded, "too many connections at a time");
             return async { Ok(refusing(refusal.into())) }.boxed();
         }
-        let budget = self.permit.budget.clone();
-        let request = request.map(|body| Body::new(Arriving::new(body, budget)));
+        let (budget, held) = (self.permit.budget.clone(), Held::default());
+        let streams = access(&call.method).is_some_and(|access| access.streams);
+        let messages = if streams { Messages::Stream } else { Messages::One };
+        let arriving = |body| Arriving::new(body, budget, messages, held.clone());
+        let request = request.map(|body| Body::new(arriving(body)));
         let answer = within(Arc::clone(&call), self.inner.call(request));
-        if !is_audited {
-            return answer.boxed();
-        }
         async move {
             let answer = answer.await;
-            if let Ok(response) = &answer {
+            drop(held);
+            if is_audited && let Ok(response) = &answer {
                 told(&call, response.headers());
             }
             answer
