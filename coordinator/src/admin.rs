@@ -84,6 +84,11 @@ impl AdminApi {
         MemberServiceServer::<AdminApi>::NAME,
     ];
 
+    /// Has the audit log say which version is known here by now: of a change that has taken effect.
+    fn note_version(&self) {
+        tls::note_version(self.group0.read(|machine| machine.topology.version()));
+    }
+
     /// Brings metrics that are computed up to date.
     pub(crate) fn measure(&self, metrics: &Metrics) {
         let watches = WATCHES.saturating_sub(self.watches.available_permits());

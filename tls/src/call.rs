@@ -28,6 +28,8 @@ pub(crate) struct Noted {
     pub(crate) request: Option<String>,
     /// The version at which it took effect.
     pub(crate) version: Option<String>,
+    /// Nothing is to be done.
+    pub(crate) is_trial: bool,
 }
 
 impl Call {
@@ -65,6 +67,11 @@ pub fn note_request(id: impl Display) {
 /// Has the audit log name the version at which the call took effect.
 pub fn note_version(version: impl Display) {
     note(|noted| noted.version = Some(version.to_string()));
+}
+
+/// Has the audit log say that the call asks what would become of a change, and makes none.
+pub fn note_trial() {
+    note(|noted| noted.is_trial = true);
 }
 
 fn note(note: impl FnOnce(&mut Noted)) {

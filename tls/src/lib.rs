@@ -18,7 +18,7 @@ mod validity;
 mod verify;
 
 pub use arriving::{LARGE_BYTES, MESSAGE_TIME, SMALL_BYTES};
-pub use call::{Caller, caller, note_request, note_version};
+pub use call::{Caller, caller, note_request, note_trial, note_version};
 pub use dial::{Dial, DialError, Dialled, causes};
 pub use door::{Door, GivenUp, Place};
 pub use files::{Tls, TlsArgs, TlsError};

@@ -22,6 +22,9 @@ use tonic::{Code, Status};
 use tower_layer::{Layer, Stack};
 use tower_service::Service;
 
+/// The result, in the audit log, of a call that has had no answer.
+const UNANSWERED: &str = "UNANSWERED";
+
 /// The layer: for tonic's `Server::layer`. The server's connections have to come from
 /// [`incoming`](crate::incoming); calls over others are refused.
 #[derive(Debug, Clone)]
@@ -86,11 +89,12 @@ where
         let arriving = |body| Arriving::new(body, budget, messages, held.clone());
         let request = request.map(|body| Body::new(arriving(body)));
         let answer = within(Arc::clone(&call), self.inner.call(request));
+        let unanswered = Unanswered(Some(call).filter(|_| is_audited));
         async move {
             let answer = answer.await;
             drop(held);
-            if is_audited && let Ok(response) = &answer {
-                told(&call, response.headers());
+            if let Ok(response) = &answer {
+                unanswered.told(response.headers());
             }
             answer
         }
@@ -112,20 +116,37 @@ fn refusing<R: Default>(mut status: Status) -> Response<R> {
     status.into_http()
 }
 
-/// The line of the audit log about a call that was answered. What it says of the request is its id:
-/// no keys, no values.
-fn told(call: &Call, headers: &HeaderMap) {
-    let Noted { request, version } = call.noted();
-    let status = Status::from_header_map(headers);
-    let refusal = status.as_ref().and_then(Refusal::from_status);
-    let result = match (&refusal, &status) {
-        (Some(refusal), _) => refusal.reason.name(),
-        (None, Some(status)) if status.code() != Code::Ok => status.code().description(),
-        (None, _) => "OK",
-    };
-    let who = call.caller.identity.as_ref().map(Identity::to_string);
-    tracing::info!(target: "audit", who, peer = %call.caller.address, method = call.method,
-        request, version, result);
+/// A call that the audit log has to tell of, and has not yet. Who hangs up before there is an answer
+/// is told of as well: what he has asked for may be under way, and goes on.
+struct Unanswered(Option<Arc<Call>>);
+
+impl Unanswered {
+    fn told(mut self, headers: &HeaderMap) {
+        let status = Status::from_header_map(headers);
+        let refusal = status.as_ref().and_then(Refusal::from_status);
+        let result = match (&refusal, &status) {
+            (Some(refusal), _) => refusal.reason.name(),
+            (None, Some(status)) if status.code() != Code::Ok => status.code().description(),
+            (None, _) => "OK",
+        };
+        self.tell(result);
+    }
+
+    /// The line. What it says of the request is its id: no keys, no values.
+    fn tell(&mut self, result: &str) {
+        let Some(call) = self.0.take() else { return };
+        let Noted { request, version, is_trial } = call.noted();
+        let who = call.caller.identity.as_ref().map(Identity::to_string);
+        let validate_only = is_trial.then_some(true);
+        tracing::info!(target: "audit", who, peer = %call.caller.address, method = call.method,
+            request, version, validate_only, result);
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.tell(UNANSWERED);
+    }
 }
 
 /// A server behind it.

@@ -111,7 +111,6 @@ impl AdminApi {
     ) -> Result<Changed, Status> {
         let is_trial = std::mem::take(request.validate_only());
         let stamp = stamp(&mut request, is_trial)?;
-        tls::note_request(stamp.id);
         if is_trial {
             let checked = self.read(|topology| {
                 let change = build(topology, &request)?;
@@ -136,7 +135,7 @@ impl AdminApi {
         };
         let command = Command::Change { stamp, change };
         let committed = self.proposer.submit(command).await;
-        tls::note_version(self.group0.read(|machine| machine.topology.version()));
+        self.note_version();
         self.changed(committed.map_err(|error| submit_error(&error, Port::Admin))?.outcome)
     }
 
@@ -204,8 +203,14 @@ pub(super) fn checked_stamp<R: ChangeRequest>(
 /// By what the request is recognised: its id, and a digest of all the rest.
 fn stamp<R: ChangeRequest>(request: &mut R, is_trial: bool) -> Result<RequestStamp, Status> {
     let text = std::mem::take(request.request_id());
+    if is_trial {
+        tls::note_trial();
+    }
     let uuid = match Uuid::parse_str(&text) {
-        Ok(uuid) => uuid,
+        Ok(uuid) => {
+            tls::note_request(uuid);
+            uuid
+        }
         // A trial changes nothing that an id could be remembered for.
         Err(_) if is_trial => Uuid::from_u128(1),
         Err(_) => {

@@ -48,6 +48,7 @@ impl MemberService for AdminApi {
         let added = self.group0.add_member(&name, &address, is_trial).await;
         let added = added.map_err(|error| member_error(&error, Port::Admin))?;
         if !is_trial {
+            self.note_version();
             tracing::warn!(audit = true, name, address, "a coordinator is added");
         }
         let coordinator = views::coordinators(vec![added]).pop();
@@ -66,6 +67,7 @@ impl MemberService for AdminApi {
         let removed = self.group0.remove_member(&name, raft_id, is_trial).await;
         removed.map_err(|error| member_error(&error, Port::Admin))?;
         if !is_trial {
+            self.note_version();
             tracing::warn!(audit = true, name, "a coordinator is removed");
         }
         Ok(answered(outcome(is_trial), pb::RemoveMemberResponse {}))
@@ -82,6 +84,7 @@ impl MemberService for AdminApi {
         let leader = self.group0.transfer_leader(to, from, is_trial).await;
         let leader = leader.map_err(|error| member_error(&error, Port::Admin))?.name;
         if !is_trial {
+            self.note_version();
             tracing::warn!(audit = true, leader, "leadership was handed over");
         }
         Ok(answered(outcome(is_trial), pb::TransferLeaderResponse { leader }))

@@ -374,6 +374,7 @@ impl NodeService for AdminApi {
                 return told(Reason::NodeNotReady, detail, ChangeOutcome::Unknown);
             }
         }
+        self.note_version();
         tracing::warn!(audit = true, node, tablet, "an orphan is dropped by order");
         Ok(answered(ChangeOutcome::Applied, pb::DropOrphanResponse {}))
     }

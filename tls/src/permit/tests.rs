@@ -77,3 +77,52 @@ async fn what_is_not_served_makes_nobody_known() {
     called(&Permit::to(&proto::access::FOREIGN_SERVICES), &viewer, HEALTH).await;
     assert!(viewer.place.is_known());
 }
+
+/// The lines of the log, as long as this lives.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn told(&self) -> String {
+        String::from_utf8(self.0.lock().expect("nobody panicked").clone()).expect("text")
+    }
+}
+
+/// Whoever asks for a change and hangs up has asked for it all the same.
+#[tokio::test]
+async fn a_change_whose_caller_hangs_up_is_told_of() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (peer, _given_up) = connection(Some("spiffe://prod/user/admin/alice"));
+    let permit = Permit::to(&["palisade.admin.v1.TableService"]);
+    let (_never, waits) = watch::channel(false);
+    let mut server = permit.layer(Answers(waits));
+    let drop_table = || request(&peer, "/palisade.admin.v1.TableService/DropTable");
+    let mut answer = server.call(drop_table());
+    assert!(futures::poll!(&mut answer).is_pending());
+    assert_eq!(lines.told(), "", "it is under way");
+    drop(answer);
+    let told = lines.told();
+    for part in ["UNANSWERED", "TableService/DropTable", "spiffe://prod/user/admin/alice"] {
+        assert_eq!(told.matches(part).count(), 1, "{part}: {told}");
+    }
+    // What is answered is told of once, and what only looks is not.
+    permit.layer(answering()).call(drop_table()).await.expect("an answer");
+    assert_eq!(lines.told().lines().count(), 2, "{}", lines.told());
+    let list = request(&peer, "/palisade.admin.v1.TableService/ListTables");
+    drop(server.call(list));
+    assert_eq!(lines.told().lines().count(), 2, "{}", lines.told());
+}
