@@ -125,7 +125,8 @@ impl AdminClient {
     }
 
     /// The same over TLS, as whom the certificate names; in the clear without one. A [`Router`]
-    /// over it dials the agents likewise.
+    /// over it dials the agents likewise. New certificates are read when their files change; a
+    /// server ends the connections of those that have run out, and they are made anew.
     ///
     /// [`Router`]: crate::Router
     pub fn connect_as(

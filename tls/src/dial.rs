@@ -96,6 +96,7 @@ impl Dial {
             stream.map_err(|source| DialError::Connect { address: address.clone(), source })?;
         let Some(tls) = self.tls else { return Ok(TokioIo::new(Dialled::Plain(stream))) };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Address(uri))?;
+        tls.renew().await;
         let connector = TlsConnector::from(tls.client(self.kind, self.name)?);
         let stream = BufReader::with_capacity(READ_BYTES, stream);
         let stream = connector.connect(name, stream).await;

@@ -13,10 +13,11 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// How often files are looked at. A new certificate is in use within this time.
+/// How often files are looked at: by servers, and before somebody is dialled. A new certificate is in
+/// use within this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// What is spoken inside.
 const ALPN: &[u8] = b"h2";
@@ -97,6 +98,8 @@ struct Inner {
     files: Files,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<Current>,
+    /// When the files were looked at for the last time.
+    looked: Mutex<Instant>,
 }
 
 /// Who this process is, for all its connections. Cheap to clone.
@@ -127,7 +130,8 @@ impl TlsArgs {
         Ok(Some(tls))
     }
 
-    /// Reads the files, if they were named.
+    /// Reads the files, if they were named. Whoever dials with them looks whether there are newer
+    /// ones.
     ///
     /// # Errors
     ///
@@ -146,7 +150,8 @@ impl Tls {
     fn load(files: Files) -> Result<Tls, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let current = ArcSwap::from_pointee(files.read(&provider)?);
-        Ok(Tls(Arc::new(Inner { files, provider, current })))
+        let looked = Mutex::new(Instant::now());
+        Ok(Tls(Arc::new(Inner { files, provider, current, looked })))
     }
 
     /// Who this process is now.
@@ -192,7 +197,7 @@ impl Tls {
     /// Reads the files again if they have changed; what is wrong with them is logged, and the old
     /// ones stay in use. A change of identity is no renewal: it needs a restart.
     pub fn reload(&self) {
-        let Inner { files, provider, current } = &*self.0;
+        let Inner { files, provider, current, .. } = &*self.0;
         let before = current.load();
         if files.bytes() == before.bytes {
             return;
@@ -212,11 +217,31 @@ impl Tls {
     pub async fn keep_new(self) {
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
-            let tls = self.clone();
-            // Files may be on a disk that hangs.
-            if tokio::task::spawn_blocking(move || tls.reload()).await.is_err() {
-                tracing::error!("the look at new certificates panicked");
+            self.look().await;
+        }
+    }
+
+    /// Makes sure that the certificates are as new as the files were a moment ago. Whoever serves
+    /// nobody has no other way to them.
+    pub(crate) async fn renew(&self) {
+        let is_due = {
+            let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = looked.elapsed() >= LOOK_AGAIN;
+            if is_due {
+                *looked = Instant::now();
             }
+            is_due
+        };
+        if is_due {
+            self.look().await;
+        }
+    }
+
+    async fn look(&self) {
+        let tls = self.clone();
+        // Files may be on a disk that hangs.
+        if tokio::task::spawn_blocking(move || tls.reload()).await.is_err() {
+            tracing::error!("the look at new certificates panicked");
         }
     }
 }

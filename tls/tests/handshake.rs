@@ -330,6 +330,28 @@ async fn certificates_are_exchanged_while_it_serves() {
     assert_eq!(caller.identity(), who(n1));
 }
 
+/// A client, which serves nobody, finds new certificates by itself.
+#[tokio::test]
+async fn who_dials_finds_new_certificates() {
+    let (old, new) = (place(), place());
+    let files = old.authority.issue(&who("spiffe://prod/router/app")).expect("a certificate");
+    let caller = load(&files);
+    let (address, _peers) = serve(Some(new.tls("spiffe://prod/agent/n1")), BOUNDS).await;
+    let dial = Dial::new(Some(caller), Kind::Agent);
+    speak(dial.clone(), address).await.expect_err("of another authority");
+    let next = new.authority.issue(&who("spiffe://prod/router/app")).expect("a certificate");
+    for (from, to) in [(next.cacert, files.cacert), (next.cert, files.cert), (next.key, files.key)]
+    {
+        std::fs::copy(from, to).expect("copied");
+    }
+    let found = async {
+        while speak(dial.clone(), address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), found).await.expect("it looks again");
+}
+
 /// Who doesn't say who he is, or says it and asks nothing, is ended after a while.
 #[tokio::test]
 async fn silent_connections_are_ended() {
