@@ -1,9 +1,10 @@
 //! Connections that arrive: a bounded number, each of which has to say soon who it is, and to ask
-//! for something that it may ask for.
+//! for something that it may ask for. None outlives the certificate that was shown on it.
 
 use crate::door::{Door, GivenUp, Place};
 use crate::files::Tls;
 use crate::identity::Identity;
+use crate::validity;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -69,6 +70,8 @@ pub struct Incoming {
     stream: Stream,
     peer: Peer,
     stay: Stay,
+    /// Once the caller's certificate has run out; for ever without TLS.
+    expiry: Option<Pin<Box<Sleep>>>,
 }
 
 /// How long a stranger may stay.
@@ -141,10 +144,12 @@ async fn accept(
                 over = std::future::poll_fn(|context| stay.poll_over(context)) => Err(over),
             };
             match greeted {
-                Ok((stream, identity)) => {
+                Ok((stream, shown)) => {
+                    let (identity, expiry) = shown.unzip();
+                    let expiry = expiry.flatten().map(|expiry| Box::pin(sleep_until(expiry)));
                     let peer = Peer { address, identity, place };
                     // Who serves no more takes no more.
-                    let _gone = ready.send(Ok(Incoming { stream, peer, stay })).await;
+                    let _gone = ready.send(Ok(Incoming { stream, peer, stay, expiry })).await;
                 }
                 // All of those are one line.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -155,7 +160,10 @@ async fn accept(
     }
 }
 
-async fn greet(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Stream, Option<Identity>)> {
+/// Who somebody is, and until when that is so, if a certificate ends at any time that counts.
+type Shown = (Identity, Option<Instant>);
+
+async fn greet(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Stream, Option<Shown>)> {
     // Answers are small and waited for.
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
@@ -166,7 +174,9 @@ async fn greet(stream: TcpStream, tls: Option<Tls>) -> io::Result<(Stream, Optio
     let shown = shown.ok_or_else(|| io::Error::other("it showed no certificate"))?;
     // Verified in the handshake, and read once more: it is the connection's from here on.
     let identity = crate::verify::identity(shown).map_err(io::Error::other)?;
-    Ok((Stream::Tls(Box::new(stream)), Some(identity)))
+    let expiry =
+        validity::of(shown).and_then(|validity| Instant::now().checked_add(validity.rest()));
+    Ok((Stream::Tls(Box::new(stream)), Some((identity, expiry))))
 }
 
 impl Connected for Incoming {
@@ -184,6 +194,11 @@ impl Incoming {
             && let Poll::Ready(over) = self.stay.poll_over(context)
         {
             return Err(over);
+        }
+        if let Some(expiry) = &mut self.expiry
+            && expiry.as_mut().poll(context).is_ready()
+        {
+            return Err(io::Error::other("the certificate that was shown has run out"));
         }
         Ok(&mut self.stream)
     }

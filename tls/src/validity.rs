@@ -1,7 +1,8 @@
-//! From when until when a certificate is good. Only to tell people in time: what is accepted,
-//! `verify.rs` and rustls decide.
+//! From when until when a certificate is good: to tell people in time, and to end connections. What
+//! is accepted, `verify.rs` and rustls decide.
 
 use rustls::pki_types::CertificateDer;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// From when until when a certificate is good, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,15 @@ pub struct Validity {
     pub from_s: i64,
     /// Not after.
     pub until_s: i64,
+}
+
+impl Validity {
+    /// How long it is still good, by the clock on the wall; zero once it is not.
+    pub(crate) fn rest(self) -> Duration {
+        let until = Duration::from_secs(u64::try_from(self.until_s).unwrap_or_default());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        until.saturating_sub(now)
+    }
 }
 
 /// None where the certificate can't be read.

@@ -6,7 +6,7 @@ use palisade_tls::{Bounds, Dial, Identity, Kind, Peer, Tls, TlsArgs, TlsError, i
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -350,6 +350,29 @@ async fn who_dials_finds_new_certificates() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), found).await.expect("it looks again");
+}
+
+/// A connection ends with the certificate that its caller has shown, whoever it is.
+#[tokio::test]
+async fn no_connection_outlives_its_certificate() {
+    let place = place();
+    let (address, mut peers) = serve(Some(place.tls("spiffe://prod/coordinator/c1")), BOUNDS).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let mut short = params(&["spiffe://prod/agent/n1"]).expect("an identity");
+    short.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(8);
+    let short = load(&place.odd(short));
+    let uri = || format!("http://{address}").parse().expect("an address");
+    let mut open = Vec::new();
+    for tls in [short, place.tls("spiffe://prod/agent/n1")] {
+        let mut dial = Dial::new(Some(tls), Kind::Coordinator);
+        open.push(dial.call(uri()).await.expect("it is good").into_inner());
+        assert!(peers.recv().await.expect("it was let in").make_known());
+    }
+    let ended = open[0].read(&mut [0]).await;
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+    open[1].write_all(b"x").await.expect("it is open");
+    open[1].flush().await.expect("it is open");
+    open[1].read_exact(&mut [0]).await.expect("it is still good");
 }
 
 /// Who doesn't say who he is, or says it and asks nothing, is ended after a while.
