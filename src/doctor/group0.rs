@@ -84,7 +84,9 @@ pub(super) fn quorum(seen: &Seen) -> Finding {
     let (voters, may_fail) = (status.voters.len(), status.failure_tolerance);
     let text = format!("{voters} vote, the loss of {may_fail} more is borne");
     match (voters, may_fail) {
-        (0..=2, _) => Finding::warn(text, "palisade raft add     until there are three"),
+        (0..=2, _) => {
+            Finding::warn(text, "palisade raft add NAME --raft HOST:PORT     until there are three")
+        }
         (_, 0) => Finding::fail(text, format!("palisade raft status; {}", page("CoordinatorDown"))),
         (voters, some) if (some as usize) < (voters - 1) / 2 => {
             Finding::warn(text, "palisade raft status     says who is away")

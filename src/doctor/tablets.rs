@@ -34,14 +34,15 @@ pub(super) fn majorities(seen: &Seen) -> Finding {
     let up = up(seen);
     let without = tablets.iter().filter_map(|tablet| {
         let (live, all) = live(tablet, &up);
-        (all > 0 && live < all / 2 + 1).then(|| format!("{} ({live} of {all})", tablet.name))
+        let text = || format!("{} ({live} of {all})", tablet.name);
+        (all > 0 && live < all / 2 + 1).then(|| (&tablet.name, text()))
     });
-    let found: Vec<String> = without.collect();
-    match tablets.iter().find(|tablet| found.iter().any(|one| one.starts_with(&tablet.name))) {
+    let (names, found): (Vec<&String>, Vec<String>) = without.unzip();
+    match names.first() {
         None => Finding::ok(format!("each of {} tablets has a live majority", tablets.len())),
         Some(first) => Finding::fail(
             format!("no reads and no writes of {}", named(&found)),
-            format!("palisade tablet explain {}; {}", first.name, page("MajorityDown")),
+            format!("palisade tablet explain {first}; {}", page("MajorityDown")),
         ),
     }
 }

@@ -312,6 +312,18 @@ fn each_check_finds_what_it_is_there_for() {
     assert_eq!(harmed, all, "no check is there that was never seen to find something");
 }
 
+/// What begins like the tablet that is meant is another one.
+#[test]
+fn the_remedy_names_a_tablet_that_needs_it() {
+    let mut seen = well();
+    let mut harmed = tablet(10);
+    harmed.replicas.iter_mut().for_each(|replica| replica.lost = true);
+    seen.tablets.as_mut().expect("had").push(harmed);
+    let check = examine(&seen).into_iter().find(|check| check.name == "majorities");
+    let remedy = check.expect("a check").finding.remedy;
+    assert!(remedy.starts_with("palisade tablet explain orders/10;"), "{remedy}");
+}
+
 #[test]
 fn what_the_leader_has_not_said_is_unknown_and_not_well() {
     let mut seen = well();
