@@ -228,21 +228,26 @@ fn log_end(path: &Path) -> io::Result<Vec<u8>> {
     Ok(redacted(whole).into_bytes())
 }
 
-/// A log without what libraries say below INFO, and without keys that somebody has put there.
+/// A log without what libraries say below INFO, and without keys that somebody has put there: also
+/// without the rest of one that begins before it.
 fn redacted(log: &str) -> String {
     let mut text = String::new();
-    let mut is_key = false;
+    let (mut is_key, mut begun) = (false, false);
     for line in log.lines() {
         let has_key = line.contains("PRIVATE KEY-----");
-        let begins = line.rfind("-----BEGIN").zip(line.rfind("-----END"));
         let below = ["\"level\":\"DEBUG\"", "\"level\":\"TRACE\"", " DEBUG ", " TRACE "];
         if !is_key && !has_key && !below.iter().any(|level| line.contains(level)) {
             text.push_str(line);
             text.push('\n');
         }
         if has_key {
+            let (begin, end) = (line.find("-----BEGIN"), line.find("-----END"));
+            if !begun && end.is_some_and(|end| begin.is_none_or(|begin| end < begin)) {
+                text.clear();
+            }
+            begun = true;
             // A key in one line has both its ends there.
-            is_key = line.contains("-----BEGIN") && begins.is_none();
+            is_key = line.rfind("-----BEGIN") > line.rfind("-----END");
         }
     }
     text
@@ -265,6 +270,22 @@ c2VjcmV0
 {\"level\":\"INFO\",\"message\":\"the end\"}
 ";
         assert_eq!(redacted(log), "a line\n{\"level\":\"INFO\",\"message\":\"the end\"}\n");
+    }
+
+    #[test]
+    fn a_log_that_begins_within_a_key_loses_the_rest_of_it() {
+        let log = "\
+cmVzdA
+-----END PRIVATE KEY-----
+a line
+-----BEGIN PRIVATE KEY-----
+c2VjcmV0
+-----END PRIVATE KEY-----
+another line
+";
+        assert_eq!(redacted(log), "a line\nanother line\n");
+        let within = "rest-----END PRIVATE KEY----- -----BEGIN PRIVATE KEY-----\nc2VjcmV0\n";
+        assert_eq!(redacted(within), "");
     }
 
     #[test]
