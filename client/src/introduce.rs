@@ -29,7 +29,7 @@ pub async fn introduce(
     within: Duration,
 ) -> Result<Introduced, String> {
     let asked = async {
-        let endpoint = endpoint(address).map_err(|error| error.to_string())?;
+        let endpoint = endpoint(address, tls.is_some()).map_err(|error| error.to_string())?;
         let dial = Dial::new(tls, Kind::Coordinator);
         let validity = dial.look(endpoint.uri()).await.map_err(|error| error.to_string())?;
         let channel = dial.connect(&endpoint).await.map_err(|error| causes(&error))?;

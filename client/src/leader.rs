@@ -152,7 +152,7 @@ impl Leader {
             (address, state.generation)
         };
         let unreachable = |detail: String| ClientError::Unreachable { detail };
-        let endpoint = match endpoint(&address) {
+        let endpoint = match endpoint(&address, self.tls.is_some()) {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 self.give_up(generation, None);

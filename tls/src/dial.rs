@@ -81,6 +81,11 @@ impl Dial {
         Dial { name: Some(name.into()), ..self }
     }
 
+    /// Whether it speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     async fn dial(self, uri: Uri) -> Result<TokioIo<Dialled>, DialError> {
         let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
             return Err(DialError::Address(uri));

@@ -107,7 +107,8 @@ impl Shared {
         if let Some(channel) = channels.get(&address) {
             return Ok(channel.clone());
         }
-        let endpoint = endpoint(&address).map_err(|error| error.to_string())?;
+        let endpoint =
+            endpoint(&address, self.dial.has_tls()).map_err(|error| error.to_string())?;
         let channel = self.dial.lazy(&endpoint);
         channels.insert(address, channel.clone());
         Ok(channel)
