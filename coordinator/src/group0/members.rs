@@ -378,6 +378,11 @@ impl<S: StateMachine> Group0<S> {
         known.or_else(|| applied.membership().get_node(&raft_id)).cloned()
     }
 
+    /// The newest term that is known here.
+    pub(super) fn term(&self) -> u64 {
+        self.inner.raft.metrics().borrow_watched().current_term
+    }
+
     pub(super) async fn turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, ProposeError> {
         let left = deadline.saturating_duration_since(Instant::now());
         let turn = bounded(Wait::Place, left, self.inner.changes.lock()).await;

@@ -110,8 +110,22 @@ async fn check(identity: &Arc<Identity>, to: Option<&pb::Addressee>) -> Result<(
     }
 }
 
+/// By how much a term may be above the newest that is known here: more elections than any cluster
+/// holds while a member is away, and so few of all terms that nobody can use them up.
+const TERMS_AHEAD: u64 = 1 << 32;
+
+/// Refuses a term that no election can have come to. Whoever takes on the last of all terms never
+/// elects anybody any more.
+fn check_term(known: u64, vote: Option<&pb::Vote>) -> Result<(), Status> {
+    match vote.filter(|vote| vote.term > known.saturating_add(TERMS_AHEAD)) {
+        None => Ok(()),
+        Some(vote) => Err(malformed(format!("term {} is no term after {known}", vote.term))),
+    }
+}
+
 /// The same, and refuses a coordinator that leads, or wants to, in the name of another one. Of an
-/// id that this member has not heard of it doesn't know whose it is.
+/// id that this member has not heard of it doesn't know whose it is: it may be behind, and who leads
+/// may have come since.
 async fn check_said<S: StateMachine>(
     group0: &Group0<S>,
     caller: Option<&Caller>,
@@ -123,6 +137,7 @@ async fn check_said<S: StateMachine>(
     {
         caller.must_be_coordinator(&member.name)?;
     }
+    check_term(group0.term(), vote)?;
     check(&group0.inner.files.identity, to).await
 }
 
@@ -287,4 +302,21 @@ async fn forward<S: StateMachine>(
     };
     // There is room for the one refusal; nobody listens if the stream has ended.
     let _ = refuse.try_send(ended);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_uses_up_the_terms() {
+        let vote = |term| pb::Vote { term, voted_for: 7, committed: true };
+        for term in [0, 5, 1_000_000, 5 + TERMS_AHEAD] {
+            check_term(5, Some(&vote(term))).expect("an election may have come to it");
+        }
+        for term in [6 + TERMS_AHEAD, u64::MAX] {
+            check_term(5, Some(&vote(term))).expect_err("none has");
+        }
+        check_term(5, None).expect("nothing is said");
+    }
 }
