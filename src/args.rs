@@ -6,6 +6,8 @@ mod cluster;
 mod connect;
 mod context;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod job;
 mod kv;
 mod migrate;
