@@ -245,6 +245,30 @@ async fn a_coordinator_speaks_for_itself_only() {
     c1.pre_vote(own).await.expect("it is answered");
 }
 
+/// A change of who the coordinators are has a line like any other, and what would become of one says
+/// that it is no change.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_and_dry_runs_are_told_of_as_what_they_are() {
+    let cluster = with_tls(3).await;
+    for validate_only in [true, false] {
+        let request_id = client::new_request_id().to_string();
+        let request = pb::TransferLeaderRequest {
+            request_id: request_id.clone(),
+            validate_only,
+            ..Default::default()
+        };
+        cluster.admin().transfer_leader(request).await.expect("another one leads, or would");
+        let logs: String = cluster.coordinators().iter().map(|name| cluster.logged(name)).collect();
+        let told = |line: &&str| line.contains("\"audit\"") && line.contains(&request_id);
+        let lines: Vec<&str> = logs.lines().filter(told).collect();
+        let is_dry = |line: &&str| line.contains("\"validate_only\":true");
+        assert!(lines.iter().any(|line| line.contains("\"OK\"")), "{logs}");
+        assert!(lines.iter().all(|line| is_dry(line) == validate_only), "{lines:#?}");
+        let ended = lines.iter().find(|line| line.contains("\"OK\"")).expect("seen just now");
+        assert_eq!(ended.contains("\"version\""), !validate_only, "{ended}");
+    }
+}
+
 /// A cluster whose every port asks for certificates moves a tablet under load, and each change is
 /// one line of the audit log: who, what, request, version, result.
 #[tokio::test(flavor = "multi_thread")]
