@@ -19,8 +19,8 @@ pub(crate) enum BadAddress {
 }
 
 /// The endpoint at `host:port`, with windows large enough that one stream fills a fast network.
-/// `http://` may stand before it, and `https://` where it is dialled with TLS: it is the certificates
-/// that decide which of the two is spoken.
+/// `http://` may stand before it, and `https://` where it is dialled with TLS: it is the
+/// certificates that decide which of the two is spoken.
 pub(crate) fn endpoint(address: &str, has_tls: bool) -> Result<Endpoint, BadAddress> {
     let bad = || BadAddress::Unreadable(address.to_owned());
     let host = match address.split_once("://") {

@@ -34,8 +34,8 @@ fn pages(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The command lines of a page: lines of their own in a block, with what explains them left out, and
-/// what stands in the text between backquotes.
+/// The command lines of a page: lines of their own in a block, with what explains them left out,
+/// and what stands in the text between backquotes.
 fn lines(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (index, part) in page.split("```").enumerate() {

@@ -245,8 +245,8 @@ async fn a_coordinator_speaks_for_itself_only() {
     c1.pre_vote(own).await.expect("it is answered");
 }
 
-/// A change of who the coordinators are has a line like any other, and what would become of one says
-/// that it is no change.
+/// A change of who the coordinators are has a line like any other, and what would become of one
+/// says that it is no change.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_and_dry_runs_are_told_of_as_what_they_are() {
     let cluster = with_tls(3).await;

@@ -3,8 +3,8 @@
 //! A message takes memory while it is put together. Small ones are bounded by the number of calls
 //! at a time; large ones share a budget of their port, so that callers of large ones never keep
 //! small ones out: leases and what barriers need are small. Where a call has one message, its time
-//! goes on until the caller has said that it is all, and its room is taken until there is an answer:
-//! who serves it has it in memory so long. Not here: how large one may be, which each service says
+//! goes on until the caller has said that it is all, and its room is taken until there is an
+//! answer: who serves it has it in memory so long. Not here: how large one may be, which each service says
 //! itself.
 
 use bytes::Bytes;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often files are looked at: by servers, and before somebody is dialled. A new certificate is in
-/// use within this time.
+/// How often files are looked at: by servers, and before somebody is dialled. A new certificate is
+/// in use within this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// What is spoken inside.
 const ALPN: &[u8] = b"h2";

@@ -30,8 +30,8 @@ pub struct Bounds {
     /// Most at a time of those that have asked nothing yet, or nothing that they may. One more
     /// ends the oldest.
     pub strangers: usize,
-    /// Most at a time of the others, an eighth of them (16 at least) of one identity. Calls over one
-    /// more are refused.
+    /// Most at a time of the others, an eighth of them (16 at least) of one identity. Calls over
+    /// one more are refused.
     pub known: usize,
     /// How long one may take from its arrival until it is no stranger any more.
     pub greeting: Duration,

@@ -116,8 +116,8 @@ fn refusing<R: Default>(mut status: Status) -> Response<R> {
     status.into_http()
 }
 
-/// A call that the audit log has to tell of, and has not yet. Who hangs up before there is an answer
-/// is told of as well: what he has asked for may be under way, and goes on.
+/// A call that the audit log has to tell of, and has not yet. Who hangs up before there is an
+/// answer is told of as well: what he has asked for may be under way, and goes on.
 struct Unanswered(Option<Arc<Call>>);
 
 impl Unanswered {

@@ -124,8 +124,8 @@ fn check_term(known: u64, vote: Option<&pb::Vote>) -> Result<(), Status> {
 }
 
 /// The same, and refuses a coordinator that leads, or wants to, in the name of another one. Of an
-/// id that this member has not heard of it doesn't know whose it is: it may be behind, and who leads
-/// may have come since.
+/// id that this member has not heard of it doesn't know whose it is: it may be behind, and who
+/// leads may have come since.
 async fn check_said<S: StateMachine>(
     group0: &Group0<S>,
     caller: Option<&Caller>,
